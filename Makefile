@@ -1,0 +1,183 @@
+# Gatepost's door for people: `make up` and `make test` need git, make and apt, nothing else.
+#
+# Every step says in one line what it does and keeps quiet otherwise; when it fails, its whole
+# output follows. Stamps in .venv/ make a second run quick. A variable given to make reaches the
+# program: make up GATEPOST_HOME=/srv/mail PUBLIC_BIND_ADDRESS=192.0.2.10
+
+SHELL := /bin/sh
+.SHELLFLAGS := -euc
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+# After a plain `su`, PATH lacks these and dpkg refuses to work.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+# The server and whatever installs packages need root; settings must survive the way there.
+AS_ROOT := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo --preserve-env)
+APT_GET := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes
+
+GATEPOST := $(AS_ROOT) .venv/bin/gatepost
+PYTEST := .venv/bin/pytest -p no:cacheprovider
+ARGS ?=
+SECONDS ?= 60
+
+# swaks speaks TLS only with libnet-ssleay-perl; mmdebstrap makes the newcomer's Debian 13.
+# HAProxy is a sender of PROXY headers that is not Traefik.
+TEST_PACKAGES := debian-archive-keyring haproxy iproute2 libnet-ssleay-perl mmdebstrap openssl swaks
+
+# A virtual environment that was moved, or whose Python was upgraded away, is made anew.
+ifneq ($(wildcard .venv/ready*),)
+$(shell { grep -qF "$(CURDIR)/.venv/bin" .venv/bin/gatepost && .venv/bin/python -c ''; } \
+	>/dev/null 2>&1 || rm -rf .venv)
+endif
+
+# $(call step,what it does,shell commands)
+define step
+	@echo "→ $(strip $(1))"; \
+	log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	if ! ( set -e; $(2) ) >"$$log" 2>&1 </dev/null; then \
+		cat "$$log" >&2; \
+		echo "This step failed: $(strip $(1)). What it said is above." >&2; \
+		exit 1; \
+	fi
+endef
+
+# $(call debian_packages,names): installs what is missing of them
+define debian_packages
+	@command -v apt-get >/dev/null || { echo "apt-get is missing: make needs Debian 12 or newer," \
+		"or a system derived from it. Elsewhere, install these yourself: $(1)" >&2; exit 1; }; \
+	[ "$$(id -u)" -eq 0 ] || command -v sudo >/dev/null || { echo "Installing $(1) takes root:" \
+		"run make as root, or install sudo." >&2; exit 1; }
+	$(call step,Installing Debian packages: $(1),\
+		$(APT_GET) update; $(APT_GET) install --no-install-recommends $(1))
+endef
+
+missing = $(shell for package in $(1); do \
+	dpkg-query --show --showformat='$${db:Status-Status}' "$$package" 2>/dev/null \
+	| grep -qx installed || echo "$$package"; done)
+
+# Prints the first Python that is new enough and can make a virtual environment. It is run by the
+# shell and not by $(shell): make expands a whole recipe before it installs anything.
+FIND_PYTHON = for python in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do \
+	if $$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	command -v $$python; break; fi; done
+
+.PHONY: help
+help: ## Show this list
+	@echo "Usage: make TARGET [SETTING=value ...]"; echo
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 20
+	@echo; echo "Settings: docs/reference/settings.md, or .venv/bin/gatepost config show"
+
+# --- the server -----------------------------------------------------------------------------
+
+.PHONY: up
+up: .venv/ready ## Install what is missing, start the mail server, prove that it works
+	@$(GATEPOST) packages --install
+	@$(GATEPOST) up --detach
+	@$(GATEPOST) verify || [ $$? -eq 3 ]
+
+.PHONY: down
+down: ## Stop the mail server
+	@if [ -x .venv/bin/gatepost ]; then $(GATEPOST) down; else echo "Nothing is installed."; fi
+
+# --- what they stand on ---------------------------------------------------------------------
+
+.PHONY: python
+python:
+	$(if $(shell $(FIND_PYTHON)),,$(call debian_packages,python3 python3-venv))
+	@[ -n "$$($(FIND_PYTHON))" ] || { echo "Python 3.11 or newer is needed; this system has" \
+		"$$(python3 --version 2>&1)." "Gatepost runs on Debian 12 and newer." >&2; exit 1; }
+
+.venv/ready: pyproject.toml constraints.txt | python
+	$(call step,Making a virtual environment in .venv,\
+		.venv/bin/python -c '' || "$$($(FIND_PYTHON))" -m venv --clear .venv)
+	$(call step,Installing Gatepost and its libraries into .venv,\
+		.venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \
+			--editable .; \
+		.venv/bin/python -m compileall -q src)
+	@touch $@
+
+.venv/ready-dev: .venv/ready
+	$(call step,Installing the developers' tools into .venv,\
+		.venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \
+			--editable '.[dev]')
+	@touch $@
+
+.venv/ready-docs: .venv/ready
+	$(call step,Installing Sphinx into .venv,\
+		.venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \
+			--editable '.[docs]')
+	@touch $@
+
+.PHONY: test-packages
+test-packages: .venv/ready-dev
+	$(if $(call missing,$(TEST_PACKAGES)),\
+		$(call debian_packages,$(call missing,$(TEST_PACKAGES))))
+	@$(GATEPOST) packages --install
+
+# --- tests ----------------------------------------------------------------------------------
+
+.PHONY: test
+test: lint docs test-packages ## Install what tests need; lint, build the docs, run every test
+	@echo "→ Running every test: unit, real daemons, the newcomer's path"
+	@$(AS_ROOT) $(PYTEST) $(ARGS) tests/unit tests/real tests/newcomer
+
+.PHONY: test-unit
+test-unit: .venv/ready-dev ## Run the tests that need neither root nor daemons (under a minute)
+	@$(PYTEST) $(ARGS) tests/unit
+
+.PHONY: test-real
+test-real: test-packages ## Run the tests against real Postfix, Dovecot and Traefik
+	@$(AS_ROOT) $(PYTEST) $(ARGS) tests/real
+
+.PHONY: test-newcomer
+test-newcomer: test-packages ## Follow the README from a fresh clone, here and on a bare Debian 13
+	@$(AS_ROOT) $(PYTEST) $(ARGS) tests/newcomer
+
+.PHONY: fuzz
+fuzz: .venv/ready-dev ## Fuzz the PROXY parser for SECONDS=60
+	@.venv/bin/python fuzz/proxy_protocol.py -max_total_time=$(SECONDS) $(ARGS)
+
+.PHONY: lint
+lint: .venv/ready-dev ## Check format, style, types and who imports whom
+	$(call step,Checking the format (ruff format),.venv/bin/ruff format --check .)
+	$(call step,Checking the style (ruff check),.venv/bin/ruff check .)
+	$(call step,Checking the types (mypy),.venv/bin/mypy)
+	$(call step,Checking who imports whom (import-linter),.venv/bin/lint-imports)
+
+.PHONY: bench
+bench: test-packages ## Measure speed and size on this machine
+	@for benchmark in import_and_look_up machine gate; do \
+		$(AS_ROOT) .venv/bin/python "bench/$$benchmark.py" $(ARGS); echo; \
+	done
+
+# --- documents ------------------------------------------------------------------------------
+
+.PHONY: docs
+docs: .venv/ready-docs ## Build the documentation into docs/_build
+	$(call step,Building the documentation into docs/_build,\
+		.venv/bin/sphinx-build --quiet -W --keep-going -n docs docs/_build)
+
+.PHONY: docs-pages
+docs-pages: .venv/ready ## Write the generated reference pages anew
+	$(call step,Writing the generated reference pages,.venv/bin/python docs/generate.py)
+
+.PHONY: rendered
+rendered: .venv/ready ## Write the configurations anew that tests compare with
+	$(call step,Writing the trees below tests/unit/rendered,.venv/bin/python tests/support/rendered.py)
+
+# --- upkeep ---------------------------------------------------------------------------------
+
+.PHONY: constraints
+constraints: | python ## Pin the newest libraries that fit into constraints.txt
+	$(call step,Resolving the newest libraries that fit,\
+		folder=$$(mktemp -d); \
+		trap 'rm -rf "$$folder"' EXIT; \
+		"$$($(FIND_PYTHON))" -m venv "$$folder"; \
+		"$$folder/bin/python" -m pip install --disable-pip-version-check '.[dev$(comma)docs]'; \
+		"$$folder/bin/python" -m pip uninstall --yes gatepost; \
+		{ sed '/^[^#]/$(comma)$$d' constraints.txt; "$$folder/bin/python" -m pip freeze --local; } \
+			> "$$folder/constraints.txt"; \
+		cp "$$folder/constraints.txt" constraints.txt)
+comma := ,
