@@ -1,0 +1,268 @@
+"""The variables, a class for each concern: type, default, and what a user must know.
+
+The name of a variable is the attribute's in capitals; its docstring is the reference page's text.
+The first sentence is the meaning that ``gatepost config show`` prints.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from gatepost.model import Address, IPAddress, IPNetwork
+from gatepost.settings import parsing
+
+
+def _text(read: Any) -> BeforeValidator:
+    """Parse text; values that are ready made (defaults) pass through."""
+    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
+
+
+def _choice(kind: type[StrEnum]) -> BeforeValidator:
+    def read(text: str) -> StrEnum:
+        try:
+            return kind(text.lower())
+        except ValueError:
+            known = ", ".join(kind)
+            raise ValueError(
+                f'"{text}" is not one of: {known}.\nSet {{name}}={next(iter(kind))}'
+            ) from None
+
+    return _text(read)
+
+
+Boolean = Annotated[bool, _text(parsing.boolean)]
+Networks = Annotated[tuple[IPNetwork, ...], _text(parsing.networks)]
+BindAddresses = Annotated[tuple[IPAddress, ...], _text(parsing.addresses)]
+HostPort = Annotated[Address, _text(parsing.host_port)]
+AbsolutePath = Annotated[Path, _text(parsing.path)]
+Count = Annotated[int, _text(parsing.count)]
+Seconds = Annotated[float, _text(parsing.seconds)]
+
+
+class PublicPorts(StrEnum):
+    """Which ports the reverse proxy opens."""
+
+    ENTRYPOINTS = "entrypoints"
+    STANDARD = "standard"
+
+
+class DirectClients(StrEnum):
+    """What a peer without a PROXY header gets on a proxied SMTP port."""
+
+    REJECT = "reject"
+    ACCEPT = "accept"
+
+
+class DatabaseDriver(StrEnum):
+    """Where accounts are kept."""
+
+    SQLITE = "sqlite"
+
+
+def _driver(text: str) -> DatabaseDriver:
+    """Read the driver; the ones that are promised for later are named as such."""
+    if text.lower() in {"pgsql", "mysql"}:
+        raise ValueError(
+            f'"{text}" comes with a later version; this one keeps accounts in SQLite.\n'
+            "Set {name}=sqlite, or leave it unset"
+        )
+    try:
+        return DatabaseDriver(text.lower())
+    except ValueError:
+        raise ValueError(
+            f'"{text}" is not a database that Gatepost knows.\n'
+            "Set {name}=sqlite, or leave it unset"
+        ) from None
+
+
+class Concern(BaseModel):
+    """A group of variables that belong together."""
+
+    model_config = ConfigDict(
+        frozen=True, use_attribute_docstrings=True, extra="forbid", arbitrary_types_allowed=True
+    )
+
+
+class ProxySettings(Concern):
+    """The reverse proxy, and who is trusted to say who a client is."""
+
+    reverse_proxy: Annotated[str, _text(parsing.name)] = Field(
+        json_schema_extra={"default": "traefik on one machine, none in a container"}
+    )
+    """The reverse proxy that `gatepost up` starts in front of the mail server.
+
+    `traefik`, or `none`: clients, or a proxy of your own, reach the service ports directly."""
+    mda_upstream_proxy: Boolean = Field(
+        json_schema_extra={"default": "true behind a proxy of ours, otherwise false"}
+    )
+    """Enable the PROXY protocol for MDA (Dovecot) IMAP, POP3 and ManageSieve services.
+
+    The service ports then demand a PROXY header and take it from `TRUSTED_PROXIES` only; the
+    internal ports never take one."""
+    mta_upstream_proxy: Boolean = Field(
+        json_schema_extra={"default": "true behind a proxy of ours, otherwise false"}
+    )
+    """Enable the PROXY protocol for MTA (Postfix) SMTP services.
+
+    The service ports then demand a PROXY header and take it from `TRUSTED_PROXIES` only; the
+    internal ports never take one."""
+    trusted_proxies: Networks = Field(
+        json_schema_extra={"default": "the address of a proxy of ours, otherwise empty"}
+    )
+    """Networks of the proxies that may say who a client is, comma-separated, IPv4 and IPv6.
+
+    Whoever is inside can claim any client address, so name no more than your proxies: a network
+    wider than /16 (IPv4) or /48 (IPv6) is warned about. It may not overlap `MYNETWORKS`. Example:
+    `TRUSTED_PROXIES=10.42.0.0/24,fd00:42::/64`."""
+    mta_direct_clients: Annotated[DirectClients, _choice(DirectClients)] = DirectClients.REJECT
+    """What a peer outside `TRUSTED_PROXIES` gets on a proxied SMTP port.
+
+    `reject`, or `accept` as a direct client under its own address."""
+    mta_proxy_header_seconds: Seconds = 3.0
+    """How long a trusted proxy may take to send its PROXY header on an SMTP port."""
+
+
+class ListenSettings(Concern):
+    """Addresses and ports to listen on."""
+
+    public_ports: Annotated[PublicPorts, _choice(PublicPorts)] = PublicPorts.ENTRYPOINTS
+    """Which ports the reverse proxy opens.
+
+    `entrypoints`: 3325, 33587, 33143, …, for a load balancer or a port mapping in front;
+    `standard`: 25, 587, 143, …, as mail programs know them."""
+    public_bind_address: BindAddresses = parsing.ANY_ADDRESS
+    """IP addresses on which the reverse proxy listens, comma-separated, or `all`.
+
+    All by default, IPv4 and IPv6. Example: `PUBLIC_BIND_ADDRESS=192.0.2.10,2001:db8::10`."""
+    service_bind_address: BindAddresses = Field(
+        json_schema_extra={"default": "127.0.0.1 on one machine, all in a container"}
+    )
+    """IP addresses on which the daemons listen, comma-separated, or `all`.
+
+    The service ports are for the proxy and the internal ports for Gatepost itself: on one machine
+    neither has to be reached from elsewhere."""
+
+
+class ClientSettings(Concern):
+    """Where Gatepost's own clients connect.
+
+    They may point at the proxy's internal ports or at the internal listeners; unset, they are the
+    internal listeners. A port that demands a PROXY header is refused: a client would hang there.
+    """
+
+    mda_imap_address: HostPort | None = None
+    """Internal IMAP service address (points to the proxy). Example: `traefik-internal:33143`."""
+    mda_imaps_address: HostPort | None = None
+    """Internal IMAPS service address (points to the proxy). Example: `traefik-internal:33993`."""
+    mda_pop3_address: HostPort | None = None
+    """Internal POP3 service address (points to the proxy). Example: `traefik-internal:33110`."""
+    mda_pop3s_address: HostPort | None = None
+    """Internal POP3S service address (points to the proxy). Example: `traefik-internal:33995`."""
+    mta_smtp_address: HostPort | None = None
+    """Internal SMTP service address (points to the proxy). Example: `traefik-internal:3325`.
+
+    Sieve redirects and vacation replies are submitted here."""
+    mta_smtp_submission_address: HostPort | None = None
+    """Internal SMTP submission service address (points to the proxy).
+
+    Example: `traefik-internal:33587`."""
+
+
+class MailSettings(Concern):
+    """Names, limits and routes of the mail itself."""
+
+    mailname: Annotated[str, _text(parsing.host_name)] = Field(
+        json_schema_extra={"default": "the machine's full host name"}
+    )
+    """The name in banners, in HELO and in the certificate.
+
+    Other servers look it up: it should resolve to your public address and back."""
+    postmaster: Annotated[str, _text(parsing.mail_address)] = Field(
+        json_schema_extra={"default": "postmaster@ and the domain of MAILNAME"}
+    )
+    """Who receives mail to `postmaster` of every domain, and Postfix's own notices."""
+    recipient_delimiter: Annotated[str, _text(parsing.delimiters)] = "+"
+    """Characters that begin an address extension: `you+shop@example.org` reaches `you`.
+
+    One or more; a mailbox cannot have one of them in its name."""
+    mynetworks: Networks = ()
+    """Networks that relay without logging in, comma-separated.
+
+    Nobody by default, not even this machine. It may not overlap `TRUSTED_PROXIES`."""
+    message_size_limit: Annotated[int, _text(parsing.message_size)] = 50 * 1024 * 1024
+    """The largest message taken, in bytes, or with K, M or G (of 1024).
+
+    Attachments grow by a third on the way: 50M carries files of about 36 MB."""
+    mta_client_connections: Count = 50
+    """Sessions that one client may have at once on an SMTP port; 0 is no limit.
+
+    Counted on the client's own address, never the proxy's; IPv6 clients by their /64. Gatepost's
+    own clients on the internal ports are not counted."""
+    mta_client_connections_per_minute: Count = 300
+    """Connections that one client may open in a minute on an SMTP port; 0 is no limit."""
+    relayhost: Annotated[str, _text(parsing.relay_host)] | None = None
+    """The server that outgoing mail is given to, as Postfix writes it.
+
+    `[smtp.example.net]:587` is that host, `example.net` the MX hosts of a domain. Port 465 uses
+    TLS from the start. Unset, mail goes to each recipient's own server."""
+    relay_passwd_file: AbsolutePath | None = None
+    """File with the login at `RELAYHOST`, as Postfix writes it.
+
+    One line: `[smtp.example.net]:587 user:password`."""
+
+
+class StorageSettings(Concern):
+    """Where everything is kept."""
+
+    gatepost_home: AbsolutePath = Path("/var/lib/gatepost")
+    """The folder of everything Gatepost writes: configuration, queue, mail, accounts, logs.
+
+    A second instance on the same machine needs one of its own."""
+
+
+class DatabaseSettings(Concern):
+    """The database of accounts.
+
+    SQLite needs none of the `DB_*` below but `DB_DRIVER`; they are kept for the drivers to come.
+    """
+
+    db_driver: Annotated[DatabaseDriver, _text(_driver)] = DatabaseDriver.SQLITE
+    """Where accounts are kept: `sqlite`, in `GATEPOST_HOME`."""
+    db_host: str | None = None
+    """Host of the database server."""
+    db_port: int | None = None
+    """Port of the database server."""
+    db_name: str | None = None
+    """Name of the database."""
+    db_user: str | None = None
+    """User at the database server."""
+    db_password: SecretStr | None = None
+    """Password at the database server."""
+
+
+class TlsSettings(Concern):
+    """The certificate shown to clients.
+
+    Unset, a self-signed pair is made at first start and kept.
+    """
+
+    tls_cert_file: AbsolutePath | None = None
+    """PEM file with the certificate for `MAILNAME` and the chain behind it."""
+    tls_key_file: AbsolutePath | None = None
+    """PEM file with the key of `TLS_CERT_FILE`, without a password."""
+
+
+CONCERNS: dict[str, type[Concern]] = {
+    "mail": MailSettings,
+    "proxy": ProxySettings,
+    "clients": ClientSettings,
+    "listen": ListenSettings,
+    "tls": TlsSettings,
+    "storage": StorageSettings,
+    "database": DatabaseSettings,
+}
+"""Attribute of `Settings` → its class, in the order of the reference page."""

@@ -1,0 +1,58 @@
+"""The reference page of all settings, made from their docstrings.
+
+``python -m gatepost.settings.documentation`` prints docs/reference/settings.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from gatepost.settings.concerns import CONCERNS, Concern
+from gatepost.settings.loading import show
+
+_HEAD = """\
+# Settings
+
+Every setting is an environment variable. A value comes from the environment, then from `.env` in
+the working folder, then from the default; an empty value counts as unset. Booleans are `true`,
+`yes`, `on`, `1` and `false`, `no`, `off`, `0` in any case; anything else is an error.
+
+`gatepost config show` prints all values with where each comes from, `gatepost config check` every
+problem at once. A variable one or two letters away from one of these is named in a warning.
+"""
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    return "\n".join(
+        [_HEAD, *(part for concern in CONCERNS.values() for part in _section(concern))]
+    )
+
+
+def _section(concern: type[Concern]) -> Iterator[str]:
+    title, _, rest = (concern.__doc__ or "").strip().partition("\n\n")
+    yield f"## {title.rstrip('.')}\n"
+    if rest:
+        yield "\n".join(line.strip() for line in rest.splitlines()) + "\n"
+    for name, info in concern.model_fields.items():
+        yield f"### `{name.upper()}`\n"
+        yield f"{info.description}\n"
+        yield f"Default: {_default(info)}\n"
+
+
+def _default(info: FieldInfo) -> str:
+    extra = info.json_schema_extra
+    if isinstance(extra, dict) and "default" in extra:
+        return str(extra["default"])
+    if info.default is PydanticUndefined:
+        return "none: it must be set"
+    text = show(info.default)
+    return f"`{text}`" if text else "unset"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

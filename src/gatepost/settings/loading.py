@@ -1,0 +1,287 @@
+"""Variables → `Settings`: every one checked, all of them checked together."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+
+from gatepost.errors import SettingsError
+from gatepost.model import IPAddress, IPNetwork
+from gatepost.settings.concerns import (
+    CONCERNS,
+    ClientSettings,
+    DatabaseSettings,
+    ListenSettings,
+    MailSettings,
+    ProxySettings,
+    StorageSettings,
+    TlsSettings,
+)
+from gatepost.settings.parsing import ANY_ADDRESS, host_name
+from gatepost.settings.sources import Given, Source, gather, misspelt
+
+NO_PROXY = "none"
+HIDDEN = "********"
+_WIDEST = {4: 16, 6: 48}
+_LABELS_OF_A_DOMAIN = 2
+
+
+class Place(StrEnum):
+    """Where the program runs; some defaults depend on it."""
+
+    MACHINE = "machine"
+    CONTAINER = "container"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One variable as ``gatepost config show`` tells it."""
+
+    name: str
+    text: str
+    """Empty when unset; a secret is hidden."""
+    source: Source
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, valid together."""
+
+    place: Place
+    proxy: ProxySettings
+    listen: ListenSettings
+    clients: ClientSettings
+    mail: MailSettings
+    storage: StorageSettings
+    database: DatabaseSettings
+    tls: TlsSettings
+    warnings: tuple[str, ...] = ()
+    """What is allowed and deserves a second look, a sentence each."""
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """Variable → who set it; a variable that is not there has its default."""
+
+    def values(self) -> Iterator[Value]:
+        """Yield every variable with its value, source and meaning; secrets are hidden."""
+        for attribute, concern in CONCERNS.items():
+            group = getattr(self, attribute)
+            for name, info in concern.model_fields.items():
+                variable = name.upper()
+                yield Value(
+                    variable,
+                    show(getattr(group, name)),
+                    self.sources.get(variable, Source.DEFAULT),
+                    (info.description or "").split("\n\n")[0].replace("\n", " "),
+                )
+
+
+def load(
+    environ: Mapping[str, str],
+    *,
+    place: Place = Place.MACHINE,
+    dotenv: Path | None = None,
+    hostname: Callable[[], str] = socket.getfqdn,
+) -> Settings:
+    """Read and check every variable.
+
+    `dotenv` is a file to read beside the environment; `hostname` tells the machine's name when
+    ``MAILNAME`` is not set. Raises `SettingsError` with every problem found.
+    """
+    given = gather(environ, dotenv)
+    problems: list[str] = []
+    warnings: list[str] = []
+    defaults = _Defaults(place, given, hostname, warnings)
+    groups: dict[str, Any] = {}
+    # In this order because later defaults are derived from earlier values.
+    for attribute in ("mail", "listen", "proxy", "clients", "tls", "storage", "database"):
+        try:
+            groups[attribute] = _group(attribute, given, defaults.of(attribute, groups))
+        except SettingsError as error:
+            problems.extend(error.problems)
+    if not problems:
+        problems.extend(_contradictions(groups))
+    if problems:
+        raise SettingsError(*problems)
+    known = {name.upper() for concern in CONCERNS.values() for name in concern.model_fields}
+    warnings.extend(_width(groups["proxy"]))
+    warnings.extend(_own_proxy_untrusted(groups["proxy"], groups["listen"]))
+    warnings.extend(
+        f"{name} is not a setting of Gatepost's. Did you mean {nearest}? It has no effect as it is."
+        for name, nearest in misspelt(given, known)
+    )
+    return Settings(
+        place=place,
+        warnings=tuple(warnings),
+        sources={name: value.source for name, value in given.items() if name in known},
+        **groups,
+    )
+
+
+def _group(attribute: str, given: Mapping[str, Given], defaults: Mapping[str, object]) -> Any:
+    """Build one concern; raise `SettingsError` with the problems of its variables."""
+    concern = CONCERNS[attribute]
+    values: dict[str, object] = dict(defaults)
+    for name in concern.model_fields:
+        if name.upper() in given:
+            values[name] = given[name.upper()].text
+    try:
+        return concern.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(
+            *(_sentence(str(problem["loc"][0]).upper(), problem) for problem in error.errors())
+        ) from None
+
+
+def _sentence(variable: str, problem: Any) -> str:
+    """Return our own words for a problem: the variable first, its value, what was expected."""
+    original = problem.get("ctx", {}).get("error")
+    if isinstance(original, ValueError):
+        return f"{variable}: {str(original).replace('{name}', variable)}"
+    return f'{variable}: "{problem["input"]}" is not allowed: {problem["msg"]}.'
+
+
+@dataclass(slots=True)
+class _Defaults:
+    """Defaults that depend on the place and on other variables."""
+
+    place: Place
+    given: Mapping[str, Given]
+    hostname: Callable[[], str]
+    warnings: list[str]
+
+    def of(self, attribute: str, groups: Mapping[str, Any]) -> dict[str, object]:
+        """Return the derived defaults of one concern."""
+        if attribute == "mail":
+            return self._mail()
+        if attribute == "listen":
+            loopback: tuple[IPAddress, ...] = (ipaddress.ip_address("127.0.0.1"),)
+            everywhere = self.place is Place.CONTAINER
+            return {"service_bind_address": ANY_ADDRESS if everywhere else loopback}
+        if attribute == "proxy":
+            return self._proxy(groups.get("listen"))
+        return {}
+
+    def _mail(self) -> dict[str, object]:
+        mailname = self.given["MAILNAME"].text if "MAILNAME" in self.given else self._own_name()
+        try:
+            domain = host_name(mailname)
+        except ValueError:
+            # Reported once, for MAILNAME; what is derived from it is never used.
+            domain = "example.org"
+        if domain.count(".") >= _LABELS_OF_A_DOMAIN:
+            domain = domain.partition(".")[2]
+        return {"mailname": mailname, "postmaster": f"postmaster@{domain}"}
+
+    def _own_name(self) -> str:
+        """Return the machine's name, made a full one when it is not."""
+        name = re.sub(r"[^a-z0-9.-]", "-", self.hostname().lower()).strip("-.")
+        first = name.partition(".")[0]
+        if "." in name and first != "localhost" and not name.replace(".", "").isdigit():
+            return name
+        name = f"{first if first not in {'', 'localhost'} else 'mail'}.internal"
+        self.warnings.append(
+            "MAILNAME is not set and this machine has no full host name: using "
+            f"{name}, which other mail servers will not accept. Set it: MAILNAME=mail.example.org"
+        )
+        return name
+
+    def _proxy(self, listen: ListenSettings | None) -> dict[str, object]:
+        fallback = NO_PROXY if self.place is Place.CONTAINER else "traefik"
+        chosen = self.given["REVERSE_PROXY"].text if "REVERSE_PROXY" in self.given else fallback
+        ours = chosen.lower() != NO_PROXY
+        return {
+            "reverse_proxy": fallback,
+            "mda_upstream_proxy": ours,
+            "mta_upstream_proxy": ours,
+            "trusted_proxies": _own_proxy(listen) if ours and listen else (),
+        }
+
+
+def _own_proxy(listen: ListenSettings) -> tuple[IPNetwork, ...]:
+    """Return the addresses from which a proxy on this machine connects to the daemons."""
+    sources: dict[IPNetwork, None] = {}
+    for address in listen.service_bind_address:
+        loopback = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")  # noqa: PLR2004
+        # The kernel answers connections to 127.0.0.0/8 from 127.0.0.1, to others from themselves.
+        near = address.is_unspecified or (address.is_loopback and address.version == 4)  # noqa: PLR2004
+        sources[ipaddress.ip_network(loopback if near else address)] = None
+    return tuple(sources)
+
+
+def _contradictions(groups: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with values that are each right by themselves."""
+    proxy: ProxySettings = groups["proxy"]
+    mail: MailSettings = groups["mail"]
+    tls: TlsSettings = groups["tls"]
+    switches = {
+        "MDA_UPSTREAM_PROXY": proxy.mda_upstream_proxy,
+        "MTA_UPSTREAM_PROXY": proxy.mta_upstream_proxy,
+    }
+    for variable, on in switches.items():
+        if on and not proxy.trusted_proxies:
+            yield (
+                f'{variable}: "true" demands PROXY headers, and TRUSTED_PROXIES is empty, so '
+                "nobody could send one.\nName the proxy's address: TRUSTED_PROXIES=10.42.0.7/32, "
+                f"or set {variable}=false"
+            )
+    for trusted in proxy.trusted_proxies:
+        for relaying in mail.mynetworks:
+            if trusted.version == relaying.version and trusted.overlaps(relaying):
+                yield (
+                    f'TRUSTED_PROXIES: "{trusted}" overlaps MYNETWORKS "{relaying}": every client '
+                    "behind the proxy might relay.\nTake the proxy out of MYNETWORKS; programs "
+                    "that send mail log in on submission"
+                )
+    pairs = (
+        ("TLS_CERT_FILE", tls.tls_cert_file, "TLS_KEY_FILE", tls.tls_key_file),
+        ("TLS_KEY_FILE", tls.tls_key_file, "TLS_CERT_FILE", tls.tls_cert_file),
+        ("RELAY_PASSWD_FILE", mail.relay_passwd_file, "RELAYHOST", mail.relayhost),
+    )
+    for variable, value, other, needed in pairs:
+        if value and not needed:
+            yield f'{variable}: "{value}" is of no use without {other}.\nSet {other}, or unset it'
+
+
+def _width(proxy: ProxySettings) -> Iterator[str]:
+    for network in proxy.trusted_proxies:
+        widest = _WIDEST[network.version]
+        if network.prefixlen < widest:
+            yield (
+                f'TRUSTED_PROXIES: "{network}" is wider than /{widest}: each of its addresses may '
+                "claim to be any client. Name only the addresses of your proxies."
+            )
+
+
+def _own_proxy_untrusted(proxy: ProxySettings, listen: ListenSettings) -> Iterator[str]:
+    if proxy.reverse_proxy == NO_PROXY or not proxy.trusted_proxies:
+        return
+    for own in _own_proxy(listen):
+        if not any(
+            own.version == trusted.version and own.network_address in trusted
+            for trusted in proxy.trusted_proxies
+        ):
+            yield (
+                f'TRUSTED_PROXIES: "{show(proxy.trusted_proxies)}" does not hold '
+                f"{own.network_address}, from which {proxy.reverse_proxy} on this machine "
+                "connects: whoever comes through it is refused. Add the address, or set "
+                "REVERSE_PROXY=none."
+            )
+
+
+def show(value: object) -> str:
+    """Write a value as it would be set."""
+    if isinstance(value, SecretStr):
+        return HIDDEN
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return "all" if value == ANY_ADDRESS else ",".join(map(str, value))
+    return "" if value is None else str(value)

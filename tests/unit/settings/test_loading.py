@@ -1,0 +1,305 @@
+"""Settings: what may be written, what it means, and what is said about what may not."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatepost.errors import SettingsError
+from gatepost.model import Address
+from gatepost.settings import Place, Settings, load
+from gatepost.settings.sources import Source
+
+
+def settings(place: Place = Place.MACHINE, /, **variables: str) -> Settings:
+    return load({"MAILNAME": "mail.example.org", **variables}, place=place)
+
+
+def problems(**variables: str) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as refused:
+        settings(**variables)
+    return refused.value.problems
+
+
+@pytest.mark.parametrize("text", ["true", "Yes", "ON", "1"])
+def test_true(text: str) -> None:
+    """A switch that was turned on would stay off."""
+    assert settings(REVERSE_PROXY="none", MDA_UPSTREAM_PROXY=text, TRUSTED_PROXIES="10.0.0.1").proxy
+    assert settings(MDA_UPSTREAM_PROXY=text).proxy.mda_upstream_proxy is True
+
+
+@pytest.mark.parametrize("text", ["false", "No", "OFF", "0"])
+def test_false(text: str) -> None:
+    """A switch that was turned off would stay on."""
+    assert settings(MDA_UPSTREAM_PROXY=text).proxy.mda_upstream_proxy is False
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "next_step"),
+    [
+        ("MDA_UPSTREAM_PROXY", "ture", "MDA_UPSTREAM_PROXY=true"),
+        ("MTA_UPSTREAM_PROXY", "2", "MTA_UPSTREAM_PROXY=true"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33", "0 to 32"),
+        ("TRUSTED_PROXIES", "fd00::/129", "0 to 128"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "10.0.0.0/8"),
+        ("TRUSTED_PROXIES", "traefik", "TRUSTED_PROXIES=10.42.0.0/16"),
+        ("MYNETWORKS", "300.0.0.1", "MYNETWORKS="),
+        ("PUBLIC_BIND_ADDRESS", "1.2.3", "all"),
+        ("SERVICE_BIND_ADDRESS", "localhost", "SERVICE_BIND_ADDRESS=127.0.0.1"),
+        ("MDA_IMAP_ADDRESS", "traefik-internal", "traefik-internal:33143"),
+        ("MDA_IMAPS_ADDRESS", "host:0", "1 to 65535"),
+        ("MDA_POP3_ADDRESS", "host:65536", "1 to 65535"),
+        ("MDA_POP3S_ADDRESS", "fd00::1:995", "[fd00::1]"),
+        ("MTA_SMTP_ADDRESS", "bad_host!:25", "MTA_SMTP_ADDRESS="),
+        ("MTA_SMTP_SUBMISSION_ADDRESS", "-x:587", "MTA_SMTP_SUBMISSION_ADDRESS="),
+        ("MAILNAME", "mail", "MAILNAME=mail.example.org"),
+        ("MAILNAME", "mail..example.org", "MAILNAME=mail.example.org"),
+        ("MAILNAME", "10.0.0.1", "MAILNAME=mail.example.org"),
+        ("POSTMASTER", "postmaster", "POSTMASTER=postmaster@example.org"),
+        ("RECIPIENT_DELIMITER", "+@", "RECIPIENT_DELIMITER=+"),
+        ("MESSAGE_SIZE_LIMIT", "50 apples", "MESSAGE_SIZE_LIMIT=50M"),
+        ("MESSAGE_SIZE_LIMIT", "-1", "MESSAGE_SIZE_LIMIT=50M"),
+        ("MESSAGE_SIZE_LIMIT", "1K", "64K"),
+        ("RELAYHOST", "[smtp.example.net", "RELAYHOST=[smtp.example.net]:587"),
+        ("RELAYHOST", "a b", "RELAYHOST="),
+        ("RELAY_PASSWD_FILE", "secret", "RELAY_PASSWD_FILE=/"),
+        ("PUBLIC_PORTS", "both", "entrypoints"),
+        ("MTA_DIRECT_CLIENTS", "yes", "reject"),
+        ("REVERSE_PROXY", "my proxy", "REVERSE_PROXY=traefik"),
+        ("GATEPOST_HOME", "mail", "GATEPOST_HOME=/"),
+        ("DB_DRIVER", "pgsql", "later"),
+        ("DB_DRIVER", "oracle", "DB_DRIVER=sqlite"),
+        ("TLS_CERT_FILE", "cert.pem", "TLS_CERT_FILE=/"),
+    ],
+)
+def test_a_bad_value_is_named_with_the_next_step(variable: str, value: str, next_step: str) -> None:
+    """The user would have to guess."""
+    (problem,) = problems(**{variable: value})
+    assert problem.startswith(f"{variable}: ")
+    assert value in problem or variable == "RECIPIENT_DELIMITER"
+    assert next_step in problem
+    assert "{name}" not in problem
+
+
+def test_every_problem_is_told_at_once() -> None:
+    """Mending one to be told of the next is a bad evening."""
+    found = problems(TRUSTED_PROXIES="x", MDA_UPSTREAM_PROXY="x", MESSAGE_SIZE_LIMIT="x")
+    assert len(found) == 3
+
+
+def test_an_upstream_proxy_needs_trust() -> None:
+    """Nobody could connect, or everybody would be believed."""
+    (problem,) = problems(REVERSE_PROXY="none", MTA_UPSTREAM_PROXY="true")
+    assert "TRUSTED_PROXIES" in problem
+    assert settings(REVERSE_PROXY="none", MTA_UPSTREAM_PROXY="yes", TRUSTED_PROXIES="10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("trusted", "relaying"),
+    [("10.0.0.0/24", "10.0.0.7"), ("10.0.0.7", "10.0.0.0/8"), ("fd00::/64", "10.0.0.1,fd00::1")],
+)
+def test_trust_may_not_overlap_relaying(trusted: str, relaying: str) -> None:
+    """Whoever comes through the proxy could relay: an open relay."""
+    (problem,) = problems(TRUSTED_PROXIES=trusted, MYNETWORKS=relaying)
+    assert "MYNETWORKS" in problem
+    assert settings(TRUSTED_PROXIES=trusted, MYNETWORKS="192.0.2.0/24")
+
+
+@pytest.mark.parametrize(
+    ("alone", "needed"),
+    [
+        ({"TLS_CERT_FILE": "/a.crt"}, "TLS_KEY_FILE"),
+        ({"TLS_KEY_FILE": "/a.key"}, "TLS_CERT_FILE"),
+        ({"RELAY_PASSWD_FILE": "/a"}, "RELAYHOST"),
+    ],
+)
+def test_one_half_of_a_pair(alone: dict[str, str], needed: str) -> None:
+    """A file that was given would be left unused without a word."""
+    (problem,) = problems(**alone)
+    assert needed in problem
+
+
+def test_wide_trust_is_warned_about() -> None:
+    """The reference's own 10.0.0.0/8 works, and its owner should know what it means."""
+    (warning,) = settings(TRUSTED_PROXIES="10.0.0.0/8,127.0.0.1").warnings
+    assert "10.0.0.0/8" in warning
+    (warning,) = settings(TRUSTED_PROXIES="fd00::/32,127.0.0.1").warnings
+    assert "/48" in warning
+    assert not settings(TRUSTED_PROXIES="10.42.0.0/16,fd00::/48,127.0.0.1").warnings
+
+
+def test_a_proxy_of_ours_that_is_not_trusted_is_warned_about() -> None:
+    """All mail would be refused, and nothing would say why."""
+    (warning,) = settings(TRUSTED_PROXIES="10.42.0.7").warnings
+    assert "127.0.0.1, from which traefik" in warning
+    for fine in (
+        {"TRUSTED_PROXIES": "10.42.0.7,127.0.0.0/24"},
+        {"TRUSTED_PROXIES": "10.42.0.7", "REVERSE_PROXY": "none"},
+    ):
+        assert not settings(**fine).warnings
+
+
+@pytest.mark.parametrize("name", ["GATEPOST_HOME", "TLS_CERT_FILE", "RELAY_PASSWD_FILE"])
+@pytest.mark.parametrize("odd", [" ", "$", "%", ",", "'", ";"])
+def test_a_path_that_daemons_would_misread(name: str, odd: str) -> None:
+    """A shell or a daemon would open another file, or none."""
+    (problem,) = problems(**{name: f"/srv/my{odd}mail"})
+    assert f'has "{odd}" in it' in problem
+
+
+@pytest.mark.parametrize("local", ["a$b", "`id`", "50%d", "{x}"])
+def test_a_postmaster_that_a_shell_would_run(local: str) -> None:
+    """The quota warning's script would run words of its own postmaster."""
+    (problem,) = problems(POSTMASTER=f"{local}@example.org")
+    assert "before the @" in problem
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("TRUSTED_PROXYS", "TRUSTED_PROXIES"),
+        ("TRUSTED_PROXEIS", "TRUSTED_PROXIES"),
+        ("MAIL_NAME", "MAILNAME"),
+        ("MDA_IMAP_ADRESS", "MDA_IMAP_ADDRESS"),
+        ("mailname", "MAILNAME"),
+    ],
+)
+def test_a_misspelt_variable_is_noticed(written: str, meant: str) -> None:
+    """It would have no effect, and nothing would say so."""
+    warnings = settings(**{written: "1.2.3.4"}).warnings
+    assert [w for w in warnings if written in w and meant in w], warnings
+
+
+@pytest.mark.parametrize("name", ["PATH", "HOME", "LANG", "DISPLAY", "MAILTO", "DB_FOO"])
+def test_other_programs_variables_are_let_be(name: str) -> None:
+    """Warnings about nothing teach people to read none."""
+    assert not settings(**{name: "x"}).warnings
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    """A value given for one call would be ignored."""
+    dotenv = tmp_path / ".env"
+    dotenv.write_text(
+        "MAILNAME=file.example.org\nPOSTMASTER='admin@example.org'\n# comment\nRELAYHOST=\n"
+        'DB_PASSWORD="a$b"\n'
+    )
+    found = load({"MAILNAME": "env.example.org", "MYNETWORKS": ""}, dotenv=dotenv)
+    assert found.mail.mailname == "env.example.org"
+    assert found.mail.postmaster == "admin@example.org"
+    assert found.mail.relayhost is None
+    assert found.mail.mynetworks == ()
+    assert found.database.db_password
+    assert found.database.db_password.get_secret_value() == "a$b"
+    shown = {value.name: value for value in found.values()}
+    assert shown["MAILNAME"].source is Source.ENVIRONMENT
+    assert shown["POSTMASTER"].source is Source.DOTENV
+    assert shown["RELAYHOST"].source is Source.DEFAULT
+    assert shown["DB_PASSWORD"].text == "********"
+    assert all(value.meaning for value in shown.values())
+
+
+def test_defaults_on_one_machine() -> None:
+    """`make up` with nothing set must give a whole server behind Traefik."""
+    found = load({}, hostname=lambda: "mx.example.org")
+    assert found.mail.mailname == "mx.example.org"
+    assert found.mail.postmaster == "postmaster@example.org"
+    assert found.mail.message_size_limit == 50 * 1024 * 1024
+    assert found.proxy.reverse_proxy == "traefik"
+    assert found.proxy.mda_upstream_proxy
+    assert found.proxy.mta_upstream_proxy
+    assert found.proxy.trusted_proxies == (ipaddress.ip_network("127.0.0.1/32"),)
+    assert found.listen.service_bind_address == (ipaddress.ip_address("127.0.0.1"),)
+    assert found.storage.gatepost_home == Path("/var/lib/gatepost")
+    assert not found.warnings
+
+
+def test_defaults_in_a_container() -> None:
+    """A pod would listen on its loopback only, and start a proxy of its own."""
+    found = settings(Place.CONTAINER)
+    assert found.proxy.reverse_proxy == "none"
+    assert not found.proxy.mda_upstream_proxy
+    assert found.proxy.trusted_proxies == ()
+    assert len(found.listen.service_bind_address) == 2
+
+
+@pytest.mark.parametrize(
+    ("bound", "trusted"),
+    [
+        ("127.3.4.5", "127.0.0.1/32"),
+        ("all", "127.0.0.1/32,::1/128"),
+        ("::1", "::1/128"),
+        ("192.0.2.7", "192.0.2.7/32"),
+        ("fd00::7", "fd00::7/128"),
+        ("127.3.4.5,fd00::7", "127.0.0.1/32,fd00::7/128"),
+    ],
+)
+def test_our_own_proxy_is_trusted(bound: str, trusted: str) -> None:
+    """The proxy that we start ourselves would be refused by the daemons that we start."""
+    networks = settings(SERVICE_BIND_ADDRESS=bound).proxy.trusted_proxies
+    assert ",".join(map(str, networks)) == trusted
+
+
+@pytest.mark.parametrize("name", ["localhost", "localhost.localdomain", "box", "", "127.0.0.1"])
+def test_a_machine_without_a_full_name(name: str) -> None:
+    """The first `make up` on a fresh machine would fail for want of a name."""
+    found = load({}, hostname=lambda: name)
+    assert found.mail.mailname.endswith(".internal")
+    assert "MAILNAME" in found.warnings[0]
+
+
+def test_international_names_become_a_labels() -> None:
+    """Postfix and certificates know only the ASCII form."""
+    assert settings(MAILNAME="mail.bücher.example").mail.mailname == "mail.xn--bcher-kva.example"
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("10485760", 10485760), ("50M", 52428800), ("1g", 1 << 30), ("64K", 65536), ("2 MB", 2 << 20)],
+)
+def test_sizes(text: str, count: int) -> None:
+    """A limit would be a thousand times too small or too large."""
+    assert settings(MESSAGE_SIZE_LIMIT=text).mail.message_size_limit == count
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["smtp.example.net", "[smtp.example.net]:587", "[192.0.2.7]:25", "[fd00::7]:25", "a.test:smtp"],
+)
+def test_relay_hosts_as_postfix_writes_them(text: str) -> None:
+    """What Postfix's manual says would be refused."""
+    assert settings(RELAYHOST=text).mail.relayhost == text
+
+
+def test_addresses_may_be_ipv6() -> None:
+    """Internal clients in an IPv6 cluster would have nowhere to go."""
+    found = settings(MDA_IMAP_ADDRESS="[fd00::1]:33143").clients.mda_imap_address
+    assert found == Address("fd00::1", 33143)
+    assert str(found) == "[fd00::1]:33143"
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "TRUSTED_PROXIES",
+                "MAILNAME",
+                "MESSAGE_SIZE_LIMIT",
+                "RELAYHOST",
+                "MDA_IMAP_ADDRESS",
+                "POSTMASTER",
+                "DB_PORT",
+                "PUBLIC_BIND_ADDRESS",
+            ]
+        ),
+        st.text(),
+    )
+)
+def test_no_text_is_a_traceback(variables: dict[str, str]) -> None:
+    """A control character in a variable would end in Python's words instead of ours."""
+    with contextlib.suppress(SettingsError):
+        load(variables, hostname=lambda: "mx.example.org")
