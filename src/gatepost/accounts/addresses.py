@@ -1,0 +1,185 @@
+"""Addresses and domains as people write them → as the database keeps them. Pure.
+
+email-validator knows the rules (RFC 5321, 5322, 5891); what is added here is what the daemons
+behind us cannot take. Nothing asks the DNS: a domain may be set up before its records are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from gatepost.errors import AccountError
+
+if TYPE_CHECKING:
+    from email_validator import ValidatedEmail
+
+_UNREACHABLE = {
+    "%": "Postfix takes it for old routing syntax and refuses the mail",
+    "!": "Postfix takes it for old routing syntax and refuses the mail",
+}
+_PATH_SEPARATOR = {"/": "the mailbox's folder would lie inside another one"}
+
+
+def domain(text: str) -> str:
+    """Normalise a domain: lower-case A-labels.
+
+    Any name is fine as one's own, such as ``localhost`` or ``office.internal``. Raises
+    `AccountError` when it is no domain name at all.
+    """
+    if "@" in text:
+        after = text.rpartition("@")[2] or "example.org"
+        raise AccountError(
+            f'"{text}" is not a domain name: it holds an "@". '
+            f"Give only what stands after it, for example {after}."
+        )
+    return _domain(text)
+
+
+@lru_cache(maxsize=1024)
+def _domain(text: str) -> str:
+    try:
+        name = _validated(f"x@{text}").ascii_domain.lower()
+    except ValueError as error:
+        raise AccountError(
+            f'"{text}" is not a domain name: {_of_domain(str(error))} '
+            "Write it like example.org or bücher.example."
+        ) from None
+    if name.rpartition(".")[2].isdigit():
+        raise AccountError(
+            f'"{text}" is not a domain name: it reads as an IP address. '
+            "Write it like example.org or bücher.example."
+        )
+    return name
+
+
+def mailbox(text: str, delimiter: str = "") -> str:
+    """Normalise a mailbox's address: lower case, A-labels.
+
+    `delimiter` is ``RECIPIENT_DELIMITER``, a set of characters that begin an address extension.
+    Raises `AccountError` when mail could not reach the address.
+    """
+    address = _own(text, _UNREACHABLE | _PATH_SEPARATOR)
+    local_part = split(address)[0]
+    for character in delimiter:
+        if character in local_part:
+            raise AccountError(
+                f'"{text}" cannot be a mailbox: "{character}" begins an address extension '
+                f"(RECIPIENT_DELIMITER), so its mail would go to "
+                f'"{without_extension(address, delimiter)}". '
+                f'Choose a name without "{character}".'
+            )
+    return address
+
+
+def alias(text: str) -> str:
+    """Normalise an alias: an address of ours, or ``@DOMAIN`` for a domain's catch-all."""
+    if text.startswith("@"):
+        return "@" + domain(text[1:])
+    return _own(text, _UNREACHABLE)
+
+
+def target(text: str) -> str:
+    """Normalise where an alias leads: any address; only the domain becomes lower case.
+
+    What stands before the "@" belongs to the server that receives it (RFC 5321, 2.4).
+    """
+    checked = _address(text)
+    return f"{checked.local_part}@{checked.ascii_domain.lower()}"
+
+
+def split(address: str) -> tuple[str, str]:
+    """Split a normalised address into local part (empty for a catch-all) and domain."""
+    local_part, _, name = address.rpartition("@")
+    return local_part, name
+
+
+def without_extension(address: str, delimiter: str) -> str:
+    """Return the address that Postfix falls back to: ``anna+lists@…`` → ``anna@…``.
+
+    A delimiter at the very beginning is part of the name, as in Postfix.
+    """
+    local_part, name = split(address)
+    found = [position for c in delimiter if (position := local_part.find(c)) > 0]
+    return f"{local_part[: min(found)]}@{name}" if found else address
+
+
+def readable(name: str) -> str:
+    """Write a domain with its own letters (U-labels); as it is when that cannot be."""
+    if "xn--" not in name:
+        return name
+    import idna  # noqa: PLC0415  only for the few names that need it
+
+    try:
+        return idna.decode(name)
+    except idna.IDNAError:
+        return name
+
+
+def _own(text: str, refused: dict[str, str]) -> str:
+    checked = _address(text)
+    local_part = checked.local_part.lower()
+    for character, reason in refused.items():
+        if character in local_part:
+            raise AccountError(
+                f'"{text}" cannot be an address here: with "{character}" in its name, {reason}. '
+                f'Choose a name without "{character}".'
+            )
+    if local_part.startswith("-"):
+        raise AccountError(
+            f'"{text}" cannot be an address here: Postfix refuses names that begin with "-", '
+            "since programs take them for options. Choose another first character."
+        )
+    return f"{local_part}@{_domain(checked.ascii_domain)}"
+
+
+def _address(text: str) -> ValidatedEmail:
+    try:
+        return _validated(text)
+    except ValueError as error:
+        raise AccountError(
+            f'"{text}" is not an e-mail address: {_of_address(str(error))} '
+            "Write it as NAME@DOMAIN, for example anna@example.org."
+        ) from None
+
+
+def _validated(text: str) -> ValidatedEmail:
+    """Ask the library; raises `ValueError` with its reason."""
+    return _library()(
+        text,
+        check_deliverability=False,
+        # localhost and other names without a dot are fine on one's own network.
+        globally_deliverable=False,
+        # Postfix is set up without SMTPUTF8, which Dovecot's LMTP does not offer.
+        allow_smtputf8=False,
+        strict=True,
+    )
+
+
+@lru_cache(maxsize=1)
+def _library() -> Callable[..., ValidatedEmail]:
+    import email_validator  # noqa: PLC0415  60 ms that commands without addresses need not spend
+
+    # The list is the library's documented switch: home.arpa, .local, .test are fine as one's own.
+    email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
+    return email_validator.validate_email
+
+
+def _of_address(reason: str) -> str:
+    return reason[:1].lower() + reason[1:]
+
+
+def _of_domain(reason: str) -> str:
+    """Turn the library's sentence about an address into one about its domain."""
+    for pattern, words in (
+        (r"The part after the @-sign|The email address", "the name"),
+        (r"An email address", "a domain name"),
+        (r"There must be something after the @-sign", "it is empty"),
+        (r"immediately after the @-sign", "at its beginning"),
+        (r"After the @-sign, ", ""),
+        (r"\s*after the @-sign", ""),
+    ):
+        reason = re.sub(pattern, words, reason)
+    return _of_address(reason)

@@ -1,0 +1,195 @@
+"""Many accounts into the database in one go: checked against each other, then inserted in batches.
+
+Also the rows and sentences that one account and many share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from gatepost.accounts.addresses import split, without_extension
+from gatepost.accounts.loops import find_loop
+from gatepost.accounts.records import Account, Alias, Domain, Mailbox
+from gatepost.accounts.tables import alias_targets, aliases, domains, mailboxes
+from gatepost.errors import AccountError
+
+_BATCH = 2_000
+"""Rows to one insert: the progress bar moves, and more gains nothing."""
+
+
+class ConflictError(AccountError):
+    """Some of many accounts cannot be added; nothing was."""
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        """Keep the reason for each account by its place in the sequence."""
+        super().__init__(*reasons.values())
+        self.reasons = dict(reasons)
+
+
+def add_all(
+    connection: sa.Connection,
+    accounts: Sequence[Account],
+    delimiter: str,
+    progress: Callable[[int], None],
+) -> None:
+    """Add accounts in any order; see `gatepost.accounts.store.Store.add_all`."""
+    known_domains = _ids(connection, domains.c.name)
+    kinds = dict.fromkeys(connection.scalars(sa.select(mailboxes.c.address)), "mailbox")
+    kinds |= dict.fromkeys(connection.scalars(sa.select(aliases.c.address)), "alias")
+    reasons = _conflicts(accounts, known_domains, kinds)
+    if not reasons:
+        reasons = _loops(connection, accounts, kinds, delimiter)
+    if reasons:
+        raise ConflictError(dict(sorted(reasons.items())))
+    _insert(connection, accounts, delimiter, progress)
+
+
+def _conflicts(
+    accounts: Sequence[Account], known_domains: Mapping[str, int], kinds: dict[str, str]
+) -> dict[int, str]:
+    """Find unknown domains and addresses taken twice; note in `kinds` what is new."""
+    reasons: dict[int, str] = {}
+    names = set(known_domains)
+    for place, account in enumerate(accounts):
+        if isinstance(account, Domain):
+            if account.name in names:
+                reasons[place] = f'the domain "{account.name}" exists already. Leave the line out.'
+            names.add(account.name)
+    for place, account in enumerate(accounts):
+        if isinstance(account, Domain):
+            continue
+        domain = split(account.address)[1]
+        if domain not in names:
+            reasons[place] = unknown_domain_sentence(account.address, domain)
+        elif account.address in kinds:
+            reasons[place] = taken_sentence(account.address, kinds[account.address])
+        kinds.setdefault(account.address, "mailbox" if isinstance(account, Mailbox) else "alias")
+    return reasons
+
+
+def _loops(
+    connection: sa.Connection, accounts: Sequence[Account], kinds: Mapping[str, str], delimiter: str
+) -> dict[int, str]:
+    """Find the first new alias that leads back to itself."""
+    added = {a.address: place for place, a in enumerate(accounts) if isinstance(a, Alias)}
+    if not added:
+        return {}
+    targets: dict[str, list[str]] = {}
+    for address, target in connection.execute(
+        sa.select(aliases.c.address, alias_targets.c.target).join(alias_targets)
+    ):
+        targets.setdefault(address, []).append(target)
+    targets |= {a.address: list(a.targets) for a in accounts if isinstance(a, Alias)}
+    loop = find_loop(
+        added,
+        lambda alias: targets.get(alias, ()),
+        lambda address: kinds.get(address) == "mailbox",
+        delimiter,
+    )
+    if loop is None:
+        return {}
+    new = next(alias for alias in loop if alias in added)
+    return {added[new]: loop_sentence(new, loop)}
+
+
+def _insert(
+    connection: sa.Connection,
+    accounts: Sequence[Account],
+    delimiter: str,
+    progress: Callable[[int], None],
+) -> None:
+    done = 0
+
+    def insert(table: sa.Table, rows: list[dict[str, Any]]) -> None:
+        nonlocal done
+        for start in range(0, len(rows), _BATCH):
+            batch = rows[start : start + _BATCH]
+            connection.execute(sa.insert(table), batch)
+            if table is not alias_targets:
+                done += len(batch)
+                progress(done)
+
+    insert(domains, [{"name": a.name} for a in accounts if isinstance(a, Domain)])
+    ids = _ids(connection, domains.c.name)
+    insert(
+        mailboxes,
+        [
+            mailbox_row(a, ids[split(a.address)[1]], hidden=False)
+            for a in accounts
+            if isinstance(a, Mailbox)
+        ],
+    )
+    new = [a for a in accounts if isinstance(a, Alias)]
+    insert(aliases, [{"domain_id": ids[split(a.address)[1]], "address": a.address} for a in new])
+    if new:
+        alias_ids = _ids(connection, aliases.c.address)
+        insert(
+            alias_targets,
+            [row for a in new for row in target_rows(a, alias_ids[a.address], delimiter)],
+        )
+
+
+def _ids(connection: sa.Connection, column: sa.Column[str]) -> dict[str, int]:
+    """Map a unique column of a table to its ids."""
+    return {text: key for text, key in connection.execute(sa.select(column, column.table.c.id))}  # noqa: C416  rows are no pairs to a type checker
+
+
+def mailbox_row(mailbox: Mailbox, domain_id: int, *, hidden: bool) -> dict[str, Any]:
+    """Return a mailbox as a row of its table."""
+    return {
+        "domain_id": domain_id,
+        "local_part": split(mailbox.address)[0],
+        "address": mailbox.address,
+        "password_hash": mailbox.password_hash,
+        "quota_bytes": mailbox.quota_bytes,
+        "enabled": mailbox.enabled,
+        "send_only": mailbox.send_only,
+        "hidden": hidden,
+    }
+
+
+def target_rows(alias: Alias, alias_id: int, delimiter: str) -> list[dict[str, Any]]:
+    """Return an alias's targets as rows of their table, in order."""
+    return [
+        {
+            "alias_id": alias_id,
+            "position": position,
+            "target": target,
+            "destination": without_extension(target.lower(), delimiter),
+        }
+        for position, target in enumerate(alias.targets)
+    ]
+
+
+def unknown_domain_sentence(address: str, domain: str) -> str:
+    """Say that an address is in no domain of ours, and how to add it."""
+    return (
+        f'"{address}": there is no domain "{domain}" here. Add it first: gatepost domain add '
+        f"{domain}"
+    )
+
+
+def taken_sentence(address: str, kind: str) -> str:
+    """Say that an address is taken, by a mailbox or an alias."""
+    return (
+        f'"{address}" exists already: it is {"a mailbox" if kind == "mailbox" else "an alias"}. '
+        f"Choose another address, or remove it first: gatepost {kind} remove {address}"
+    )
+
+
+def loop_sentence(address: str, loop: Sequence[str]) -> str:
+    """Say that an alias leads back to itself, and by which way."""
+    return (
+        f'The alias "{address}" would lead back to itself: {" → ".join(loop)}. '
+        "Choose another target; when one of these shall be a mailbox, add that first."
+    )
+
+
+def counted(number: int, word: str) -> str:
+    """Write a number with its word: ``1 mailbox``, ``2 mailboxes``, ``0 domains``."""
+    if number == 1:
+        return f"1 {word}"
+    return f"{number} {word}{'es' if word[-1] in 'sx' else 's'}"

@@ -1,0 +1,134 @@
+"""The queries that daemons ask, by name: the one place where the schema meets SQL of daemons.
+
+The SQL is portable (SQLite, PostgreSQL, MySQL 8) and has named parameters. A daemon plug-in puts
+its own marks in their place with `Query.bind`; the daemon escapes values between the quotes.
+Addresses are given normalised (lower case, A-labels) and without an extension.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_PARAMETER = re.compile(r":([a-z_]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One SELECT with named parameters (``:address``)."""
+
+    name: str
+    sql: str
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """Names of the parameters."""
+        return frozenset(_PARAMETER.findall(self.sql))
+
+    def bind(self, **marks: str) -> str:
+        """Put a daemon's own marks in place of the parameters, each between single quotes.
+
+        ``MAILBOX_DOMAIN.bind(domain="%d")`` gives ``… WHERE name = '%d'``. Raises `TypeError` when
+        a parameter is missing or unknown: a query with a stray mark would silently find nothing.
+        """
+        if marks.keys() != self.parameters:
+            raise TypeError(
+                f"{self.name} takes {sorted(self.parameters)} and was given {sorted(marks)}"
+            )
+        return _PARAMETER.sub(lambda match: f"'{marks[match[1]]}'", self.sql)
+
+
+def _query(name: str, sql: str) -> Query:
+    return Query(name, " ".join(sql.split()))
+
+
+MAILBOX_DOMAIN = _query(
+    "MAILBOX_DOMAIN",
+    "SELECT name FROM domains WHERE name = :domain",
+)
+"""One row when mail for the domain is received here."""
+
+RECIPIENT = _query(
+    "RECIPIENT",
+    "SELECT address FROM mailboxes WHERE address = :address AND NOT send_only",
+)
+"""One row when a mailbox receives under this address; a disabled one does."""
+
+ALIAS = _query(
+    "ALIAS",
+    """
+    SELECT target FROM aliases JOIN alias_targets ON alias_targets.alias_id = aliases.id
+    WHERE aliases.address = :address
+    UNION ALL SELECT address FROM mailboxes WHERE address = :address
+    """,
+)
+"""Where mail goes: each target of an alias, or the mailbox itself, so that no catch-all takes it.
+
+Asked with ``@DOMAIN``: the targets of the catch-all.
+"""
+
+SEND_ONLY = _query(
+    "SEND_ONLY",
+    "SELECT address FROM mailboxes WHERE address = :address AND send_only",
+)
+"""One row when the address is an account that only sends."""
+
+SENDER = _query(
+    "SENDER",
+    """
+    WITH RECURSIVE chain(address) AS (
+        SELECT alias_targets.destination FROM aliases
+        JOIN alias_targets ON alias_targets.alias_id = aliases.id
+        WHERE aliases.address = :address
+        UNION
+        SELECT alias_targets.destination FROM chain
+        JOIN aliases ON aliases.address = chain.address
+        JOIN alias_targets ON alias_targets.alias_id = aliases.id
+    ), logins(login) AS (
+        SELECT address FROM mailboxes WHERE address = :address AND enabled
+        UNION
+        SELECT mailboxes.address FROM chain
+        JOIN mailboxes ON mailboxes.address = chain.address
+        WHERE mailboxes.enabled
+    )
+    SELECT login FROM logins
+    UNION ALL SELECT '-' WHERE NOT EXISTS (SELECT 1 FROM logins) AND (
+        EXISTS (SELECT 1 FROM mailboxes WHERE address = :address)
+        OR EXISTS (SELECT 1 FROM aliases WHERE address = :address)
+    )
+    """,
+)
+"""Logins that may send as this address: the enabled mailboxes that it is or leads to.
+
+``UNION`` without ``ALL`` ends at an alias seen before, so a loop ends too. An address that exists
+and leads to no login gives ``-``, which nobody can log in as: without that row Postfix would go on
+to ask for the catch-all, whose owner could then send in the name of a disabled mailbox.
+"""
+
+PASSWORD = _query(
+    "PASSWORD",
+    """
+    SELECT address AS user, password_hash AS password FROM mailboxes
+    WHERE address = :address AND enabled AND (NOT send_only OR :service = 'smtp')
+    """,
+)
+"""Login and hash. `service` is what is being logged in to: ``smtp`` (submission), ``imap``, …"""
+
+USER = _query(
+    "USER",
+    """
+    SELECT domains.name AS domain, mailboxes.local_part AS local_part,
+    mailboxes.quota_bytes AS quota_bytes
+    FROM mailboxes JOIN domains ON domains.id = mailboxes.domain_id
+    WHERE mailboxes.address = :address AND NOT mailboxes.send_only
+    """,
+)
+"""What makes up a mailbox's place; `quota_bytes` is NULL for no limit."""
+
+USERS = _query(
+    "USERS",
+    "SELECT address AS user FROM mailboxes WHERE NOT send_only",
+)
+"""Every mailbox that holds mail, for ``doveadm -A``."""
+
+QUERIES = (MAILBOX_DOMAIN, RECIPIENT, ALIAS, SEND_ONLY, SENDER, PASSWORD, USER, USERS)

@@ -1,0 +1,134 @@
+"""The SQLite file and its two companions: who owns them, and that readers always find them.
+
+Postfix and Dovecot open the database read-only and may not write into its folder. In WAL mode they
+can do so only while ``-wal`` and ``-shm`` exist beside it, and SQLite deletes both when its last
+writer closes. So whoever closes the database lays them down again, empty. Measured in
+docs/decisions/0002-accounts-in-sqlite.md. This module needs no SQLAlchemy; the supervisor uses it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import grp
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from gatepost.errors import OperationError, PreflightError
+
+READERS = "postfix"
+"""The group whose members read the database: Postfix itself, and Dovecot's processes."""
+
+COMPANIONS = ("-wal", "-shm")
+_MAGIC = b"SQLite format 3\0"
+_WAL_VERSIONS = b"\x02\x02"
+"""Bytes 18 and 19 of the file's header: WAL mode (https://www.sqlite.org/fileformat2.html)."""
+_FILE_MODE = 0o640
+_FOLDER_MODE = 0o750
+BUSY_SECONDS = 30
+"""How long a writer waits for another; an import of 100,000 mailboxes takes less."""
+
+
+def prepare(path: Path) -> None:
+    """Make the database file in WAL mode when there is none, and set who may read it.
+
+    Raises `PreflightError` when this user may not, `OperationError` when the file is no database.
+    """
+    try:
+        folder = _folder(path.parent)
+        try:
+            # Two first commands at once must not both turn the new file into WAL mode.
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            _make(path)
+        finally:
+            os.close(folder)
+    except PermissionError as error:
+        raise PreflightError(
+            f"{error.filename or path}: this user may not write there. "
+            "Run the command as root, or set GATEPOST_HOME to a folder of your own."
+        ) from None
+    except OSError as error:
+        raise PreflightError(
+            f"{error.filename or path}: {error.strerror}. "
+            "Set GATEPOST_HOME to a folder on a disk that can be written."
+        ) from None
+    except sqlite3.OperationalError as error:
+        raise OperationError(
+            f"{path}: the database cannot be opened: {error}. "
+            "Another program may hold it; try again in a minute."
+        ) from None
+    except sqlite3.DatabaseError as error:
+        raise OperationError(
+            f"{path}: this is no SQLite database: {error}. "
+            "Restore it from a backup, or move it away to begin an empty one."
+        ) from None
+
+
+def keep_readable(path: Path) -> None:
+    """Lay down the companions that SQLite deleted, so that read-only users can open the file.
+
+    Empty ones are valid and mean "nothing to read here". Does nothing where they exist, nor where
+    this user may not write.
+    """
+    for suffix in COMPANIONS:
+        with contextlib.suppress(OSError):
+            _touch(path.with_name(path.name + suffix))
+
+
+@contextlib.contextmanager
+def hold_open(path: Path) -> Iterator[None]:
+    """Keep the database open, so that nobody is the last to close it while this lasts.
+
+    For the supervisor: other programs (Dovecot as root, an administrator's ``sqlite3``) do not
+    know that the companions must stay. The database must exist.
+    """
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+    try:
+        # Only the first read takes the lock that keeps the companions.
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield
+    finally:
+        connection.close()
+        keep_readable(path)
+
+
+def _folder(folder: Path) -> int:
+    """Make the folder if need be; return it opened."""
+    if not folder.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(_FOLDER_MODE)
+        _own(folder)
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _make(path: Path) -> None:
+    _touch(path)
+    if not os.access(path, os.W_OK):
+        raise PermissionError(0, "", str(path))
+    with path.open("rb") as file:
+        header = file.read(len(_MAGIC) + 4)
+    if header.startswith(_MAGIC) and header.endswith(_WAL_VERSIONS):
+        return
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    finally:
+        connection.close()
+
+
+def _touch(path: Path) -> None:
+    """Make an empty file that readers may read; never empties one that is there."""
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE))
+    _own(path)
+
+
+def _own(path: Path) -> None:
+    """Give a file to root and the readers' group; only root can, and only where it exists."""
+    if os.geteuid() != 0:
+        return
+    with contextlib.suppress(KeyError):
+        group = grp.getgrnam(READERS).gr_gid
+        if path.stat().st_gid != group:
+            os.chown(path, 0, group)

@@ -1,0 +1,460 @@
+"""The store of accounts: everything that reads or changes the database on our side.
+
+Each method is one transaction: it is done whole or not at all. Addresses are given normalised, see
+`gatepost.accounts.addresses`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from gatepost.accounts import bulk, sqlite
+from gatepost.accounts.addresses import split, without_extension
+from gatepost.accounts.loops import find_loop
+from gatepost.accounts.records import PROBE_DOMAIN, Account, Alias, Domain, Mailbox
+from gatepost.accounts.tables import (
+    SCHEMA_VERSION,
+    alias_targets,
+    aliases,
+    domains,
+    mailboxes,
+)
+from gatepost.errors import AccountError, OperationError
+
+
+class MailboxChange(TypedDict, total=False):
+    """What may be changed of a mailbox; what is left out stays."""
+
+    password_hash: str
+    quota_bytes: int | None
+    enabled: bool
+    send_only: bool
+
+
+def open_store(location: Path | str, *, delimiter: str = "") -> Store:
+    """Open the database, made and migrated to the newest schema when need be.
+
+    `location` is a file, or an SQLAlchemy URL. `delimiter` is ``RECIPIENT_DELIMITER``. Raises
+    `PreflightError` when this user may not write there, `OperationError` when it is no database of
+    this version.
+    """
+    url = sa.make_url(location) if isinstance(location, str) and "://" in location else None
+    if url is None or url.get_backend_name() == "sqlite":
+        path = Path(url.database or "") if url else Path(location)
+        sqlite.prepare(path)
+        store = Store(_sqlite_engine(path), path=path, delimiter=delimiter)
+    else:
+        store = Store(sa.create_engine(url), delimiter=delimiter)
+    try:
+        store.migrate()
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _sqlite_engine(path: Path) -> sa.Engine:
+    engine = sa.create_engine(
+        sa.URL.create("sqlite", database=str(path)),
+        connect_args={"timeout": sqlite.BUSY_SECONDS},
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: object) -> None:
+        # The driver's own transactions begin too late for a lock to be waited for.
+        connection.isolation_level = None
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @sa.event.listens_for(engine, "begin")
+    def begun(connection: sa.Connection) -> None:
+        reading = connection.get_execution_options().get("reading")
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+class Store:
+    """Domains, mailboxes and aliases in one database; close it, or use it as a context manager."""
+
+    def __init__(self, engine: sa.Engine, *, path: Path | None = None, delimiter: str = "") -> None:
+        """Take an engine; `path` is the file of an SQLite one."""
+        self._engine = engine
+        self._path = path
+        self._delimiter = delimiter
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections, and leave the file such that read-only users can open it."""
+        self._engine.dispose()
+        if self._path is not None:
+            sqlite.keep_readable(self._path)
+
+    def migrate(self) -> None:
+        """Bring the schema to `SCHEMA_VERSION`; at once when it is there already.
+
+        Raises `OperationError` when the database was made by a newer Gatepost.
+        """
+        with self._reading() as connection:
+            if _version(connection) == SCHEMA_VERSION:
+                return
+        from alembic.util import CommandError  # noqa: PLC0415  0.3 s that only a change costs
+
+        from gatepost.accounts import migrations  # noqa: PLC0415
+
+        with self._writing() as connection:
+            if _version(connection) == SCHEMA_VERSION:
+                return
+            try:
+                migrations.upgrade(connection)
+            except CommandError:
+                raise OperationError(
+                    f'{self._name}: the schema of this database is version "{_version(connection)}"'
+                    f", this Gatepost knows up to {SCHEMA_VERSION}. "
+                    "Install the Gatepost that wrote it, or a newer one."
+                ) from None
+
+    # --- domains -------------------------------------------------------------------------
+
+    def domains(self) -> tuple[Domain, ...]:
+        """Return all domains, by name; hidden ones are left out."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                sa.select(domains.c.name, _count(mailboxes), _count(aliases))
+                .where(sa.not_(domains.c.hidden))
+                .order_by(domains.c.name)
+            )
+            return tuple(Domain(*row) for row in rows)
+
+    def add_domain(self, name: str) -> None:
+        """Add a domain; raise `AccountError` when it exists."""
+        with self._writing() as connection:
+            if _domain_id(connection, name) is not None:
+                raise AccountError(
+                    f'The domain "{name}" exists already. '
+                    f"Add a mailbox to it: gatepost mailbox add NAME@{name}"
+                )
+            connection.execute(sa.insert(domains).values(name=name))
+
+    def remove_domain(self, name: str, *, force: bool = False) -> Domain:
+        """Remove a domain; with `force` its mailboxes and aliases too. Return what it was.
+
+        Raises `AccountError` when there is none of that name, or when it still has accounts.
+        """
+        with self._writing() as connection:
+            row = connection.execute(
+                sa.select(domains.c.id, domains.c.name, _count(mailboxes), _count(aliases)).where(
+                    domains.c.name == name
+                )
+            ).one_or_none()
+            if row is None:
+                raise _no_domain(name, name)
+            removed = Domain(*row[1:])
+            if (removed.mailboxes or removed.aliases) and not force:
+                held = bulk.counted(removed.mailboxes, "mailbox")
+                raise AccountError(
+                    f'The domain "{name}" still has {held} and '
+                    f"{bulk.counted(removed.aliases, 'alias')}. "
+                    f"Remove them first, or remove all at once: "
+                    f"gatepost domain remove --force {name}"
+                )
+            connection.execute(sa.delete(domains).where(domains.c.id == row.id))
+            return removed
+
+    # --- mailboxes -----------------------------------------------------------------------
+
+    def mailboxes(self, domain: str | None = None) -> tuple[Mailbox, ...]:
+        """Return all mailboxes, of one domain when it is given, by address; no hidden ones.
+
+        Raises `AccountError` when there is no such domain.
+        """
+        query = _MAILBOXES.where(sa.not_(mailboxes.c.hidden)).order_by(mailboxes.c.address)
+        with self._reading() as connection:
+            if domain is not None:
+                query = query.where(mailboxes.c.domain_id == _known_domain(connection, domain))
+            return tuple(Mailbox(*row) for row in connection.execute(query))
+
+    def mailbox(self, address: str) -> Mailbox:
+        """Return one mailbox; raise `AccountError` when there is none of that address."""
+        with self._reading() as connection:
+            return _mailbox(connection, address)
+
+    def add_mailbox(self, mailbox: Mailbox) -> None:
+        """Add a mailbox; raise `AccountError` for an unknown domain or a taken address."""
+        with self._writing() as connection:
+            domain_id = _known_domain(connection, split(mailbox.address)[1], mailbox.address)
+            _refuse_taken(connection, mailbox.address)
+            connection.execute(
+                sa.insert(mailboxes), bulk.mailbox_row(mailbox, domain_id, hidden=False)
+            )
+
+    def change_mailbox(self, address: str, **change: Unpack[MailboxChange]) -> Mailbox:
+        """Change a mailbox and return it as it is now; `AccountError` when there is none."""
+        with self._writing() as connection:
+            if change:
+                connection.execute(
+                    sa.update(mailboxes).where(mailboxes.c.address == address).values(**change)
+                )
+            return _mailbox(connection, address)
+
+    def remove_mailbox(self, address: str) -> tuple[str, ...]:
+        """Remove a mailbox (its mail stays); return the aliases that still lead to it.
+
+        Raises `AccountError` when there is none of that address.
+        """
+        with self._writing() as connection:
+            _mailbox(connection, address)
+            connection.execute(sa.delete(mailboxes).where(mailboxes.c.address == address))
+            leading = connection.scalars(
+                sa.select(aliases.c.address)
+                .join(alias_targets)
+                .where(alias_targets.c.destination == address)
+                .distinct()
+                .order_by(aliases.c.address)
+            )
+            return tuple(leading)
+
+    # --- aliases -------------------------------------------------------------------------
+
+    def aliases(self, domain: str | None = None) -> tuple[Alias, ...]:
+        """Return all aliases with their targets, by address; as `mailboxes` otherwise."""
+        query = (
+            sa.select(aliases.c.address, alias_targets.c.target)
+            .join(alias_targets)
+            .join(domains, domains.c.id == aliases.c.domain_id)
+            .where(sa.not_(domains.c.hidden))
+            .order_by(aliases.c.address, alias_targets.c.position)
+        )
+        with self._reading() as connection:
+            if domain is not None:
+                query = query.where(aliases.c.domain_id == _known_domain(connection, domain))
+            found: dict[str, list[str]] = {}
+            for address, target in connection.execute(query):
+                found.setdefault(address, []).append(target)
+            return tuple(Alias(address, tuple(targets)) for address, targets in found.items())
+
+    def add_alias(self, alias: Alias) -> tuple[str, ...]:
+        """Add an alias; return those of its targets that are ours and do not exist.
+
+        Raises `AccountError` for an unknown domain, a taken address, no target, or targets that
+        lead back to the alias.
+        """
+        if not alias.targets:
+            raise AccountError(
+                f'The alias "{alias.address}" has no target. Give at least one address.'
+            )
+        with self._writing() as connection:
+            domain_id = _known_domain(connection, split(alias.address)[1], alias.address)
+            _refuse_taken(connection, alias.address)
+            alias_id = connection.execute(
+                sa.insert(aliases).values(domain_id=domain_id, address=alias.address)
+            ).inserted_primary_key
+            assert alias_id is not None  # noqa: S101  an inserted row has a key
+            connection.execute(
+                sa.insert(alias_targets), bulk.target_rows(alias, alias_id[0], self._delimiter)
+            )
+            self._refuse_loop(connection, alias.address)
+            return tuple(t for t in alias.targets if self._leads_nowhere(connection, t))
+
+    def remove_alias(self, address: str) -> Alias:
+        """Remove an alias and return what it was; `AccountError` when there is none."""
+        with self._writing() as connection:
+            targets = _targets(connection, address)
+            if not targets:
+                raise AccountError(
+                    f'There is no alias "{address}". See which there are: gatepost alias list'
+                )
+            connection.execute(sa.delete(aliases).where(aliases.c.address == address))
+            return Alias(address, targets)
+
+    def _refuse_loop(self, connection: sa.Connection, address: str) -> None:
+        loop = find_loop(
+            [address],
+            lambda alias: _targets(connection, alias),
+            lambda other: _kind(connection, other) == "mailbox",
+            self._delimiter,
+        )
+        if loop:
+            raise AccountError(bulk.loop_sentence(address, loop))
+
+    def _leads_nowhere(self, connection: sa.Connection, target: str) -> bool:
+        """Tell whether mail for a target would come back as undeliverable."""
+        address = target.lower()
+        domain = split(address)[1]
+        if _domain_id(connection, domain) is None:
+            return False
+        takers = (address, without_extension(address, self._delimiter), f"@{domain}")
+        return not any(_kind(connection, taker) for taker in takers)
+
+    # --- many at once --------------------------------------------------------------------
+
+    def add_all(
+        self, accounts: Sequence[Account], progress: Callable[[int], None] = lambda _done: None
+    ) -> None:
+        """Add many accounts in any order, all or none; `progress` is told how many are in.
+
+        Raises `gatepost.accounts.bulk.ConflictError` with a reason for each that cannot be.
+        """
+        with self._writing() as connection:
+            bulk.add_all(connection, accounts, self._delimiter, progress)
+
+    # --- hidden accounts -----------------------------------------------------------------
+
+    def add_hidden_mailbox(self, mailbox: Mailbox) -> None:
+        """Add a mailbox under `PROBE_DOMAIN` that no list and no export shows.
+
+        Replaces one of the same address; raises `AccountError` for any other domain.
+        """
+        if split(mailbox.address)[1] != PROBE_DOMAIN:
+            raise AccountError(
+                f'"{mailbox.address}" cannot be hidden: only addresses of {PROBE_DOMAIN} are.'
+            )
+        with self._writing() as connection:
+            if _domain_id(connection, PROBE_DOMAIN) is None:
+                connection.execute(sa.insert(domains).values(name=PROBE_DOMAIN, hidden=True))
+            domain_id = _known_domain(connection, PROBE_DOMAIN)
+            connection.execute(sa.delete(mailboxes).where(mailboxes.c.address == mailbox.address))
+            connection.execute(
+                sa.insert(mailboxes), bulk.mailbox_row(mailbox, domain_id, hidden=True)
+            )
+
+    def remove_hidden(self) -> int:
+        """Remove everything hidden; return how many mailboxes that were."""
+        with self._writing() as connection:
+            gone = connection.execute(sa.delete(mailboxes).where(mailboxes.c.hidden)).rowcount
+            connection.execute(sa.delete(domains).where(domains.c.hidden))
+            return gone
+
+    # --- transactions --------------------------------------------------------------------
+
+    @property
+    def _name(self) -> str:
+        return str(self._path or self._engine.url.render_as_string(hide_password=True))
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        with self._explained(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        reader = self._engine.execution_options(reading=True)
+        with self._explained(), reader.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn the database's own errors into sentences."""
+        try:
+            yield
+        except OperationalError as error:
+            raise OperationError(
+                f"{self._name}: the database could not be used: {error.orig}. Nothing was changed. "
+                "When it is locked, another command is writing: try again. "
+                "Otherwise look at the disk's free space and the file's owner."
+            ) from None
+        except DatabaseError as error:
+            raise OperationError(
+                f"{self._name}: the database is damaged or not Gatepost's: {error.orig}. "
+                "Nothing was changed. Restore it from a backup."
+            ) from None
+
+
+_MAILBOXES = sa.select(
+    mailboxes.c.address,
+    mailboxes.c.password_hash,
+    mailboxes.c.quota_bytes,
+    mailboxes.c.enabled,
+    mailboxes.c.send_only,
+)
+
+
+def _version(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return version
+
+
+def _count(table: sa.Table) -> sa.ScalarSelect[int]:
+    return (
+        sa.select(sa.func.count())
+        .select_from(table)
+        .where(table.c.domain_id == domains.c.id)
+        .scalar_subquery()
+    )
+
+
+def _domain_id(connection: sa.Connection, name: str) -> int | None:
+    found: int | None = connection.scalar(sa.select(domains.c.id).where(domains.c.name == name))
+    return found
+
+
+def _known_domain(connection: sa.Connection, name: str, wanted_for: str | None = None) -> int:
+    found = _domain_id(connection, name)
+    if found is None:
+        raise _no_domain(wanted_for or name, name)
+    return found
+
+
+def _no_domain(value: str, name: str) -> AccountError:
+    if value == name:
+        return AccountError(
+            f'There is no domain "{name}". See which there are: gatepost domain list'
+        )
+    return AccountError(bulk.unknown_domain_sentence(value, name))
+
+
+def _mailbox(connection: sa.Connection, address: str) -> Mailbox:
+    row = connection.execute(_MAILBOXES.where(mailboxes.c.address == address)).one_or_none()
+    if row is None:
+        hint = (
+            f"It is an alias: gatepost alias remove {address}"
+            if _kind(connection, address)
+            else "See which there are: gatepost mailbox list"
+        )
+        raise AccountError(f'There is no mailbox "{address}". {hint}')
+    return Mailbox(*row)
+
+
+def _targets(connection: sa.Connection, address: str) -> tuple[str, ...]:
+    return tuple(
+        connection.scalars(
+            sa.select(alias_targets.c.target)
+            .join(aliases)
+            .where(aliases.c.address == address)
+            .order_by(alias_targets.c.position)
+        )
+    )
+
+
+def _kind(connection: sa.Connection, address: str) -> str:
+    """Return ``mailbox`` or ``alias``; empty for an address that is neither."""
+    for kind, table in (("mailbox", mailboxes), ("alias", aliases)):
+        if connection.scalar(sa.select(table.c.id).where(table.c.address == address)):
+            return kind
+    return ""
+
+
+def _refuse_taken(connection: sa.Connection, address: str) -> None:
+    kind = _kind(connection, address)
+    if kind:
+        raise AccountError(bulk.taken_sentence(address, kind))

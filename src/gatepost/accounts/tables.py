@@ -1,0 +1,82 @@
+"""The schema, in types that SQLite, PostgreSQL and MySQL share.
+
+A change here needs a migration in ``migrations/versions`` and its name in `SCHEMA_VERSION`; a test
+compares the two.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    false,
+    true,
+)
+
+SCHEMA_VERSION = "0001"
+"""The newest migration; a database that is there already opens without Alembic."""
+
+ADDRESS_LENGTH = 320
+"""64 octets of local part, "@", 255 of domain (RFC 5321, 4.5.3.1)."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+domains = Table(
+    "domains",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("hidden", Boolean, nullable=False, server_default=false()),
+)
+
+mailboxes = Table(
+    "mailboxes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("domain_id", ForeignKey("domains.id", ondelete="CASCADE"), nullable=False),
+    Column("local_part", String(64), nullable=False),
+    Column("address", String(ADDRESS_LENGTH), nullable=False, unique=True),
+    Column("password_hash", String(1024), nullable=False),
+    Column("quota_bytes", BigInteger),
+    Column("enabled", Boolean, nullable=False, server_default=true()),
+    Column("send_only", Boolean, nullable=False, server_default=false()),
+    Column("hidden", Boolean, nullable=False, server_default=false()),
+    Index(None, "domain_id"),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("domain_id", ForeignKey("domains.id", ondelete="CASCADE"), nullable=False),
+    Column("address", String(ADDRESS_LENGTH), nullable=False, unique=True),
+    Index(None, "domain_id"),
+)
+
+alias_targets = Table(
+    "alias_targets",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("alias_id", ForeignKey("aliases.id", ondelete="CASCADE"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("target", String(ADDRESS_LENGTH), nullable=False),
+    # The target in lower case and without an address extension: whose mailbox it ends in.
+    Column("destination", String(ADDRESS_LENGTH), nullable=False),
+    UniqueConstraint("alias_id", "position"),
+    Index(None, "destination"),
+)

@@ -1,0 +1,222 @@
+"""The queries of the daemons, run as they run them: as one text, by SQLite itself."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gatepost.accounts import lookups
+from gatepost.accounts.lookups import Query
+from gatepost.accounts.records import Alias, Mailbox
+from gatepost.accounts.store import Store
+
+HASH = "{SSHA}c2FsdGVkIGFuZCBoYXNoZWQ="
+Ask = Callable[..., list[str]]
+
+
+@pytest.fixture
+def connection(home: Store, database: Path) -> Iterator[sqlite3.Connection]:
+    """Return a database with every kind of account."""
+    home.add_domain("catch.example")
+    home.add_mailbox(Mailbox("bob@example.org", HASH, quota_bytes=1024))
+    home.add_mailbox(Mailbox("away@example.org", HASH, enabled=False))
+    home.add_mailbox(Mailbox("noreply@example.org", HASH, send_only=True))
+    home.add_mailbox(Mailbox("gone@catch.example", HASH, enabled=False))
+    home.add_mailbox(Mailbox("muted@example.org", HASH, enabled=False, send_only=True))
+    home.add_alias(Alias("sales@example.org", ("Anna+Sales@example.org", "bob@example.org")))
+    home.add_alias(Alias("team@example.org", ("sales@example.org", "away@example.org")))
+    home.add_alias(Alias("friend@catch.example", ("Friend@outside.test",)))
+    home.add_alias(Alias("@catch.example", ("team@example.org",)))
+    opened = sqlite3.connect(database)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def ask(connection: sqlite3.Connection) -> Ask:
+    """Ask a query as a daemon does, with the values in the text; return the first column."""
+
+    def asked(query: Query, **values: str) -> list[str]:
+        escaped = {name: value.replace("'", "''") for name, value in values.items()}
+        rows = connection.execute(query.bind(**escaped)).fetchall()
+        by_name = connection.execute(query.sql, values).fetchall()
+        assert rows == by_name, "the text and the parameters disagree"
+        return [row[0] for row in rows]
+
+    return asked
+
+
+def test_our_domains_are_known(ask: Ask) -> None:
+    """Mail for a domain would be refused, or taken for a domain that is not ours."""
+    assert ask(lookups.MAILBOX_DOMAIN, domain="example.org") == ["example.org"]
+    assert ask(lookups.MAILBOX_DOMAIN, domain="outside.test") == []
+
+
+def test_recipients(ask: Ask) -> None:
+    """A disabled mailbox would lose its mail, or a send-only account would get some."""
+    assert ask(lookups.RECIPIENT, address="anna@example.org") == ["anna@example.org"]
+    assert ask(lookups.RECIPIENT, address="away@example.org") == ["away@example.org"]
+    for address in ("noreply@example.org", "sales@example.org", "nobody@example.org", "x' OR 1 --"):
+        assert ask(lookups.RECIPIENT, address=address) == []
+
+
+def test_aliases(ask: Ask) -> None:
+    """Mail would not reach the people behind an alias."""
+    assert ask(lookups.ALIAS, address="sales@example.org") == [
+        "Anna+Sales@example.org",
+        "bob@example.org",
+    ]
+    assert ask(lookups.ALIAS, address="friend@catch.example") == ["Friend@outside.test"]
+    assert ask(lookups.ALIAS, address="@catch.example") == ["team@example.org"]
+    assert ask(lookups.ALIAS, address="@example.org") == []
+
+
+def test_a_catch_all_swallows_no_mailbox(ask: Ask) -> None:
+    """Postfix asks for aliases first: the mailbox's owner would get nothing any more."""
+    assert ask(lookups.ALIAS, address="gone@catch.example") == ["gone@catch.example"]
+    assert ask(lookups.ALIAS, address="noreply@example.org") == ["noreply@example.org"]
+
+
+def test_send_only(ask: Ask) -> None:
+    """Mail to an account that only sends would be taken and lost."""
+    assert ask(lookups.SEND_ONLY, address="noreply@example.org") == ["noreply@example.org"]
+    assert ask(lookups.SEND_ONLY, address="anna@example.org") == []
+
+
+@pytest.mark.parametrize(
+    ("sender", "logins"),
+    [
+        ("anna@example.org", {"anna@example.org"}),
+        ("noreply@example.org", {"noreply@example.org"}),
+        ("sales@example.org", {"anna@example.org", "bob@example.org"}),
+        ("team@example.org", {"anna@example.org", "bob@example.org"}),
+        ("@catch.example", {"anna@example.org", "bob@example.org"}),
+        ("nobody@catch.example", set()),
+        ("nobody@example.org", set()),
+        ("@example.org", set()),
+        ("away@example.org", {"-"}),
+        ("gone@catch.example", {"-"}),
+        ("friend@catch.example", {"-"}),
+    ],
+)
+def test_who_may_send_as_an_address(ask: Ask, sender: str, logins: set[str]) -> None:
+    """One user could write in another's name, or not in their own.
+
+    An empty answer makes Postfix ask for the catch-all next: the owner of the catch-all could
+    write in the name of a disabled mailbox, or of a friend's alias.
+    """
+    found = ask(lookups.SENDER, address=sender)
+    assert set(found) == logins
+    assert len(found) == len(logins)
+
+
+def test_a_loop_of_aliases_ends(ask: Ask, connection: sqlite3.Connection) -> None:
+    """A loop in the database, however it got there, would hang every submission."""
+    connection.execute(
+        "UPDATE alias_targets SET destination = 'team@example.org' "
+        "WHERE destination = 'bob@example.org'"
+    )
+    assert ask(lookups.SENDER, address="team@example.org") == ["anna@example.org"]
+
+
+@pytest.mark.parametrize(
+    ("address", "service", "allowed"),
+    [
+        ("anna@example.org", "imap", True),
+        ("anna@example.org", "smtp", True),
+        ("noreply@example.org", "smtp", True),
+        ("noreply@example.org", "imap", False),
+        ("noreply@example.org", "pop3", False),
+        ("noreply@example.org", "sieve", False),
+        ("away@example.org", "imap", False),
+        ("away@example.org", "smtp", False),
+        ("muted@example.org", "smtp", False),
+        ("sales@example.org", "imap", False),
+        ("nobody@example.org", "imap", False),
+    ],
+)
+def test_who_may_log_in(ask: Ask, address: str, service: str, *, allowed: bool) -> None:
+    """A disabled user could still read, or a send-only account could."""
+    assert ask(lookups.PASSWORD, address=address, service=service) == [address] * allowed
+
+
+def test_columns_have_the_names_that_dovecot_reads(connection: sqlite3.Connection) -> None:
+    """Dovecot ignores a column it does not know: nobody could log in."""
+    for query, names in (
+        (lookups.PASSWORD, ["user", "password"]),
+        (lookups.USER, ["domain", "local_part", "quota_bytes"]),
+        (lookups.USERS, ["user"]),
+    ):
+        cursor = connection.execute(query.sql, {"address": "", "service": ""})
+        assert [column[0] for column in cursor.description] == names
+
+
+def test_where_a_mailbox_is(connection: sqlite3.Connection) -> None:
+    """Mail would be stored in another place than it is read from."""
+    rows = {
+        address: connection.execute(lookups.USER.bind(address=address)).fetchall()
+        for address in (
+            "bob@example.org",
+            "away@example.org",
+            "noreply@example.org",
+            "sales@example.org",
+        )
+    }
+    assert rows == {
+        "bob@example.org": [("example.org", "bob", 1024)],
+        "away@example.org": [("example.org", "away", None)],
+        "noreply@example.org": [],
+        "sales@example.org": [],
+    }
+
+
+def test_all_users(ask: Ask) -> None:
+    """``doveadm -A`` would skip a mailbox, or stumble over one without mail."""
+    assert sorted(ask(lookups.USERS)) == [
+        "anna@example.org",
+        "away@example.org",
+        "bob@example.org",
+        "gone@catch.example",
+    ]
+
+
+@pytest.mark.parametrize(
+    "query", [q for q in lookups.QUERIES if q.parameters], ids=lambda q: q.name
+)
+def test_every_query_uses_an_index(connection: sqlite3.Connection, query: Query) -> None:
+    """With many mailboxes every message and every login would read them all."""
+    bound = query.bind(**dict.fromkeys(query.parameters, "x"))
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {bound}")]
+    scans = [step for step in plan if step.startswith("SCAN")]
+    # What a recursion has found so far is all that may be read through.
+    assert set(scans) <= {"SCAN chain", "SCAN logins", "SCAN CONSTANT ROW"}, plan
+    assert any("USING" in step and "INDEX" in step for step in plan), plan
+
+
+def test_the_plan_shows_a_scan(connection: sqlite3.Connection) -> None:
+    """The control: without it the test above could pass whatever the queries do."""
+    plan = connection.execute("EXPLAIN QUERY PLAN SELECT 1 FROM mailboxes WHERE local_part = 'x'")
+    assert any(row[3].startswith("SCAN mailboxes") for row in plan)
+
+
+def test_marks_are_put_between_quotes() -> None:
+    """A daemon's own escaping protects only what stands between quotes."""
+    assert lookups.MAILBOX_DOMAIN.bind(domain="%d") == "SELECT name FROM domains WHERE name = '%d'"
+    assert "'%{user}'" in lookups.PASSWORD.bind(address="%{user}", service="%{service}")
+
+
+def test_a_query_is_one_line_without_a_daemons_marks() -> None:
+    """Postfix reads one line and takes ``%`` for its own; Dovecot too."""
+    for query in lookups.QUERIES:
+        assert "\n" not in query.sql
+        assert "%" not in query.sql
+
+
+@pytest.mark.parametrize("marks", [{}, {"adress": "%s"}, {"address": "%s", "domain": "%d"}])
+def test_a_wrong_mark_is_an_error(marks: dict[str, str]) -> None:
+    """The query would silently find nothing, on a server that seems to run."""
+    with pytest.raises(TypeError, match="RECIPIENT takes"):
+        lookups.RECIPIENT.bind(**marks)

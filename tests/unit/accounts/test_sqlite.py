@@ -1,0 +1,110 @@
+"""The database's files are there for Postfix and Dovecot, and for nobody else."""
+
+from __future__ import annotations
+
+import grp
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from gatepost.accounts import sqlite
+from gatepost.accounts.store import Store, open_store
+from gatepost.errors import PreflightError
+
+
+def mode(path: Path) -> int:
+    """Return the permission bits of a file."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def companions(path: Path) -> list[Path]:
+    """Return the files that readers need beside the database."""
+    return [path.with_name(path.name + suffix) for suffix in sqlite.COMPANIONS]
+
+
+def test_a_new_database_is_for_its_readers_only(tmp_path: Path) -> None:
+    """Password hashes would be open to every user of the machine."""
+    path = tmp_path / "accounts" / "accounts.sqlite3"
+    sqlite.prepare(path)
+    assert mode(path.parent) == 0o750
+    assert mode(path) == 0o640
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_readers_get_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Postfix could not read it: all mail would be deferred."""
+    group = next(g for g in grp.getgrall() if g.gr_gid not in (0, tmp_path.stat().st_gid))
+    monkeypatch.setattr(sqlite, "READERS", group.gr_name)
+    path = tmp_path / "accounts" / "accounts.sqlite3"
+    sqlite.prepare(path)
+    sqlite.keep_readable(path)
+    for file in (path.parent, path, *companions(path)):
+        assert (file.stat().st_uid, file.stat().st_gid) == (0, group.gr_gid), file
+
+
+def test_a_machine_without_the_readers_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accounts could not be made before Postfix is installed."""
+    monkeypatch.setattr(sqlite, "READERS", "no-such-group-here")
+    sqlite.prepare(tmp_path / "accounts.sqlite3")
+
+
+def test_companions_stay_when_the_store_closes(store: Store, database: Path) -> None:
+    """Postfix may not make them: it could not open the database until the next command."""
+    store.add_domain("example.org")
+    store.close()
+    assert all(file.exists() for file in companions(database))
+    assert all(mode(file) & 0o007 == 0 for file in companions(database))
+
+
+def test_sqlite_itself_deletes_them(store: Store, database: Path) -> None:
+    """The control: without this the promise above would need no work of ours."""
+    store.close()
+    connection = sqlite3.connect(database)
+    connection.execute("CREATE TABLE other (x)")
+    connection.close()
+    assert not any(file.exists() for file in companions(database))
+
+
+def test_held_open_they_stay_whoever_closes(store: Store, database: Path) -> None:
+    """An administrator's ``sqlite3`` would stop the mail."""
+    store.close()
+    with sqlite.hold_open(database):
+        connection = sqlite3.connect(database)
+        connection.execute("CREATE TABLE other (x)")
+        connection.close()
+        assert all(file.exists() for file in companions(database))
+    assert all(file.exists() for file in companions(database))
+
+
+def test_laying_them_down_loses_nothing(store: Store, database: Path) -> None:
+    """A change that is only in the log yet would be gone."""
+    store.add_domain("example.org")
+    assert companions(database)[0].stat().st_size > 0
+    sqlite.keep_readable(database)
+    with open_store(database) as other:
+        assert [d.name for d in other.domains()] == ["example.org"]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    """The user would see a traceback."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PreflightError, match="GATEPOST_HOME"):
+        sqlite.prepare(tmp_path / "file" / "accounts" / "accounts.sqlite3")
+
+
+def test_a_user_without_rights_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user would not know that the command wants root."""
+    path = tmp_path / "accounts.sqlite3"
+    sqlite.prepare(path)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PreflightError, match="as root") as error:
+        sqlite.prepare(path)
+    assert str(path) in str(error.value)
