@@ -1,0 +1,156 @@
+"""Settings and topology → the files of Postfix's configuration folder."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Any
+
+from gatepost.accounts import lookups
+from gatepost.contracts import Context
+from gatepost.daemons.postfix.listeners import smtpd_services
+from gatepost.errors import SettingsError
+from gatepost.model import Home, IPNetwork, OnChange, RenderedFile, Role
+from gatepost.rendering import render
+
+FOLDER = PurePosixPath("postfix")
+"""Postfix's folder in the configuration."""
+
+TLS_CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+)
+"""TLS 1.2 suites of Mozilla's "intermediate" configuration without the DHE ones; TLS 1.3 has a
+list of its own that needs no choice."""
+
+_SOCKET_PATH = 107
+"""Bytes of a UNIX socket's path (unix(7)), without the closing zero."""
+
+_WRAPPER_PORTS = frozenset({"465", "submissions", "smtps"})
+
+
+def files(context: Context) -> tuple[RenderedFile, ...]:
+    """Return every file of Postfix's configuration folder."""
+    mailname = context.settings.mail.mailname
+    passwords = context.settings.mail.relay_passwd_file
+    _check_length(context.site.home)
+    return (
+        _file("main.cf", **_main(context)),
+        _file("master.cf", services=tuple(smtpd_services(context.topology.of("postfix")))),
+        _file(
+            "submission-header-checks",
+            mailname=mailname,
+            mailname_pattern=mailname.replace(".", r"\."),
+        ),
+        *(
+            _file(name, database=context.site.home.database, query=query)
+            for name, query in _queries(context).items()
+        ),
+        # The programs that start and check Postfix: a running one has no use for a new version.
+        _file(
+            "start",
+            OnChange.NOTHING,
+            mode=0o755,
+            config_directory=context.site.home.config / FOLDER,
+        ),
+        _file(
+            "check",
+            OnChange.NOTHING,
+            mode=0o755,
+            maps=tuple(_queries(context)),
+            relay_passwords=shlex.quote(f"texthash:{passwords}") if passwords else "",
+        ),
+    )
+
+
+def _check_length(home: Home) -> None:
+    """Refuse a home too deep for the socket of Postfix's log: it would end without a word."""
+    socket = home.queue / "public" / "postlog"
+    if len(os.fsencode(socket)) > _SOCKET_PATH:
+        longest = _SOCKET_PATH - len(os.fsencode(socket)) + len(os.fsencode(home.root))
+        raise SettingsError(
+            f'GATEPOST_HOME: "{home.root}" is too long: UNIX sockets below it have at most '
+            f"{_SOCKET_PATH} bytes for their path, which leaves {longest} for GATEPOST_HOME.\n"
+            "Choose a shorter one, for example GATEPOST_HOME=/var/lib/gatepost"
+        )
+
+
+def _file(
+    name: str, on_change: OnChange = OnChange.RELOAD, mode: int = 0o644, **values: Any
+) -> RenderedFile:
+    content = render(__package__, name, **values)
+    return RenderedFile(FOLDER / name, content, "postfix", on_change, mode)
+
+
+def _main(context: Context) -> dict[str, Any]:
+    """Decide every value of main.cf."""
+    mail, site, roles = context.settings.mail, context.site, context.topology.roles
+    relayhost = mail.relayhost or ""
+    relay_tls_wrapper = relayhost.rpartition(":")[2] in _WRAPPER_PORTS
+    return {
+        "queue_directory": site.home.queue,
+        "data_directory": site.home.state / "postfix",
+        "mailname": mail.mailname,
+        "inet_protocols": "all" if site.ipv6 else "ipv4",
+        "mynetworks": _networks(mail.mynetworks),
+        "delivery": roles[Role.DELIVERY],
+        "sasl": roles[Role.SASL],
+        "quota_status": roles[Role.QUOTA_STATUS],
+        "recipient_delimiter": mail.recipient_delimiter,
+        "message_size_limit": mail.message_size_limit,
+        "relay_client_fingerprint": site.relay_client_fingerprint,
+        "tls_key_file": site.certificate.key_file,
+        "tls_cert_file": site.certificate.cert_file,
+        "tls_ciphers": ":".join(TLS_CIPHERS),
+        "smtp_tls_security_level": "encrypt" if relay_tls_wrapper else "may",
+        "relayhost": relayhost,
+        "relay_tls_wrapper": relay_tls_wrapper,
+        "relay_passwd_file": mail.relay_passwd_file or "",
+    }
+
+
+def _queries(context: Context) -> dict[str, str]:
+    """Return the look-ups in Postfix's dialect: file name → SQL, one line each.
+
+    ``%s`` is what Postfix asks for, ``%u`` and ``%d`` its local part and domain (sqlite_table(5));
+    Postfix escapes them for use between quotes.
+    """
+    mailname = _sql(context.settings.mail.mailname)
+    postmaster = _sql(context.settings.mail.postmaster)
+    ours = lookups.MAILBOX_DOMAIN.bind(domain="%s")
+    domain_is_ours = lookups.MAILBOX_DOMAIN.bind(domain="%d")
+    queries = {
+        "sqlite-domains.cf": ours,
+        "sqlite-alias-domains.cf": (
+            f"SELECT {mailname} WHERE '%s' = {mailname} AND NOT EXISTS ({ours})"
+        ),
+        "sqlite-recipients.cf": lookups.RECIPIENT.bind(address="%s"),
+        "sqlite-aliases.cf": lookups.ALIAS.bind(address="%s"),
+        # POSTMASTER does not lead to itself, so that a catch-all may still take it.
+        "sqlite-postmaster.cf": (
+            f"SELECT {postmaster} WHERE '%u' = 'postmaster' AND '%s' <> {postmaster}"
+            f" AND ('%d' = {mailname} OR EXISTS ({domain_is_ours}))"
+        ),
+        "sqlite-send-only.cf": lookups.SEND_ONLY.bind(address="%s"),
+        "sqlite-senders.cf": lookups.SENDER.bind(address="%s"),
+    }
+    return {name: " ".join(query.split()) for name, query in queries.items()}
+
+
+def _sql(text: str) -> str:
+    """Write text as an SQL string inside a ``query``, where Postfix reads ``%`` as a mark."""
+    return "'" + text.lower().replace("'", "''").replace("%", "%%") + "'"
+
+
+def _networks(networks: Iterable[IPNetwork]) -> str:
+    """Write networks as ``mynetworks`` wants them: IPv6 addresses in square brackets."""
+    return ", ".join(
+        f"[{network.network_address}]/{network.prefixlen}" if network.version == 6 else str(network)  # noqa: PLR2004
+        for network in networks
+    )

@@ -1,0 +1,97 @@
+"""Postfix's rows of the listener table, and the ``smtpd`` services that answer on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from gatepost.model import BoundListener, Listener, Protocol, Tls
+
+SMTP = Listener(
+    name="smtp",
+    protocol=Protocol.SMTP,
+    tls=Tls.STARTTLS,
+    public_port=25,
+    entry_point_port=3325,
+    service_port=31025,
+    internal_port=32025,
+)
+SUBMISSION = Listener(
+    name="submission",
+    protocol=Protocol.SMTP,
+    tls=Tls.STARTTLS,
+    public_port=587,
+    entry_point_port=33587,
+    service_port=31587,
+    internal_port=32587,
+)
+SUBMISSIONS = Listener(
+    name="submissions",
+    protocol=Protocol.SMTP,
+    tls=Tls.IMPLICIT,
+    public_port=465,
+    entry_point_port=33465,
+    service_port=31465,
+    internal_port=32465,
+)
+LISTENERS = (SMTP, SUBMISSION, SUBMISSIONS)
+
+INTERNAL = "internal-"
+"""What the log name of an internal listener begins with."""
+
+_SERVICE_PROCESSES = 600
+"""Sessions at once on one service. Postfix's default, 100, is what one busy webmail uses up; a
+process is started only when a client comes, so a larger number costs an idle server nothing."""
+_INTERNAL_PROCESSES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpdService:
+    """One ``smtpd`` line of master.cf."""
+
+    name: str
+    """Where it listens: an address such as ``127.0.0.1:31025``, or a socket's name."""
+    passed: bool
+    """Whether the gate passes it connected clients; otherwise it listens on TCP itself."""
+    syslog_name: str
+    """Beginning of its log lines, such as ``postfix/internal-smtp``."""
+    internal: bool
+    submission: bool
+    """Whether clients log in; otherwise it takes mail from strangers."""
+    implicit_tls: bool
+    processes: int
+
+
+def smtpd_services(listeners: Iterable[BoundListener]) -> Iterator[SmtpdService]:
+    """Yield the services of every listener, in table order.
+
+    A proxied listener has one, to which the gate passes clients; any other has one for each
+    address, and so have all internal listeners.
+    """
+    for bound in listeners:
+        if bound.proxied:
+            yield _service(bound, pass_service(bound), passed=True)
+        else:
+            for address in bound.service:
+                yield _service(bound, str(address))
+        for address in bound.internal:
+            yield _service(bound, str(address), internal=True)
+
+
+def pass_service(bound: BoundListener) -> str:
+    """Return the name of a listener's ``pass`` service, and of its socket below ``private``."""
+    return f"gate-{bound.name}"
+
+
+def _service(
+    bound: BoundListener, name: str, *, passed: bool = False, internal: bool = False
+) -> SmtpdService:
+    return SmtpdService(
+        name=name,
+        passed=passed,
+        syslog_name=f"postfix/{INTERNAL if internal else ''}{bound.name}",
+        internal=internal,
+        submission=bound.listener != SMTP,
+        implicit_tls=bound.listener.tls is Tls.IMPLICIT,
+        processes=_INTERNAL_PROCESSES if internal else _SERVICE_PROCESSES,
+    )

@@ -1,0 +1,65 @@
+"""How Postfix is started, stopped, told of changes and asked about a configuration."""
+
+from __future__ import annotations
+
+from gatepost.contracts import Context
+from gatepost.daemons.postfix.files import FOLDER
+from gatepost.daemons.postfix.listeners import pass_service
+from gatepost.model import Check, Directory, Handoff, Process, Readiness, Tls
+
+NAME = "postfix"
+
+
+def processes(context: Context) -> tuple[Process, ...]:
+    """Return the one process that the supervisor starts.
+
+    Postfix's ``master`` leads a process group of its own, and on SIGTERM ends all of it. After a
+    SIGKILL the rest of the group must be killed too: an ``smtpd`` with a client keeps the
+    listening sockets, and the next ``master`` cannot bind them.
+    """
+    config = str(context.site.home.config / FOLDER)
+    return (
+        Process(
+            name=NAME,
+            argv=("/bin/sh", f"{config}/start"),
+            ready=_ready(context),
+            reload=("postfix", "-c", config, "reload"),
+        ),
+    )
+
+
+def _ready(context: Context) -> tuple[Readiness, ...]:
+    """Ask the internal listeners: on a proxied service port the gate answers."""
+    return tuple(
+        Readiness(
+            bound.internal[0].reachable,
+            b"" if bound.listener.tls is Tls.IMPLICIT else b"220 ",
+        )
+        for bound in context.topology.of(NAME)
+    )
+
+
+def handoffs(context: Context) -> tuple[Handoff, ...]:
+    """Return the ``pass`` services; their folder is open to Postfix's own user only."""
+    return tuple(
+        Handoff(bound.name, context.site.home.queue / "private" / pass_service(bound), NAME)
+        for bound in context.topology.of(NAME)
+        if bound.proxied
+    )
+
+
+def directories(context: Context) -> tuple[Directory, ...]:
+    """Return the folders that Postfix does not make itself.
+
+    What is inside the queue, with owners and rights of its own, Postfix makes when it starts.
+    """
+    home = context.site.home
+    return (
+        Directory(home.queue),
+        Directory(home.state / NAME, mode=0o700, owner="postfix"),
+    )
+
+
+def checks(context: Context) -> tuple[Check, ...]:  # noqa: ARG001
+    """Return the check of a staged configuration."""
+    return (Check(NAME, ("/bin/sh", "{config}/" + f"{FOLDER}/check")),)

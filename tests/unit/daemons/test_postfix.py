@@ -1,0 +1,245 @@
+"""Postfix's files: what must hold whatever the settings are. Whole trees: test_rendering.py."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from dataclasses import replace
+
+import pytest
+
+from gatepost import assembly
+from gatepost.contracts import Context
+from gatepost.daemons.postfix import DAEMON
+from gatepost.daemons.postfix.listeners import LISTENERS
+from gatepost.errors import SettingsError
+from gatepost.model import Home, Site
+from gatepost.settings import load
+
+INTERNAL = {listener.internal_port for listener in LISTENERS}
+SERVICE = {listener.service_port for listener in LISTENERS}
+
+
+def context(site: Site, **variables: str) -> Context:
+    settings = load({"MAILNAME": "mail.example.org", **variables})
+    home = Home(settings.storage.gatepost_home)
+    return Context(settings, assembly.topology(settings), replace(site, home=home))
+
+
+def rendered(site: Site, /, **variables: str) -> dict[str, str]:
+    return {file.path.name: file.content for file in DAEMON.files(context(site, **variables))}
+
+
+def main_cf(site: Site, /, **variables: str) -> dict[str, str]:
+    """Read main.cf as Postfix does: an indented line continues the one before."""
+    text = re.sub(r"(?m)^(#.*)?\n", "", rendered(site, **variables)["main.cf"])
+    settings = (line.partition("=") for line in re.sub(r"\n\s+", " ", text).splitlines())
+    return {name.strip(): value.strip() for name, _, value in settings}
+
+
+def smtpd_services(site: Site, /, **variables: str) -> dict[str, dict[str, str]]:
+    """Return the ``inet`` services of master.cf: address → options."""
+    text = re.sub(r"(?m)^(#.*)?\n", "", rendered(site, **variables)["master.cf"])
+    services = {}
+    for line in re.sub(r"\n\s+", " ", text).splitlines():
+        (address, kind, *_), *options = (part.split() for part in line.split(" -o "))
+        if kind == "inet":
+            pairs = (" ".join(option).partition("=") for option in options)
+            services[address] = {name: value for name, _, value in pairs}
+    return services
+
+
+def port(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+# --- who may say who a client is ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("proxied", ["yes", "no"])
+def test_internal_ports_never_take_a_proxy_header(site: Site, proxied: str) -> None:
+    """A neighbour could claim any address there, or Gatepost's own clients would hang."""
+    services = smtpd_services(site, MTA_UPSTREAM_PROXY=proxied)
+    internal = {a: options for a, options in services.items() if port(a) in INTERNAL}
+    assert {port(address) for address in internal} == INTERNAL
+    for options in internal.values():
+        assert "smtpd_upstream_proxy_protocol" not in options
+        assert options["syslog_name"].startswith("postfix/internal-")
+
+
+def test_an_open_service_port_behind_a_proxy_demands_the_header(site: Site) -> None:
+    """A header would be a syntax error, and every client would be the proxy."""
+    services = smtpd_services(site, MTA_UPSTREAM_PROXY="yes")
+    behind = [options for address, options in services.items() if port(address) in SERVICE]
+    assert all(options["smtpd_upstream_proxy_protocol"] == "haproxy" for options in behind)
+
+
+def test_a_port_for_real_clients_takes_no_header(site: Site) -> None:
+    """The control: whoever writes a header would choose the address that is logged."""
+    services = smtpd_services(site, REVERSE_PROXY="none")
+    assert {port(address) for address in services} == INTERNAL | SERVICE
+    assert all("smtpd_upstream_proxy_protocol" not in options for options in services.values())
+
+
+def test_readiness_asks_internal_ports_only(site: Site) -> None:
+    """A port that waits for a header never greets: `gatepost up` would wait until it gives up."""
+    (process,) = DAEMON.processes(context(site))
+    assert {ready.address.port for ready in process.ready} == INTERNAL
+
+
+# --- who may relay and log in ---------------------------------------------------------------
+
+
+def test_nobody_relays_by_address_unless_named(site: Site) -> None:
+    """Left out, Postfix's own default trusts this machine's network, where the proxy may live."""
+    settings = main_cf(site)
+    assert settings["mynetworks"] == ""
+    assert settings["smtpd_relay_restrictions"] == (
+        "permit_mynetworks, permit_tls_clientcerts, reject_unauth_destination"
+    )
+    assert settings["relay_clientcerts"] == f"inline:{{ {{ {':'.join(['AB'] * 32)} = sieve }} }}"
+
+
+def test_logins_are_for_submission_and_tls_only(site: Site) -> None:
+    """Passwords could be guessed on port 25, or read on the way."""
+    settings = main_cf(site)
+    assert settings["smtpd_sasl_auth_enable"] == "no"
+    assert settings["smtpd_tls_auth_only"] == "yes"
+    for options in smtpd_services(site, REVERSE_PROXY="none").values():
+        submission = "submission" in options["syslog_name"]
+        assert options.get("smtpd_sasl_auth_enable", "no") == ("yes" if submission else "no")
+        assert options.get("smtpd_tls_security_level", "may") == (
+            "encrypt" if submission else "may"
+        )
+
+
+def test_tls_begins_as_the_listener_says(site: Site) -> None:
+    """A mail program would wait for ever for a greeting, or for a handshake."""
+    for options in smtpd_services(site, REVERSE_PROXY="none").values():
+        implicit = options["syslog_name"].endswith("submissions")
+        assert ("smtpd_tls_wrappermode" in options) is implicit
+
+
+# --- values that could be read as something else --------------------------------------------
+
+
+@pytest.mark.parametrize("postmaster", ["o'brien@example.org", "o'neil@example.org"])
+@pytest.mark.parametrize(
+    ("asked", "reaches"),
+    [("mail.example.org", True), ("example.org", True), ("elsewhere.test", False)],
+)
+def test_any_postmaster_is_found(site: Site, postmaster: str, asked: str, *, reaches: bool) -> None:
+    """A quote or a percent sign would break the query, and all mail would be deferred."""
+    table = rendered(site, POSTMASTER=postmaster)["sqlite-postmaster.cf"]
+    query = table.partition("query = ")[2]
+    values = {"u": "postmaster", "d": asked, "s": f"postmaster@{asked}", "%": "%"}
+    database = sqlite3.connect(":memory:")
+    database.execute("CREATE TABLE domains (name TEXT)")
+    database.execute("INSERT INTO domains VALUES ('example.org')")
+    found = database.execute(re.sub("%(.)", lambda mark: values[mark[1]], query)).fetchall()
+    assert found == ([(postmaster,)] if reaches else [])
+
+
+def test_ipv6_stands_in_brackets(site: Site) -> None:
+    """Postfix would take the end of an address for a port, and refuse to start."""
+    variables = {
+        "MYNETWORKS": "192.0.2.64/28,2001:db8:5::/64,2001:db8::7",
+        "SERVICE_BIND_ADDRESS": "fd00::25",
+    }
+    settings = main_cf(site, **variables)
+    assert settings["mynetworks"] == "192.0.2.64/28, [2001:db8:5::]/64, [2001:db8::7]/128"
+    assert settings["virtual_transport"] == "lmtp:inet:[fd00::25]:2003"
+    assert settings["smtpd_sasl_path"] == "inet:[fd00::25]:2004"
+    assert "inet:[fd00::25]:2005" in settings["smtpd_recipient_restrictions"]
+    assert all(address.startswith("[fd00::25]:") for address in smtpd_services(site, **variables))
+
+
+def test_a_machine_without_ipv6_is_not_asked_for_it(site: Site) -> None:
+    """Postfix would end with "Address family not supported by protocol"."""
+    assert main_cf(replace(site, ipv6=False))["inet_protocols"] == "ipv4"
+    assert main_cf(site)["inet_protocols"] == "all"
+
+
+# "é" is two bytes: what counts is bytes, not letters.
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_a_home_too_long_is_refused_with_the_number(site: Site, letter: str) -> None:
+    """Postfix would end without a word, since what is too long is the path of its log's socket."""
+    longest = "/" + letter * 40
+    longest += "y" * (86 - len(longest.encode()))
+    assert len(f"{longest}/queue/public/postlog".encode()) == 107
+    assert rendered(site, GATEPOST_HOME=longest)
+    with pytest.raises(SettingsError) as error:
+        rendered(site, GATEPOST_HOME=longest + "z")
+    assert "GATEPOST_HOME" in str(error.value)
+    assert "leaves 86" in str(error.value)
+
+
+# --- outgoing mail --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("relayhost", "first"),
+    [
+        ("[smtp.example.net]:465", True),
+        ("[smtp.example.net]:submissions", True),
+        ("[smtp.example.net]:587", False),
+        ("[smtp.example.net]", False),
+        ("example.net", False),
+    ],
+)
+def test_tls_comes_first_at_a_relay_host_where_it_must(
+    site: Site, relayhost: str, *, first: bool
+) -> None:
+    """Each side would wait for the other to begin, and no mail would leave."""
+    settings = main_cf(site, RELAYHOST=relayhost)
+    assert settings["relayhost"] == relayhost
+    assert settings.get("smtp_tls_wrappermode", "no") == ("yes" if first else "no")
+    # Postfix takes the wrapper mode only where encryption is a must.
+    assert settings["smtp_tls_security_level"] == ("encrypt" if first else "may")
+
+
+def test_the_relay_hosts_password_never_leaves_unencrypted(site: Site) -> None:
+    """Whoever is on the way could send mail in the user's name."""
+    with_password = main_cf(
+        site, RELAYHOST="[smtp.example.net]:587", RELAY_PASSWD_FILE="/etc/relay"
+    )
+    assert with_password["smtp_sasl_password_maps"] == "texthash:/etc/relay"
+    assert "noplaintext" in with_password["smtp_sasl_security_options"]
+    assert "noplaintext" not in with_password["smtp_sasl_tls_security_options"]
+    assert "smtp_sasl_auth_enable" not in main_cf(site, RELAYHOST="[smtp.example.net]:587")
+
+
+# --- what leaves with a submitted message ---------------------------------------------------
+
+RECEIVED = "Received: from laptop (unknown [192.0.2.77])\n\t(using TLSv1.3)\n\tby {} (Postfix) {}"
+OWN = "with ESMTPSA id 4dG0Xy3zQZz1;\n\tSun, 24 Nov 2024 10:05:25 +0000 (UTC)"
+
+
+def header_check(site: Site, header: str) -> str | None:
+    """Apply the table as Postfix does; return the header that leaves, None for an untouched one."""
+    table = rendered(site)["submission-header-checks"]
+    found = re.search(r"^/(?P<pattern>.*)/\n\s+REPLACE (?P<by>.*)$", table, re.MULTILINE)
+    assert found is not None
+    pattern = found["pattern"].replace("[[:space:]]", r"\s")
+    match = re.match(pattern, header, re.DOTALL | re.IGNORECASE)
+    return found["by"].replace("$1", match[1]) if match else None
+
+
+def test_a_users_address_stays_out_of_the_message(site: Site) -> None:
+    """Every recipient would learn where the sender lives."""
+    left = header_check(site, RECEIVED.format("mail.example.org", OWN))
+    assert left == f"Received: by mail.example.org (Postfix) {OWN}"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        RECEIVED.format("other.example.net", OWN),
+        RECEIVED.format("mailXexample.org", OWN),
+        RECEIVED.format("mail.example.org", OWN.replace("ESMTPSA", "ESMTPS")),
+        f"X-Note: {RECEIVED.format('mail.example.org', OWN)}",
+    ],
+)
+def test_other_headers_stay_as_they_are(site: Site, header: str) -> None:
+    """The control: a trace that others wrote would be changed (RFC 5321, 4.4)."""
+    assert header_check(site, header) is None
