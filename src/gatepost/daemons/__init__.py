@@ -1,0 +1,1 @@
+"""Mail daemons, a folder each."""

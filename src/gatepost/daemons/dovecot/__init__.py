@@ -1,0 +1,97 @@
+"""Dovecot: keeps the mail, lets users read it, and knows who may log in.
+
+An instance of its own below ``GATEPOST_HOME``; the machine's own Dovecot is not touched. Dovecot
+2.3 and 2.4 read two languages, so there are two folders of templates with the same file names.
+All of this package is pure: values in, values out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gatepost.contracts import Context
+from gatepost.daemons.dovecot.files import files
+from gatepost.daemons.dovecot.listeners import LISTENERS
+from gatepost.daemons.dovecot.process import USER, checks, directories, processes
+from gatepost.daemons.dovecot.witness import observe
+from gatepost.model import (
+    Check,
+    Directory,
+    Handoff,
+    Listener,
+    Observation,
+    Process,
+    RenderedFile,
+    Role,
+    SystemUser,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Dovecot:
+    """What Gatepost must know about Dovecot; see `gatepost.contracts.Daemon`."""
+
+    name: str = "dovecot"
+    service: str = "mda"
+    packages: tuple[str, ...] = (
+        "dovecot-core",
+        "dovecot-imapd",
+        "dovecot-pop3d",
+        "dovecot-lmtpd",
+        "dovecot-managesieved",
+        "dovecot-sieve",
+        "dovecot-sqlite",
+    )
+    # Debian 13 has it, Debian 12 does not.
+    optional_packages: tuple[str, ...] = ("dovecot-flatcurve",)
+    version_command: tuple[str, ...] = ("dovecot", "--version")
+    listeners: tuple[Listener, ...] = LISTENERS
+    needs: frozenset[Role] = frozenset()
+
+    # It takes a PROXY header from haproxy_trusted_networks only.
+    guarded: bool = False
+
+    @property
+    def feature_files(self) -> Mapping[str, str]:
+        """Return the plug-in of full-text search."""
+        return {"flatcurve": "/usr/lib/dovecot/modules/lib21_fts_flatcurve_plugin.so"}
+
+    @property
+    def offers(self) -> Mapping[Role, int]:
+        """Return what Postfix and others ask of the mail store."""
+        return {Role.DELIVERY: 2003, Role.SASL: 2004, Role.QUOTA_STATUS: 2005, Role.API: 8080}
+
+    def files(self, context: Context) -> tuple[RenderedFile, ...]:
+        """Return the configuration in the dialect of the installed version.
+
+        Raises `UsageError` when there is no dialect for it, or ``GATEPOST_HOME`` is too long.
+        """
+        return files(context)
+
+    def processes(self, context: Context) -> tuple[Process, ...]:
+        """Return Dovecot's master, which starts all its other processes."""
+        return processes(context)
+
+    def directories(self, context: Context) -> tuple[Directory, ...]:
+        """Return the folders for mail, sockets and state."""
+        return directories(context)
+
+    def users(self, context: Context) -> tuple[SystemUser, ...]:  # noqa: ARG002
+        """Return the owner of all mail; the package brings ``dovecot`` and ``dovenull``."""
+        return (USER,)
+
+    def checks(self, context: Context) -> tuple[Check, ...]:
+        """Return the check of a staged configuration."""
+        return checks(context)
+
+    def handoffs(self, context: Context) -> tuple[Handoff, ...]:  # noqa: ARG002
+        """Return nothing: no gate stands before Dovecot."""
+        return ()
+
+    def observe(self, line: str) -> Observation | None:
+        """Read one log line; None when it tells nothing about a client."""
+        return observe(line)
+
+
+DAEMON = Dovecot()

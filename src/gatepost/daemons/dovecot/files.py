@@ -1,0 +1,191 @@
+"""Settings and topology → the files of Dovecot's configuration folder."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from gatepost.accounts import lookups
+from gatepost.contracts import Context
+from gatepost.daemons.dovecot.dialect import dialect
+from gatepost.daemons.dovecot.listeners import (
+    CLIENTS_OF_A_LOGIN_PROCESS,
+    login_services,
+)
+from gatepost.errors import SettingsError
+from gatepost.model import Home, OnChange, RenderedFile, Role
+from gatepost.rendering import render
+
+NAME = "dovecot"
+FOLDER = PurePosixPath("dovecot")
+"""Dovecot's folder in the configuration."""
+
+MAIL_USER = "gatepost-mail"
+DATABASE_GROUP = "postfix"
+"""Members may read the database of accounts."""
+
+CACHE_SECONDS = 60
+"""How long Dovecot goes by what it knew, when nobody tells it of a changed account."""
+CACHE_NEGATIVE_SECONDS = 5
+
+IMAP_SESSIONS = 8192
+POP3_SESSIONS = 1024
+
+TLS_CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+)
+"""TLS 1.2 suites of Mozilla's "intermediate" configuration without the DHE ones."""
+
+# RFC 5322, 3.2.3, "." and "@", without what a path, SQL or Dovecot's own variables could trip on.
+_USERNAME_CHARS = string.ascii_letters + string.digits + "!#$&*+-.=?@^_`{|}~'"
+
+_LONGEST_SOCKET_PATH = 107
+"""Bytes of a UNIX socket's path on Linux (unix(7): 108 with the closing zero)."""
+_LONGEST_SOCKET_NAME = len("srv.managesieve-login/4194304")
+"""The longest socket that Dovecot makes below base_dir; the number is a process id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder that everybody has, and what it is for (RFC 6154)."""
+
+    name: str
+    flag: str
+
+
+FOLDERS = tuple(
+    Folder(name, f"\\{name}") for name in ("Drafts", "Sent", "Junk", "Trash", "Archive")
+)
+
+_COMMON = (
+    "dovecot.conf",
+    "listeners.conf",
+    "processes.conf",
+    "tls.conf",
+    "authentication.conf",
+    "mail.conf",
+    "quota.conf",
+    "delivery.conf",
+    "sieve.conf",
+)
+
+
+def files(context: Context) -> tuple[RenderedFile, ...]:
+    """Return every file of Dovecot's configuration folder, in the installed version's dialect.
+
+    Raises `UsageError` when there is no dialect for that version, or when ``GATEPOST_HOME`` is so
+    long that Dovecot could not make its sockets.
+    """
+    chosen = dialect(context.site)
+    _check_socket_paths(context.site.home)
+    values = _values(context, chosen)
+
+    def file(name: str, on_change: OnChange = OnChange.RELOAD, mode: int = 0o644) -> RenderedFile:
+        content = render(__package__, f"{chosen}/{name}", **values)
+        return RenderedFile(FOLDER / name, content, NAME, on_change, mode)
+
+    extra = ["sql.conf.ext"] if chosen == "2.3" else []
+    if values["full_text_search"]:
+        extra.append("search.conf")
+    return (
+        *(file(name) for name in (*_COMMON, *extra)),
+        file("api.conf", mode=0o600),
+        # Read at each warning: a running Dovecot has no use for a new version.
+        file("quota-warning", OnChange.NOTHING, mode=0o755),
+    )
+
+
+def base_dir(home: Home) -> str:
+    """Return the folder of Dovecot's sockets and process id."""
+    return str(home.run / NAME)
+
+
+def _check_socket_paths(home: Home) -> None:
+    longest = _LONGEST_SOCKET_PATH - _LONGEST_SOCKET_NAME - 1
+    spare = longest - len(base_dir(home).encode())
+    if spare < 0:
+        allowed = len(str(home.root).encode()) + spare
+        raise SettingsError(
+            f'GATEPOST_HOME: "{home.root}" is {-spare} bytes too long for the UNIX sockets that '
+            f"Dovecot makes below it. Choose a folder whose path has at most {allowed} bytes, for "
+            "example GATEPOST_HOME=/srv/gatepost"
+        )
+
+
+def _values(context: Context, chosen: str) -> dict[str, Any]:
+    """Decide every value that a template prints."""
+    mail, site, topology = context.settings.mail, context.site, context.topology
+    config = site.home.config / FOLDER
+    services = login_services(topology.of(NAME))
+    login_processes = sum(service.process_limit for service in services)
+    installed = site.installed[NAME]
+    return {
+        "base_dir": base_dir(site.home),
+        "state_dir": site.home.state / NAME,
+        "config_file": config / "dovecot.conf",
+        "mailname": mail.mailname,
+        "postmaster": mail.postmaster,
+        # listeners.conf
+        "login_services": services,
+        "trusted_proxies": " ".join(str(network) for network in topology.trusted_proxies),
+        "delivery": topology.roles[Role.DELIVERY],
+        "sasl": topology.roles[Role.SASL],
+        "quota_status": topology.roles[Role.QUOTA_STATUS],
+        "api": topology.roles[Role.API],
+        "api_key": site.api_key,
+        # processes.conf
+        "mail_user": MAIL_USER,
+        "database_group": DATABASE_GROUP,
+        "login_clients": CLIENTS_OF_A_LOGIN_PROCESS,
+        "imap_sessions": IMAP_SESSIONS,
+        "pop3_sessions": POP3_SESSIONS,
+        "auth_clients": IMAP_SESSIONS + POP3_SESSIONS + login_processes + 1000,
+        # tls.conf
+        "tls_cert_file": site.certificate.cert_file,
+        "tls_key_file": site.certificate.key_file,
+        "tls_ciphers": ":".join(TLS_CIPHERS),
+        # authentication.conf
+        "username_chars": _USERNAME_CHARS,
+        "sql_file": config / "sql.conf.ext",
+        "database": site.home.database,
+        "cache_seconds": CACHE_SECONDS,
+        "cache_negative_seconds": CACHE_NEGATIVE_SECONDS,
+        **_queries(chosen),
+        # mail.conf, quota.conf, delivery.conf
+        "mail_folder": site.home.mail,
+        "folders": FOLDERS,
+        "full_text_search": chosen != "2.3" and "flatcurve" in installed.features,
+        "quota_grace": mail.message_size_limit,
+        "quota_warning": config / "quota-warning",
+        "dovecot_lda": "/usr/lib/dovecot/dovecot-lda",
+        "recipient_delimiter": mail.recipient_delimiter,
+        "submission": topology.clients["smtp"],
+        "relay_cert_file": site.relay_client.cert_file,
+        "relay_key_file": site.relay_client.key_file,
+    }
+
+
+def _queries(chosen: str) -> dict[str, str]:
+    """Return the look-ups in the dialect's variables, which Dovecot escapes between quotes."""
+    user, service = {"2.3": ("%u", "%s"), "2.4": ("%{user}", "%{protocol}")}[chosen]
+    password = lookups.PASSWORD.bind(address=user, service=service)
+    account = lookups.USER.bind(address=user)
+    quota = {
+        # In 2.3 a rule, where 0 is no limit; in 2.4 a setting, where NULL leaves the default.
+        "2.3": "'*:bytes=' || COALESCE(account.quota_bytes, 0) AS quota_rule",
+        "2.4": "account.quota_bytes AS quota_storage_size",
+    }[chosen]
+    # Dovecot lets nobody but root and this user look an account up.
+    owner = f"'{MAIL_USER}' AS uid, '{MAIL_USER}' AS gid"
+    return {
+        "password_query": f"{password} AND ('%{{secured}}' = 'TLS' OR '{service}' = 'smtp')",
+        "user_query": f"SELECT {owner}, {quota} FROM ({account}) AS account",  # noqa: S608
+        "iterate_query": lookups.USERS.bind(),
+    }

@@ -1,0 +1,67 @@
+"""How Dovecot is started, stopped, told of changes and asked about a configuration."""
+
+from __future__ import annotations
+
+from gatepost.contracts import Context
+from gatepost.daemons.dovecot.files import FOLDER, MAIL_USER, NAME
+from gatepost.model import (
+    Check,
+    Directory,
+    Process,
+    Protocol,
+    Readiness,
+    Role,
+    SystemUser,
+    Tls,
+)
+
+USER = SystemUser(MAIL_USER, "Owner of all mail that Gatepost keeps")
+
+_GREETINGS = {
+    Protocol.IMAP: b"* OK",
+    Protocol.POP3: b"+OK",
+    Protocol.SIEVE: b'"IMPLEMENTATION"',
+}
+
+
+def processes(context: Context) -> tuple[Process, ...]:
+    """Return the one process that the supervisor starts."""
+    config = str(context.site.home.config / FOLDER / "dovecot.conf")
+    return (
+        Process(
+            name=NAME,
+            argv=("dovecot", "-F", "-c", config),
+            ready=_ready(context),
+            reload=("doveadm", "-c", config, "reload"),
+            forget=("doveadm", "-c", config, "auth", "cache", "flush"),
+        ),
+    )
+
+
+def _ready(context: Context) -> tuple[Readiness, ...]:
+    """Ask the internal listeners: a service port may want a PROXY header before it greets."""
+    return (
+        *(
+            Readiness(
+                bound.internal[0].reachable,
+                b"" if bound.listener.tls is Tls.IMPLICIT else _GREETINGS[bound.listener.protocol],
+            )
+            for bound in context.topology.of(NAME)
+        ),
+        Readiness(context.topology.roles[Role.DELIVERY], b"220 "),
+    )
+
+
+def directories(context: Context) -> tuple[Directory, ...]:
+    """Return the folders for mail, sockets and state; mail is nobody else's business."""
+    home = context.site.home
+    return (
+        Directory(home.run / NAME),
+        Directory(home.state / NAME),
+        Directory(home.mail, mode=0o700, owner=MAIL_USER, group=MAIL_USER),
+    )
+
+
+def checks(context: Context) -> tuple[Check, ...]:  # noqa: ARG001
+    """Return Dovecot's own check: an unknown setting or a wrong value fails it."""
+    return (Check(NAME, ("doveconf", "-n", "-c", "{config}/" + f"{FOLDER}/dovecot.conf")),)
