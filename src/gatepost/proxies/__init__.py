@@ -1,0 +1,1 @@
+"""Reverse proxies, a folder each."""

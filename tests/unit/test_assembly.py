@@ -1,0 +1,138 @@
+"""Assembly: one listener table for every side, and an order in which things can start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gatepost import assembly
+from gatepost.errors import SettingsError
+from gatepost.model import Address, Role
+from gatepost.settings import Place, Settings, load
+
+BASE = {"MAILNAME": "mail.example.org", "GATEPOST_HOME": "/srv/gatepost"}
+
+
+def settings(place: Place = Place.MACHINE, /, **variables: str) -> Settings:
+    return load({**BASE, **variables}, place=place)
+
+
+CONTRACT = {
+    "smtp": (25, 3325, 31025, 32025),
+    "submission": (587, 33587, 31587, 32587),
+    "submissions": (465, 33465, 31465, 32465),
+    "imap": (143, 33143, 31143, 32143),
+    "imaps": (993, 33993, 31993, 32993),
+    "pop3": (110, 33110, 31110, 32110),
+    "pop3s": (995, 33995, 31995, 32995),
+    "sieve": (4190, 34190, 31190, 32190),
+}
+
+
+def test_the_listener_table_is_the_contracts() -> None:
+    """A port that moves breaks every firewall, manifest and mail program that knows it."""
+    rows = {
+        listener.name: (
+            listener.public_port,
+            listener.entry_point_port,
+            listener.service_port,
+            listener.internal_port,
+        )
+        for daemon in assembly.daemons()
+        for listener in daemon.listeners
+    }
+    assert rows == CONTRACT
+
+
+def test_roles_are_offered_at_the_contracts_ports() -> None:
+    """Postfix would not find delivery, SASL or quota status."""
+    roles = assembly.topology(settings()).roles
+    assert {role: address.port for role, address in roles.items()} == {
+        Role.DELIVERY: 2003,
+        Role.SASL: 2004,
+        Role.QUOTA_STATUS: 2005,
+        Role.API: 8080,
+        Role.METRICS: 2006,
+    }
+    assert {address.host for address in roles.values()} == {"127.0.0.1"}
+
+
+def test_public_addresses_follow_the_proxy() -> None:
+    """Status and verify would name an address at which nobody answers."""
+    behind = assembly.topology(settings(PUBLIC_BIND_ADDRESS="127.0.0.11,::1"))
+    assert behind.named("imap").public == (Address("127.0.0.11", 33143), Address("::1", 33143))
+
+    direct = assembly.topology(settings(REVERSE_PROXY="none"))
+    assert direct.named("imap").public == (Address("127.0.0.1", 31143),)
+    assert not direct.named("imap").proxied
+
+    foreign = assembly.topology(
+        settings(REVERSE_PROXY="none", MDA_UPSTREAM_PROXY="yes", TRUSTED_PROXIES="10.0.0.1")
+    )
+    assert foreign.named("imap").public == ()
+    assert foreign.named("imap").proxied
+    assert not foreign.named("smtp").proxied
+
+
+def test_standard_ports() -> None:
+    """A mail program that knows only 993 would find nothing."""
+    topology = assembly.topology(settings(PUBLIC_PORTS="standard", PUBLIC_BIND_ADDRESS="127.0.0.1"))
+    assert topology.named("imaps").public == (Address("127.0.0.1", 993),)
+    assert topology.named("smtp").public == (Address("127.0.0.1", 25),)
+
+
+def test_without_ipv6_no_ipv6_wildcard() -> None:
+    """On a kernel without IPv6 nothing would start."""
+    topology = assembly.topology(settings(), ipv6=False)
+    assert {address.host for bound in topology.listeners for address in bound.public} == {"0.0.0.0"}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:31143", "mda.mail.svc:143", "mda:143"])
+def test_an_internal_address_on_a_proxy_only_port_is_refused(address: str) -> None:
+    """Webmail and Sieve would hang there until a timeout, with nothing in any log."""
+    with pytest.raises(SettingsError) as refused:
+        assembly.topology(settings(MDA_IMAP_ADDRESS=address))
+    message = str(refused.value)
+    assert "MDA_IMAP_ADDRESS" in message
+    assert address in message
+    assert "127.0.0.1:32143" in message
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:32143", "traefik-internal:33143", "mda-internal:143"]
+)
+def test_an_internal_address_may_be_the_proxy_or_an_internal_listener(address: str) -> None:
+    """The reference document's own example would be refused."""
+    topology = assembly.topology(settings(MDA_IMAP_ADDRESS=address))
+    assert str(topology.clients["imap"]) == address
+
+
+def test_a_plain_service_port_is_a_fine_internal_address() -> None:
+    """Without a proxy upstream the service port takes anyone."""
+    topology = assembly.topology(settings(REVERSE_PROXY="none", MDA_IMAP_ADDRESS="127.0.0.1:31143"))
+    assert topology.clients["imap"] == Address("127.0.0.1", 31143)
+
+
+def test_clients_use_internal_listeners_when_unset() -> None:
+    """Verify and Sieve would have nowhere to go."""
+    clients = assembly.topology(settings(Place.CONTAINER)).clients
+    assert clients["smtp"] == Address("127.0.0.1", 32025)
+    assert clients["sieve"] == Address("127.0.0.1", 32190)
+
+
+def test_an_unknown_proxy_names_the_known_ones() -> None:
+    """A typing mistake must not end in a server without a front."""
+    with pytest.raises(SettingsError, match=r"nginx.*none, traefik"):
+        assembly.proxy(settings(REVERSE_PROXY="nginx"))
+
+
+def test_services_are_the_ones_gatepost_run_takes() -> None:
+    """A container would not start."""
+    assert assembly.services() == ("mda", "mta")
+    assert [p.name for p in assembly.plugins(settings(), "mta")] == ["postfix"]
+
+
+def test_home_is_where_the_settings_say() -> None:
+    """A second instance would write over the first."""
+    assert settings().storage.gatepost_home == Path("/srv/gatepost")
