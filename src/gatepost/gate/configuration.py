@@ -1,0 +1,75 @@
+"""What the gate is told: a small JSON file that it reads at start and on SIGHUP."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gatepost.model import Address, IPNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one client may take; 0 means no limit. IPv6 clients count by their /64."""
+
+    open_connections: int
+    """Sessions of one client that Postfix serves at the same time."""
+    connections_per_minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Everything that may change while the gate runs."""
+
+    hostname: str
+    """The name in its replies."""
+    trusted: tuple[IPNetwork, ...]
+    """Who may send a PROXY header, and must."""
+    accept_direct: bool
+    """Whether anyone else is served under their own address, or refused."""
+    header_seconds: float
+    """How long a trusted peer may take to send its header."""
+    limits: Limits
+    handoffs: Mapping[str, str]
+    """Listener → UNIX socket of the Postfix service that takes its connections."""
+    metrics: Address
+    """Where counters are told to Prometheus."""
+
+    def dump(self) -> str:
+        """Return the JSON text that `load` reads."""
+        return json.dumps(
+            {
+                "hostname": self.hostname,
+                "trusted": [str(network) for network in self.trusted],
+                "accept_direct": self.accept_direct,
+                "header_seconds": self.header_seconds,
+                "limits": {
+                    "open_connections": self.limits.open_connections,
+                    "connections_per_minute": self.limits.connections_per_minute,
+                },
+                "handoffs": dict(self.handoffs),
+                "metrics": {"host": self.metrics.host, "port": self.metrics.port},
+            },
+            indent=2,
+        )
+
+
+def load(file: Path) -> Configuration:
+    """Read a configuration.
+
+    Raise `OSError`, `ValueError`, `KeyError` or `TypeError` when it is not one.
+    """
+    values = json.loads(file.read_text())
+    limits, metrics = values["limits"], values["metrics"]
+    return Configuration(
+        hostname=str(values["hostname"]),
+        trusted=tuple(ipaddress.ip_network(network) for network in values["trusted"]),
+        accept_direct=bool(values["accept_direct"]),
+        header_seconds=float(values["header_seconds"]),
+        limits=Limits(int(limits["open_connections"]), int(limits["connections_per_minute"])),
+        handoffs=dict(values["handoffs"]),
+        metrics=Address(str(metrics["host"]), int(metrics["port"])),
+    )

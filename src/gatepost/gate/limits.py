@@ -1,0 +1,152 @@
+"""How much one client may take, counted on the address that counts: the client's own."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gatepost.gate.addresses import plain
+from gatepost.gate.configuration import Limits
+
+Connection = tuple[str, int]
+"""The TCP peer of a connection that was handed over: the proxy's address and port."""
+
+_WINDOW = 60.0
+_MOST_CLIENTS = 100_000
+_FEW_CLIENTS = 1000
+"""So many are remembered before the first look at which of them are gone."""
+_LOOKING = 20
+"""Looking at the kernel's table of connections takes at most one part in so many of the time."""
+_LONGEST_BLIND = 0.25
+"""Seconds for which nobody looks, however long it takes."""
+
+
+@dataclass(slots=True)
+class _Client:
+    window: float = 0.0
+    count: int = 0
+    open: set[Connection] = field(default_factory=set)
+    """What was handed over and may still be there."""
+    crowded: bool = False
+    """Whether it was at its limit when somebody last looked."""
+
+
+class ClientLimits:
+    """Counts connections by client.
+
+    The gate leaves the data path, so nobody tells it when a session ends. When a client reaches
+    its limit, the kernel's own table says which of its connections are still there.
+    """
+
+    def __init__(
+        self, limits: Limits, alive: Callable[[], set[Connection]], clock: Callable[[], float]
+    ) -> None:
+        """Count against `limits`; `alive` returns the peers of all established connections."""
+        self.limits = limits
+        self._alive = alive
+        self._clock = clock
+        self._clients: dict[str, _Client] = {}
+        self._owners: dict[Connection, _Client] = {}
+        self._crowd = _FEW_CLIENTS
+        self._look_again = float("-inf")
+
+    def refusal(self, host: str) -> str | None:
+        """Count a connection of a client; return why it must be refused, or None."""
+        now = self._clock()
+        client = self._client(host, now)
+        if now - client.window >= _WINDOW:
+            client.window, client.count = now, 0
+        client.count += 1
+        most = self.limits.connections_per_minute
+        if most and client.count > most:
+            return f"more than {most} connections a minute"
+        most = self.limits.open_connections
+        if most and len(client.open) >= most:
+            self._forget_closed(now)
+            # Not at its limit when last seen: what it has opened since may be closed by now.
+            if client.crowded:
+                return f"more than {most} connections at the same time"
+        return None
+
+    def opened(self, host: str, connection: Connection) -> None:
+        """Note that a connection of a client was handed over."""
+        if not self.limits.open_connections:
+            return
+        former = self._owners.get(connection)
+        if former:
+            former.open.discard(connection)  # the proxy uses its port again
+        client = self._owners[connection] = self._clients[_key(host)]
+        client.open.add(connection)
+
+    def _client(self, host: str, now: float) -> _Client:
+        key = _key(host)
+        client = self._clients.get(key)
+        if client is None:
+            if len(self._clients) >= self._crowd:
+                self._prune(now)
+            client = self._clients[key] = _Client(window=now)
+        return client
+
+    def _forget_closed(self, now: float) -> None:
+        if now < self._look_again:
+            return
+        alive = self._alive()
+        for client in self._clients.values():
+            client.open &= alive
+            client.crowded = len(client.open) >= self.limits.open_connections
+        self._owners = {key: owner for key, owner in self._owners.items() if key in alive}
+        self._look_again = now + min(_LONGEST_BLIND, _LOOKING * (self._clock() - now))
+
+    def _prune(self, now: float) -> None:
+        self._look_again = now
+        self._forget_closed(now)
+        self._clients = {
+            key: client
+            for key, client in self._clients.items()
+            if client.open or now - client.window < _WINDOW
+        }
+        if len(self._clients) >= _MOST_CLIENTS:
+            # Still too many within one minute: start anew rather than grow.
+            self._clients.clear()
+            self._owners.clear()
+        # The next look comes when there are twice as many, so that looking stays rare.
+        self._crowd = min(_MOST_CLIENTS, max(_FEW_CLIENTS, 2 * len(self._clients)))
+
+
+def _key(host: str) -> str:
+    """Return what a client is counted by: an IPv4 address, or the /64 that one customer has."""
+    if ":" not in host:
+        return host
+    return str(ipaddress.ip_network((host, 64), strict=False).network_address)
+
+
+_OPEN = {"01", "08"}
+"""ESTABLISHED and CLOSE_WAIT: a client that has stopped sending still has its process."""
+
+
+def established(ports: set[int]) -> set[Connection]:
+    """Return the peers of all TCP connections that we keep open on local `ports`, from proc(5)."""
+    peers: set[Connection] = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue  # a kernel without IPv6 has no tcp6
+        for line in lines:
+            _, local, remote, state, *_ = line.split(maxsplit=4)
+            if state in _OPEN and int(local.rpartition(":")[2], 16) in ports:
+                peers.add(_decode(remote))
+    return peers
+
+
+def _decode(text: str) -> Connection:
+    """Decode ``0100007F:1F90``: words in the machine's byte order, then the port."""
+    host, _, port = text.partition(":")
+    words = [int(host[start : start + 8], 16) for start in range(0, len(host), 8)]
+    packed = struct.pack(f"={len(words)}I", *words)
+    family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
+    return plain(socket.inet_ntop(family, packed)), int(port, 16)

@@ -1,0 +1,66 @@
+"""Settings and topology → the gate's file and process. Pure, as plug-ins are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from gatepost.contracts import Context
+from gatepost.gate.configuration import Configuration, Limits
+from gatepost.model import Address, Handoff, OnChange, Process, Readiness, RenderedFile, Role
+from gatepost.settings.concerns import DirectClients
+
+NAME = "gate"
+METRICS_PORT = 2006
+
+_FILE = PurePosixPath(NAME) / "gate.json"
+
+
+def files(context: Context, handoffs: Sequence[Handoff]) -> tuple[RenderedFile, ...]:
+    """Return the gate's file, for connections that are handed over to these services."""
+    settings = context.settings
+    configuration = Configuration(
+        hostname=settings.mail.mailname,
+        trusted=context.topology.trusted_proxies,
+        accept_direct=settings.proxy.mta_direct_clients is DirectClients.ACCEPT,
+        header_seconds=settings.proxy.mta_proxy_header_seconds,
+        limits=Limits(
+            open_connections=settings.mail.mta_client_connections,
+            connections_per_minute=settings.mail.mta_client_connections_per_minute,
+        ),
+        handoffs={handoff.listener: str(handoff.socket) for handoff in handoffs},
+        metrics=_metrics(context),
+    )
+    return (RenderedFile(_FILE, configuration.dump() + "\n", NAME, OnChange.RELOAD),)
+
+
+def processes(context: Context, handoffs: Sequence[Handoff]) -> tuple[Process, ...]:
+    """Return the gate's process.
+
+    It begins as root, since the program may lie where nobody else can read it, and becomes the
+    user of the services before it looks at a connection.
+    """
+    (user,) = {handoff.user for handoff in handoffs}
+    topology = context.topology
+    return (
+        Process(
+            name=NAME,
+            argv=(
+                str(context.site.program.with_name("python")),
+                *("-I", "-m", "gatepost.gate"),
+                str(context.site.home.config / _FILE),
+                user,
+            ),
+            ready=(Readiness(_metrics(context)),),
+            reload=("kill", "-HUP", "{pid}"),
+            sockets=tuple(
+                (handoff.listener, address)
+                for handoff in handoffs
+                for address in topology.named(handoff.listener).service
+            ),
+        ),
+    )
+
+
+def _metrics(context: Context) -> Address:
+    return context.topology.roles[Role.METRICS]

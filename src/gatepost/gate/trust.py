@@ -1,0 +1,31 @@
+"""Who is a trusted proxy."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from gatepost.model import IPNetwork
+
+_REMEMBERED = 4096
+
+
+class Trust:
+    """Answers whether a peer is inside a trusted network, and remembers the answers."""
+
+    def __init__(self, networks: Iterable[IPNetwork]) -> None:
+        """Trust these networks and nobody else; an empty list trusts nobody."""
+        self._networks = tuple(networks)
+        self._answers: dict[str, bool] = {}
+
+    def __contains__(self, host: str) -> bool:
+        """Tell whether an IP address in numbers is trusted."""
+        answer = self._answers.get(host)
+        if answer is None:
+            if len(self._answers) >= _REMEMBERED:
+                # A flood of strangers must not fill the memory.
+                self._answers.clear()
+            address = ipaddress.ip_address(host.partition("%")[0])
+            answer = any(address in network for network in self._networks)
+            self._answers[host] = answer
+        return answer
