@@ -1,0 +1,165 @@
+"""One child process: started with its user and rights, its output read, ended with all its kin.
+
+Each child leads a session of its own, so that whatever it forks can be found and ended with it.
+setpriv(1) drops rights and has the kernel end the child when the supervisor dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+
+from gatepost.model import Address, Process
+from gatepost.run.sockets import Sockets
+
+_BLOCK = 65536
+_TERM_SECONDS = 1.0
+
+
+class Child:
+    """A running process of the plan."""
+
+    def __init__(self, process: Process, child: asyncio.subprocess.Process, created: float) -> None:
+        """Wrap a process that was started by `start`."""
+        self.process = process
+        self.created = created
+        self._child = child
+
+    @property
+    def pid(self) -> int:
+        """Process id, and id of its session."""
+        return self._child.pid
+
+    @classmethod
+    async def start(
+        cls, process: Process, output: Callable[[bytes], None], sockets: Sockets | None = None
+    ) -> Child:
+        """Start it with listening sockets; `output` gets what it prints, in blocks."""
+        sockets = sockets or Sockets()
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *_command(process),
+                stdin=subprocess.DEVNULL,
+                stdout=writing,
+                stderr=writing,
+                env={**os.environ, **process.environment, **sockets.environment},
+                pass_fds=sockets.descriptors,
+                cwd="/",
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        _read(reading, output)
+        created = time.time()
+        # One that has ended already is gone; `wait` tells how.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            created = psutil.Process(child.pid).create_time()
+        return cls(process, child, created)
+
+    async def wait(self) -> int:
+        """Wait until it ends; return its exit code, negative for a signal."""
+        return await self._child.wait()
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        with contextlib.suppress(ProcessLookupError):
+            self._child.send_signal(signal.SIGTERM)
+
+    async def stop(self, *, seconds: float | None = None) -> None:
+        """End it and everything it has forked; return when nothing of it is left."""
+        self.terminate()
+        limit = self.process.stop_seconds if seconds is None else seconds
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await self._child.wait()
+        await end_session(self.pid)
+        await self._child.wait()
+
+    async def tell(self, command: tuple[str, ...]) -> str | None:
+        """Run a command of the process, for example to reload; return its words if it failed."""
+        argv = [word.replace("{pid}", str(self.pid)) for word in command]
+        done = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        said, _ = await done.communicate()
+        return said.decode(errors="replace").strip() if done.returncode else None
+
+    def listens_on(self, addresses: set[Address]) -> bool:
+        """Tell whether this very process listens on all these ports."""
+        with contextlib.suppress(psutil.Error):
+            ports = {
+                c.laddr.port
+                for c in psutil.Process(self.pid).net_connections("tcp")
+                if c.status == psutil.CONN_LISTEN
+            }
+            return {address.port for address in addresses} <= ports
+        return False
+
+
+def _command(process: Process) -> list[str]:
+    """Return the command that starts it as its user."""
+    words = ["setpriv", "--pdeathsig", "TERM"]
+    if process.user != "root":
+        words += ["--reuid", process.user, "--regid", process.user, "--init-groups"]
+        granted = "".join(f",+{name}" for name in process.capabilities)
+        words += ["--inh-caps", f"-all{granted}", "--bounding-set", f"-all{granted}"]
+        if granted:
+            words += ["--ambient-caps", granted.removeprefix(",")]
+        words += ["--no-new-privs"]
+    return [*words, "--", *process.argv]
+
+
+def _read(descriptor: int, output: Callable[[bytes], None]) -> None:
+    loop = asyncio.get_running_loop()
+    os.set_blocking(descriptor, False)
+
+    def readable() -> None:
+        try:
+            block = os.read(descriptor, _BLOCK)
+        except BlockingIOError:
+            return
+        if block:
+            output(block)
+        else:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+    loop.add_reader(descriptor, readable)
+
+
+def members(session: int) -> Iterator[psutil.Process]:
+    """Yield the processes of a session."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, psutil.Error):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+
+
+async def end_session(session: int) -> None:
+    """End what is left of a session: asked first, killed after a second."""
+    left = list(members(session))
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _TERM_SECONDS
+    while list(members(session)):
+        if loop.time() > deadline:
+            for process in members(session):
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+        await asyncio.sleep(0.02)

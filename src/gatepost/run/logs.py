@@ -1,0 +1,169 @@
+"""One log for all services: written by the supervisor, read by people and by ``verify``.
+
+Each line is ``NAME | what the service wrote``. A file that has grown too large is renamed to
+``gatepost.log.1`` and so on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from gatepost.model import Home
+
+SEPARATOR = " | "
+OWN_NAME = "gatepost"
+"""The name under which the supervisor itself writes."""
+
+_LARGEST = 20_000_000
+_KEPT = 5
+_REMEMBERED = 60
+_COLOURS = ("\x1b[36m", "\x1b[33m", "\x1b[35m", "\x1b[32m", "\x1b[34m")
+_PLAIN = "\x1b[0m"
+_BLOCK = 65536
+
+
+def path(home: Home) -> Path:
+    """Return where the log is."""
+    return home.logs / "gatepost.log"
+
+
+class LogStream:
+    """Takes what services write, a block at a time, and puts the name before each line."""
+
+    def __init__(self, file: Path | None, terminal: int | None = None) -> None:
+        """Write to a file, to a descriptor such as standard output, or to both."""
+        self._file = file
+        self._terminal = terminal
+        self._colour = terminal is not None and os.isatty(terminal)
+        self._partial: dict[str, bytes] = {}
+        self._last: dict[str, deque[bytes]] = {}
+        self._size = 0
+        self._descriptor = -1
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._open()
+
+    def feed(self, name: str, block: bytes) -> None:
+        """Take a block of a service's output; an unfinished line waits for its end."""
+        block = self._partial.pop(name, b"") + block
+        lines, end, rest = block.rpartition(b"\n")
+        if rest:
+            self._partial[name] = rest
+        if not end:
+            return
+        self._last.setdefault(name, deque(maxlen=_REMEMBERED)).extend(
+            lines.split(b"\n")[-_REMEMBERED:]
+        )
+        prefix = f"{name}{SEPARATOR}".encode()
+        self._to_file(prefix + lines.replace(b"\n", b"\n" + prefix) + b"\n")
+        if self._terminal is not None:
+            if self._colour:
+                colour = _COLOURS[sum(name.encode()) % len(_COLOURS)]
+                prefix = f"{colour}{name}{SEPARATOR}{_PLAIN}".encode()
+            _write(self._terminal, prefix + lines.replace(b"\n", b"\n" + prefix) + b"\n")
+
+    def say(self, text: str) -> None:
+        """Write a line of the supervisor's own."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.feed(OWN_NAME, f"{stamp} {text}\n".encode())
+
+    def finish(self, name: str) -> None:
+        """Write the unfinished line of a service that has ended."""
+        if self._partial.get(name):
+            self.feed(name, b"\n")
+
+    def last(self, name: str) -> list[str]:
+        """Return the last lines of a service."""
+        return [line.decode(errors="replace") for line in self._last.get(name, ())]
+
+    def _open(self) -> None:
+        assert self._file  # noqa: S101
+        self._descriptor = os.open(
+            self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640
+        )
+        self._size = os.fstat(self._descriptor).st_size
+
+    def _to_file(self, text: bytes) -> None:
+        if self._file is None:
+            return
+        if self._size > _LARGEST:
+            self._rotate()
+        _write(self._descriptor, text)
+        self._size += len(text)
+
+    def _rotate(self) -> None:
+        assert self._file  # noqa: S101
+        os.close(self._descriptor)
+        for number in range(_KEPT - 1, 0, -1):
+            older = self._file.with_name(f"{self._file.name}.{number}")
+            if older.exists():
+                older.rename(self._file.with_name(f"{self._file.name}.{number + 1}"))
+        # An admin may have deleted it to make room.
+        with contextlib.suppress(FileNotFoundError):
+            self._file.rename(self._file.with_name(f"{self._file.name}.1"))
+        self._open()
+
+
+def _write(descriptor: int, text: bytes) -> None:
+    try:
+        while text:
+            text = text[os.write(descriptor, text) :]
+    except OSError as error:
+        # A full disk or a closed terminal must not end the mail server; in the background nobody
+        # reads standard error either.
+        with contextlib.suppress(OSError):
+            os.write(sys.stderr.fileno(), f"log: {error}\n".encode())
+
+
+def tail(file: Path, count: int, service: str | None = None) -> list[str]:
+    """Return the last lines of a log, oldest first; of one service when it is named."""
+    prefix = f"{service}{SEPARATOR}".encode() if service else b""
+    found: list[bytes] = []
+    for candidate in (file, file.with_name(f"{file.name}.1")):
+        if len(found) >= count or not candidate.exists():
+            break
+        lines = [line for line in _backwards(candidate) if line.startswith(prefix)]
+        found = [*lines[-(count - len(found)) :], *found] if count > len(found) else found
+    return [line.decode(errors="replace") for line in found[-count:]]
+
+
+def _backwards(file: Path) -> list[bytes]:
+    return file.read_bytes().splitlines()
+
+
+def follow(file: Path, service: str | None = None) -> Iterator[str]:
+    """Yield lines as they are written, for ever; a renamed file is followed to its successor."""
+    prefix = f"{service}{SEPARATOR}".encode() if service else b""
+    stream = file.open("rb") if file.exists() else None
+    if stream:
+        stream.seek(0, os.SEEK_END)
+    partial = b""
+    while True:
+        # Looked at before reading: what was written until the renaming is read first.
+        replaced = _replaced(file, stream)
+        block = stream.read(_BLOCK) if stream else b""
+        if not block and replaced:
+            if stream:
+                stream.close()
+            stream, partial = file.open("rb"), b""
+        elif not block:
+            time.sleep(0.1)
+        *lines, partial = (partial + block).split(b"\n")
+        for line in lines:
+            if line.startswith(prefix):
+                yield line.decode(errors="replace")
+
+
+def _replaced(file: Path, stream: BinaryIO | None) -> bool:
+    try:
+        there = file.stat().st_ino
+    except FileNotFoundError:
+        return False
+    return stream is None or os.fstat(stream.fileno()).st_ino != there

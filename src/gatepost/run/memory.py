@@ -1,0 +1,53 @@
+"""What the supervisor has started, written down: it outlives a supervisor that is killed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from gatepost.model import Home
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A child process and the session that it leads."""
+
+    pid: int
+    created: float
+    """Seconds since the epoch: another process may have the number by now."""
+
+    def is_gone(self) -> bool:
+        """Tell whether another program has the number; while the session lives, none gets it."""
+        try:
+            return abs(psutil.Process(self.pid).create_time() - self.created) > 1
+        except psutil.NoSuchProcess:
+            return False
+
+
+def remember(home: Home, started: Iterable[Started]) -> None:
+    """Write down who runs."""
+    partial = _file(home).with_suffix(".new")
+    partial.write_text(json.dumps([asdict(one) for one in started]))
+    partial.replace(_file(home))
+
+
+def recall(home: Home) -> tuple[Started, ...]:
+    """Return who was running when this was last written; nobody after an orderly end."""
+    try:
+        found = tuple(Started(**row) for row in json.loads(_file(home).read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return ()
+    return tuple(one for one in found if not one.is_gone())
+
+
+def forget(home: Home) -> None:
+    """Nothing runs any more."""
+    _file(home).unlink(missing_ok=True)
+
+
+def _file(home: Home) -> Path:
+    return home.run / "processes.json"

@@ -1,0 +1,149 @@
+"""The Debian packages that the plug-ins need, found missing and installed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gatepost.contracts import Plugin
+from gatepost.errors import OperationError, PreflightError
+
+_POLICY = Path("/usr/sbin/policy-rc.d")
+_UNITS = ("postfix", "dovecot")
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One package and whether it is there."""
+
+    name: str
+    installed: bool
+    optional: bool
+    available: bool
+    """Whether this release of Debian has it."""
+
+
+def survey(plugins: Iterable[Plugin]) -> tuple[Package, ...]:
+    """Return every package that the plug-ins name, the needed ones first."""
+    plugins = tuple(plugins)
+    needed = sorted({name for plugin in plugins for name in plugin.packages})
+    optional = sorted({name for plugin in plugins for name in plugin.optional_packages})
+    there = _installed([*needed, *optional])
+    known = _available([name for name in optional if name not in there])
+    return (
+        *(Package(name, name in there, optional=False, available=True) for name in needed),
+        *(
+            Package(name, name in there, optional=True, available=name in there or name in known)
+            for name in optional
+        ),
+    )
+
+
+def require(plugins: Iterable[Plugin]) -> None:
+    """Raise `PreflightError` with the command that mends it when a needed package is missing."""
+    needed = sorted({name for plugin in plugins for name in plugin.packages})
+    there = _installed(needed)
+    missing = [name for name in needed if name not in there]
+    if missing:
+        raise PreflightError(
+            f"System packages are missing: {', '.join(missing)}. "
+            "Install them: gatepost packages --install"
+        )
+
+
+def install(packages: Iterable[Package]) -> tuple[str, ...]:
+    """Install what is missing and can be had; return the names.
+
+    Debian starts a daemon when it is installed; here the host's own Postfix and Dovecot stay off.
+    Raises `PreflightError` without root or apt, `OperationError` with apt's words when it fails.
+    """
+    names = [p.name for p in packages if not p.installed and p.available]
+    if not names:
+        return ()
+    if os.geteuid() != 0:
+        raise PreflightError(
+            f"Installing {', '.join(names)} needs root. Run: sudo gatepost packages --install"
+        )
+    if not shutil.which("apt-get"):
+        raise PreflightError(
+            f"apt-get is missing. Install with this system's own tool: {' '.join(names)}"
+        )
+    new_units = [unit for unit in _UNITS if not _has_unit(unit)]
+    with _no_daemon_starts():
+        if not _apt("install", *names, quiet=True):
+            _apt("update")
+            _apt("install", *names)
+    _disable(unit for unit in new_units if _has_unit(unit))
+    return tuple(names)
+
+
+def _installed(names: Iterable[str]) -> set[str]:
+    names = list(names)
+    if not names or not shutil.which("dpkg-query"):
+        return set()
+    done = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *names],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    rows = (line.split() for line in done.stdout.splitlines())
+    return {row[0] for row in rows if row[1:] == ["installed"]}
+
+
+def _available(names: list[str]) -> set[str]:
+    if not names or not shutil.which("apt-cache"):
+        return set()
+    done = subprocess.run(
+        ["apt-cache", "show", "--no-all-versions", *names],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {line.split()[1] for line in done.stdout.splitlines() if line.startswith("Package: ")}
+
+
+def _apt(verb: str, *names: str, quiet: bool = False) -> bool:
+    command = ["apt-get", "-q", "-y", *(["--no-install-recommends"] if names else []), verb, *names]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode and not quiet:
+        words = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+        raise OperationError(f"`{' '.join(command)}` failed:\n{words}")
+    return done.returncode == 0
+
+
+@contextlib.contextmanager
+def _no_daemon_starts() -> Iterator[None]:
+    """Have Debian's own policy hook say no while packages are set up (invoke-rc.d(8))."""
+    if _POLICY.exists():
+        yield
+        return
+    _POLICY.write_text("#!/bin/sh\nexit 101\n")
+    _POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        _POLICY.unlink(missing_ok=True)
+
+
+def _has_unit(unit: str) -> bool:
+    return Path(f"/lib/systemd/system/{unit}.service").exists()
+
+
+def _disable(units: Iterable[str]) -> None:
+    """Keep units that came with the packages from starting at the next boot."""
+    names = list(units)
+    if names and Path("/run/systemd/system").is_dir():
+        subprocess.run(["systemctl", "disable", "--quiet", "--now", *names], check=False)

@@ -1,0 +1,118 @@
+"""Is this machine ready for the plan? Every problem at once, before anything is changed."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Collection, Iterator
+
+import psutil
+
+from gatepost.errors import PreflightError
+from gatepost.model import Address, Home, Topology
+
+_SOCKET_PATH_BYTES = 107
+"""Of sun_path in unix(7), without the final NUL."""
+_LONGEST_SOCKET = "run/dovecot/imap-hibernate-and-login-sockets"
+"""About the longest name of a socket that a daemon makes below the home."""
+
+
+def require_root() -> None:
+    """Raise `PreflightError` when this user is not root."""
+    if os.geteuid() != 0:
+        raise PreflightError(
+            "The mail server is started by root: it opens ports and runs each daemon as a user "
+            "of its own. Run the same command with sudo, or as root."
+        )
+
+
+def check(home: Home, topology: Topology, ours: Collection[int]) -> None:
+    """Raise `PreflightError` with every reason why the plan cannot run here.
+
+    `ours` are the processes of our own running instance, and those whose sessions they lead: the
+    ports of all these are not "taken".
+    """
+    problems = [*_home(home), *_addresses(topology), *_ports(topology, ours)]
+    if problems:
+        raise PreflightError(*problems)
+
+
+def _home(home: Home) -> Iterator[str]:
+    longest = len(os.fsencode(home.root / _LONGEST_SOCKET))
+    if longest > _SOCKET_PATH_BYTES:
+        most = _SOCKET_PATH_BYTES - len(_LONGEST_SOCKET) - 1
+        yield (
+            f'GATEPOST_HOME: "{home.root}" is too long: UNIX sockets below it would pass the '
+            f"kernel's {_SOCKET_PATH_BYTES} bytes. Choose a path of at most {most} characters."
+        )
+    if home.root.exists() and not home.root.is_dir():
+        yield f'GATEPOST_HOME: "{home.root}" is not a folder. Choose a folder, or a new path.'
+
+
+def _listening(topology: Topology) -> Iterator[Address]:
+    for bound in topology.listeners:
+        yield from (*bound.public, *bound.service, *bound.internal)
+    yield from topology.roles.values()
+
+
+def _addresses(topology: Topology) -> Iterator[str]:
+    """Yield the hosts that are not this machine's."""
+    for host in dict.fromkeys(address.host for address in _listening(topology)):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((host, 0))
+            except OSError as error:
+                yield (
+                    f'PUBLIC_BIND_ADDRESS or SERVICE_BIND_ADDRESS: "{host}" is not an address of '
+                    f"this machine ({error.strerror}). `ip address` lists those it has."
+                )
+
+
+def _ports(topology: Topology, ours: Collection[int]) -> Iterator[str]:
+    """Yield the addresses that somebody else listens on, with who it is."""
+    holders = list(_holders())
+    for wanted in dict.fromkeys(_listening(topology)):
+        for held, pid in holders:
+            if held.port == wanted.port and _overlap(held.host, wanted.host):
+                if pid in ours or (pid and _session(pid) in ours):
+                    continue
+                yield (
+                    f"Port {wanted} is taken by {_who(pid)}. Stop that program, or choose other "
+                    "addresses with PUBLIC_BIND_ADDRESS and SERVICE_BIND_ADDRESS."
+                )
+                break
+
+
+def _holders() -> Iterator[tuple[Address, int | None]]:
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr:
+            host = connection.laddr.ip
+            yield Address(host.removeprefix("::ffff:"), connection.laddr.port), connection.pid
+
+
+def _overlap(one: str, other: str) -> bool:
+    first, second = ipaddress.ip_address(one), ipaddress.ip_address(other)
+    if first == second:
+        return True
+    # An IPv6 wildcard usually takes the IPv4 port as well.
+    if first.is_unspecified:
+        return first.version in {second.version, 6}
+    return second.is_unspecified and first.version == second.version
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return -1
+
+
+def _who(pid: int | None) -> str:
+    if pid is None:
+        return "a program that this user may not see"
+    try:
+        return f"{psutil.Process(pid).name()} (process {pid})"
+    except psutil.Error:
+        return f"process {pid}"

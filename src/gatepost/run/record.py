@@ -1,0 +1,81 @@
+"""What the supervisor and ``status`` know of a plan: ``plan.json`` in each generation."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.model import Home, OnChange, Plan, Process, Topology
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+NAME = "plan.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A file of the configuration by its digest."""
+
+    path: str
+    digest: str
+    process: str
+    on_change: OnChange
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The part of a plan that lives on: who runs, on what files, listening where."""
+
+    topology: Topology
+    processes: tuple[Process, ...]
+    files: tuple[FileRecord, ...]
+
+    @classmethod
+    def of(cls, plan: Plan) -> Record:
+        """Return the record of a plan."""
+        return cls(
+            plan.topology,
+            plan.processes,
+            tuple(
+                FileRecord(
+                    str(file.path),
+                    hashlib.sha256(
+                        f"{file.mode:o} {file.group}\n{file.content}".encode()
+                    ).hexdigest(),
+                    file.process,
+                    file.on_change,
+                )
+                for file in plan.files
+            ),
+        )
+
+    def dump(self) -> str:
+        """Return it as JSON."""
+        return _adapter().dump_json(self, indent=1).decode()
+
+
+def current(home: Home) -> Record | None:
+    """Return the record of the configuration in use; None before the first one.
+
+    One that another version of Gatepost wrote, in words of its own, counts as none.
+    """
+    try:
+        return _adapter().validate_json((home.config / NAME).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+@cache
+def _adapter() -> TypeAdapter[Record]:
+    from pydantic import TypeAdapter  # noqa: PLC0415
+
+    return TypeAdapter(Record)
+
+
+def generation(home: Home) -> Path | None:
+    """Return the folder that `Home.config` points at."""
+    return home.config.resolve() if home.config.is_symlink() else None

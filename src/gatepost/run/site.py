@@ -1,0 +1,103 @@
+"""Facts about this machine, gathered once so that everything after it is pure."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from gatepost import assembly
+from gatepost.contracts import Plugin
+from gatepost.errors import PreflightError
+from gatepost.model import Home, Installed, Site
+from gatepost.run import certificates
+from gatepost.settings import Settings
+
+_UNKNOWN_FINGERPRINT = ":".join(["00"] * 32)
+_UNKNOWN_KEY = "made-at-first-start"
+
+
+def survey(settings: Settings, service: str | None = None) -> Site:
+    """Find out what a plan must know; nothing is written.
+
+    Keys that are made at first start are placeholders until `prepare` has made them. Raises
+    `PreflightError` when a program that the plan needs is missing.
+    """
+    home = Home(settings.storage.gatepost_home)
+    client = certificates.relay_client(home)
+    made = client.cert_file.exists()
+    key = _api_key(home)
+    return Site(
+        home=home,
+        installed={
+            plugin.name: _installed(plugin)
+            for plugin in assembly.plugins(settings, service)
+            if plugin.version_command
+        },
+        certificate=certificates.shown(settings, home),
+        relay_client=client,
+        relay_client_fingerprint=(
+            certificates.fingerprint(client.cert_file) if made else _UNKNOWN_FINGERPRINT
+        ),
+        api_key=key.read_text().strip() if key.exists() else _UNKNOWN_KEY,
+        program=Path(sys.executable).parent / "gatepost",
+        ipv6=has_ipv6(),
+    )
+
+
+def prepare(settings: Settings, key_group: str | None = None) -> None:
+    """Make the keys and certificates that are made at first start."""
+    home = Home(settings.storage.gatepost_home)
+    home.secrets.mkdir(parents=True, exist_ok=True)
+    home.secrets.chmod(0o755)
+    certificates.make_missing(settings, home, key_group)
+    key = _api_key(home)
+    if not key.exists():
+        descriptor = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(secrets.token_urlsafe(32) + "\n")
+
+
+def has_ipv6() -> bool:
+    """Tell whether the kernel gives out IPv6 sockets with a loopback address."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def find_program(name: str) -> str | None:
+    """Return the path of a program: beside our own first, then on PATH and in sbin folders."""
+    beside = Path(sys.executable).parent
+    return shutil.which(name, path=f"{beside}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+def _installed(plugin: Plugin) -> Installed:
+    program = find_program(plugin.version_command[0])
+    if program is None:
+        raise PreflightError(
+            f'{plugin.name}: the program "{plugin.version_command[0]}" is not installed. '
+            "Install what is missing: gatepost packages --install"
+        )
+    done = subprocess.run(
+        [program, *plugin.version_command[1:]], capture_output=True, text=True, check=False
+    )
+    match = re.search(r"\d+(\.\d+)+\S*", done.stdout)
+    if not match:
+        raise PreflightError(
+            f"{plugin.name}: `{' '.join(plugin.version_command)}` does not tell a version but: "
+            f"{(done.stdout + done.stderr).strip()[:200]!r}. Reinstall its package."
+        )
+    features = {n for n, file in plugin.feature_files.items() if Path(file).exists()}
+    return Installed(match[0], frozenset(features))
+
+
+def _api_key(home: Home) -> Path:
+    return home.secrets / "api.key"

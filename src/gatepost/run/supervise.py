@@ -1,0 +1,338 @@
+"""The supervisor: starts the processes of the plan, keeps them running, stops them in order.
+
+It knows no daemon: everything it does is in ``plan.json`` of the configuration in use. Run as
+``python -m gatepost.run.supervise HOME`` it is the background server of ``gatepost up --detach``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gatepost.errors import OperationError, StartError
+from gatepost.model import Home, OnChange, Process
+from gatepost.run import control, logs, memory, record
+from gatepost.run.child import end_session
+from gatepost.run.logs import LogStream
+from gatepost.run.memory import Started
+from gatepost.run.record import Record
+from gatepost.run.service import Service, State
+
+_LAST_LINES = 12
+_UNREADABLE = (
+    "The running supervisor is of another version of Gatepost and cannot read the new "
+    "configuration. Start it anew: gatepost down, then gatepost up"
+)
+
+
+class Supervisor:
+    """Runs the configuration in use of one home until it is told to stop."""
+
+    def __init__(self, home: Home, log: LogStream) -> None:
+        """Take a home that has a configuration, and where to write what services say."""
+        self._home = home
+        self._log = log
+        self._services: dict[str, Service] = {}
+        self._record: Record | None = None
+        self._stopping = asyncio.Event()
+        self._started = asyncio.Event()
+        self._problem: str | None = None
+        self._changing = asyncio.Lock()
+        self._startup: asyncio.Task[None] | None = None
+        self._change_at_work: asyncio.Task[Any] | None = None
+
+    async def run(self) -> None:
+        """Start everything, serve requests until stopped, stop everything.
+
+        Raises `StartError` when a service does not become ready; nothing is left running then.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        with _only_one(self._home):
+            await _end_leftovers(self._home, self._log)
+            server = await self._listen()
+            try:
+                self._startup = asyncio.create_task(self._start_all())
+                stopped = asyncio.create_task(self._stopping.wait())
+                await asyncio.wait({self._startup, stopped}, return_when="FIRST_COMPLETED")
+                if self._startup.done():
+                    self._startup.result()
+                if not self._problem:
+                    await stopped
+            finally:
+                await self._start_no_more()
+                await self._stop_all()
+                server.close()
+                control.path(self._home).unlink(missing_ok=True)
+        if self._problem:
+            raise StartError(self._problem)
+
+    # --- the whole -------------------------------------------------------------------------
+
+    async def _start_all(self) -> None:
+        self._record = record.current(self._home)
+        if self._record is None:
+            self._problem = f"{self._home.root} has no configuration. Run: gatepost up"
+            self._started.set()
+            return
+        for process in self._record.processes:
+            self._services[process.name] = Service(process, self._log, self._remember)
+        problem = await self._start(self._record.processes)
+        if problem:
+            self._problem = problem
+        else:
+            self._log.say("ready: " + ", ".join(self._services))
+        self._started.set()
+        # Whoever waits for the answer must get it before everything ends.
+        await asyncio.sleep(0.05 if problem else 0)
+
+    async def _start(self, processes: tuple[Process, ...]) -> str | None:
+        """Start services in their order, each when those before it are ready."""
+        for process in processes:
+            service = self._services[process.name]
+            if service.state is State.STOPPED:
+                await service.start()
+            if why := await self._await(process.name):
+                return why
+        return None
+
+    async def _await(self, name: str) -> str | None:
+        why = await self._services[name].wait_ready()
+        if why is None:
+            return None
+        words = "\n".join(f"  {line}" for line in self._log.last(name)[-_LAST_LINES:])
+        return f"{name} did not start: {why}. Its last words:\n{words or '  (none)'}"
+
+    async def _start_no_more(self) -> None:
+        """Give up what is being started or changed: it would start what has just been stopped."""
+        self._stopping.set()
+        tasks = [task for task in (self._startup, self._change_at_work) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _stop_all(self) -> None:
+        processes = self._record.processes if self._record else ()
+        order = [p.name for p in processes if p.name in self._services]
+        # A change that was given up may leave some that are no longer in the plan.
+        dropped = [name for name in self._services if name not in order]
+        for name in (*dropped, *reversed(order)):
+            await self._services[name].stop()
+        memory.forget(self._home)
+        self._log.say("stopped")
+
+    # --- changes ---------------------------------------------------------------------------
+
+    async def _apply(self) -> dict[str, Any]:
+        """Go over to the configuration in use now; leave alone what has not changed."""
+        async with self._changing:
+            await self._started.wait()
+            new, old = record.current(self._home), self._record
+            if new is None:
+                return {"changed": [], "problem": _UNREADABLE}
+            if old is None or new == old or self._stopping.is_set():
+                return {"changed": []}
+            self._change_at_work = asyncio.current_task()
+            changed: list[str] = []
+            problems: list[str] = []
+            self._record = new
+            kept = {process.name for process in new.processes}
+            for process in reversed(old.processes):
+                if process.name not in kept:
+                    await self._services[process.name].stop()
+                    del self._services[process.name]
+                    changed.append(f"{process.name} stopped")
+            for process in new.processes:
+                done, problem = await self._change(process, old, new)
+                if done:
+                    changed.append(f"{process.name} {done}")
+                    self._log.say(f"{process.name} {done}: its configuration has changed")
+                if problem:
+                    problems.append(problem)
+            answers = [await self._await(process.name) for process in new.processes]
+            problems.extend(why for why in answers if why)
+            return {"changed": changed, "problem": "\n".join(problems) or None}
+
+    async def _change(
+        self, process: Process, old: Record, new: Record
+    ) -> tuple[str | None, str | None]:
+        """Bring one service up to date; return what was done and what went wrong."""
+        if process.name not in self._services:
+            self._services[process.name] = Service(process, self._log, self._remember)
+            await self._services[process.name].start()
+            return "started", None
+        service = self._services[process.name]
+        effects = _effects(process.name, old, new)
+        same = _as_started(process) == _as_started(service.process)
+        if not same or OnChange.RESTART in effects:
+            await service.restart(process)
+            return "restarted", None
+        if OnChange.RELOAD in effects and process.reload:
+            said = await service.reload(process)
+            return "reloaded", f"{process.name} could not reload: {said}" if said else None
+        if OnChange.RELOAD in effects:
+            await service.restart(process)
+            return "restarted", None
+        service.process = process
+        return None, None
+
+    # --- requests --------------------------------------------------------------------------
+
+    async def _listen(self) -> asyncio.Server:
+        path = control.path(self._home)
+        path.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(self._serve, str(path))
+        path.chmod(0o600)
+        return server
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers = {
+            "status": self._answer_status,
+            "wait": self._answer_wait,
+            "apply": self._apply,
+            "forget": self._answer_forget,
+            "stop": self._answer_stop,
+        }
+        try:
+            request = json.loads(await reader.readline())["do"]
+            writer.write(json.dumps(await answers[request]()).encode() + b"\n")
+            await writer.drain()
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            self._log.say(f"a request could not be answered: {error!r}")
+        finally:
+            writer.close()
+
+    async def _answer_status(self) -> dict[str, Any]:
+        services = [
+            {
+                "name": name,
+                "state": service.state,
+                "pid": service.child.pid if service.child else None,
+                "restarts": service.restarts,
+                "since": service.since,
+            }
+            for name, service in self._services.items()
+        ]
+        ready = self._started.is_set() and bool(services) and not self._stopping.is_set()
+        return {
+            "ready": ready and all(s.state is State.READY for s in self._services.values()),
+            "services": services,
+            # This process too: it keeps listening sockets for its services.
+            "processes": [os.getpid(), *(s["pid"] for s in services if s["pid"]), *self._retired()],
+        }
+
+    def _retired(self) -> list[int]:
+        return [child.pid for s in self._services.values() for child in s.retiring]
+
+    async def _answer_wait(self) -> dict[str, Any]:
+        await self._started.wait()
+        return {"problem": self._problem}
+
+    async def _answer_forget(self) -> dict[str, Any]:
+        """Have services forget what they remember of accounts, which have changed."""
+        for name, service in self._services.items():
+            command, child = service.process.forget, service.child
+            if command and child and (said := await child.tell(command)):
+                self._log.say(f"{name} could not be told of changed accounts: {said}")
+        return {}
+
+    async def _answer_stop(self) -> dict[str, Any]:
+        self._stopping.set()
+        return {"pid": os.getpid()}
+
+    # --- memory of what runs ---------------------------------------------------------------
+
+    def _remember(self) -> None:
+        """Write down who runs, for the supervisor that comes after a crash of this one."""
+        memory.remember(
+            self._home,
+            (
+                Started(child.pid, child.created)
+                for service in self._services.values()
+                for child in (service.child, *service.retiring)
+                if child
+            ),
+        )
+
+
+def _effects(name: str, old: Record, new: Record) -> set[OnChange]:
+    """Return what the changed files of a process ask for."""
+    before = {file.path: file for file in old.files if file.process == name}
+    after = {file.path: file for file in new.files if file.process == name}
+    changed = [
+        (after.get(path) or before[path])
+        for path in before.keys() | after.keys()
+        if before.get(path) != after.get(path)
+    ]
+    return {file.on_change for file in changed}
+
+
+def _as_started(process: Process) -> tuple[object, ...]:
+    """Return what cannot change while a process runs."""
+    return (
+        process.argv,
+        process.user,
+        process.capabilities,
+        dict(process.environment),
+        process.sockets,
+    )
+
+
+@contextlib.contextmanager
+def _only_one(home: Home) -> Iterator[None]:
+    """Hold the home against a second supervisor; the lock goes with the process."""
+    home.run.mkdir(parents=True, exist_ok=True)
+    with (home.run / "supervisor.lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OperationError(
+                f"Another supervisor runs {home.root}. See it with `gatepost status`, "
+                "stop it with `gatepost down`."
+            ) from None
+        yield
+
+
+async def _end_leftovers(home: Home, log: LogStream) -> None:
+    """End what a supervisor that was killed has left running."""
+    for left in memory.recall(home):
+        log.say(f"ending what is left of process {left.pid} from before a crash")
+        await end_session(left.pid)
+    memory.forget(home)
+
+
+def keep_accounts_readable(home: Home) -> contextlib.AbstractContextManager[None]:
+    """Keep the accounts database open for its read-only users while the server runs."""
+    from gatepost.accounts import sqlite  # noqa: PLC0415
+
+    return sqlite.hold_open(home.database) if home.database.exists() else contextlib.nullcontext()
+
+
+def supervise(home: Home, log: LogStream) -> None:
+    """Run the configuration in use of a home until a signal or a request ends it.
+
+    Raises `StartError` when a service does not become ready.
+    """
+
+    async def main() -> None:
+        await Supervisor(home, log).run()
+
+    with keep_accounts_readable(home):
+        asyncio.run(main())
+
+
+if __name__ == "__main__":
+    _home = Home(Path(sys.argv[1]))
+    try:
+        supervise(_home, LogStream(logs.path(_home)))
+    except (StartError, OperationError) as error:
+        sys.exit(str(error))

@@ -1,0 +1,77 @@
+"""Whether a process answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from gatepost.model import Address, Readiness
+from gatepost.run import readiness
+
+
+async def greeter(words: bytes, port: int = 0) -> tuple[asyncio.Server, Address]:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(words)
+        await writer.drain()
+        await asyncio.sleep(0.3 if not words else 0)
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", port)
+    return server, Address(*server.sockets[0].getsockname())
+
+
+@pytest.mark.parametrize(
+    ("says", "wanted", "ready"),
+    [
+        (b"220 mail.example.org ESMTP\r\n", b"220 ", True),
+        (b"* OK ready\r\n", b"* OK", True),
+        (b"421 too busy\r\n", b"220 ", False),
+        (b"22", b"220 ", False),
+        (b"", b"220 ", False),
+        (b"", b"", True),
+    ],
+)
+def test_ready_is_who_greets_as_it_should(
+    monkeypatch: pytest.MonkeyPatch, says: bytes, wanted: bytes, *, ready: bool
+) -> None:
+    """An open port of a daemon that refuses everybody would count as a running server."""
+    monkeypatch.setattr(readiness, "_EACH", 0.05)
+
+    async def main() -> bool:
+        server, address = await greeter(says)
+        async with server:
+            return await readiness.answers((Readiness(address, wanted),))
+
+    assert asyncio.run(main()) is ready
+
+
+def test_a_closed_port_is_not_ready(free_port: Callable[[], int]) -> None:
+    """A service that has not opened its port yet would be sent mail."""
+    probe = Readiness(Address("127.0.0.1", free_port()))
+    assert asyncio.run(readiness.answers((probe,))) is False
+
+
+def test_no_probe_is_ready() -> None:
+    """A process that listens nowhere would never be ready."""
+    assert asyncio.run(readiness.answers(())) is True
+
+
+def test_waiting_ends_with_the_last_probe(free_port: Callable[[], int]) -> None:
+    """IMAP answers first, and a user who then sends mail would be refused."""
+
+    async def main() -> tuple[bool, bool]:
+        first, one = await greeter(b"220 a\r\n")
+        late = Address("127.0.0.1", free_port())
+        waiting = asyncio.create_task(
+            readiness.wait((Readiness(one, b"220 "), Readiness(late, b"220 ")))
+        )
+        await asyncio.sleep(0.08)
+        before = waiting.done()
+        second, _ = await greeter(b"220 b\r\n", late.port)
+        async with first, second:
+            await asyncio.wait_for(waiting, 2)
+        return before, waiting.done()
+
+    assert asyncio.run(main()) == (False, True)

@@ -1,0 +1,110 @@
+"""Facts about this machine."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from gatepost import assembly
+from gatepost.contracts import Plugin
+from gatepost.errors import PreflightError
+from gatepost.model import Home
+from gatepost.run import certificates, site
+from gatepost.settings import Settings, load
+
+
+@pytest.fixture
+def settings(home: Home) -> Settings:
+    """Return settings of a new home."""
+    return load({"MAILNAME": "mx.example.org", "GATEPOST_HOME": str(home.root)})
+
+
+def plugin(*version_command: str, **feature_files: str) -> Plugin:
+    found = SimpleNamespace(
+        name="postfix", version_command=version_command, feature_files=feature_files
+    )
+    return cast("Plugin", found)
+
+
+def installed(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, found: Plugin
+) -> tuple[str, frozenset[str]]:
+    monkeypatch.setattr(assembly, "plugins", lambda _settings, _service: [found])
+    one = site.survey(settings).installed["postfix"]
+    return one.version, one.features
+
+
+def test_versions_and_features_are_found(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path
+) -> None:
+    """Dovecot 2.4 would be given 2.3's files, or a full-text index that is not installed."""
+    (tmp_path / "there").write_text("")
+    found = plugin(
+        *("sh", "-c", "echo mail_version = 3.7.11-0+deb12u1 rest"),
+        there=str(tmp_path / "there"),
+        absent=str(tmp_path / "absent"),
+    )
+    assert installed(monkeypatch, settings, found) == ("3.7.11-0+deb12u1", frozenset({"there"}))
+
+
+def test_a_missing_program_is_told(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """The user would see a traceback instead of the command that installs it."""
+    with pytest.raises(PreflightError) as told:
+        installed(monkeypatch, settings, plugin("no-such-program", "--version"))
+    assert str(told.value) == (
+        'postfix: the program "no-such-program" is not installed. '
+        "Install what is missing: gatepost packages --install"
+    )
+
+
+def test_a_program_that_tells_no_version_is_told(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    """A half-removed package would end in a traceback."""
+    with pytest.raises(PreflightError) as told:
+        installed(monkeypatch, settings, plugin("sh", "-c", "echo broken"))
+    assert str(told.value) == (
+        "postfix: `sh -c echo broken` does not tell a version but: 'broken'. Reinstall its package."
+    )
+
+
+def test_looking_writes_nothing(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, home: Home
+) -> None:
+    """A look at what would be done would make keys as a side effect."""
+    monkeypatch.setattr(assembly, "plugins", lambda _settings, _service: [])
+    assert site.survey(settings).api_key == "made-at-first-start"
+    assert list(home.root.iterdir()) == [home.run]
+
+
+def test_keys_are_made_once_and_kept(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, home: Home
+) -> None:
+    """Each start would change the key, and so every daemon's files, and restart them."""
+    monkeypatch.setattr(assembly, "plugins", lambda _settings, _service: [])
+    site.prepare(settings)
+    first = site.survey(settings)
+    site.prepare(settings)
+    assert site.survey(settings) == first
+    assert len(first.api_key) >= 32
+    assert first.relay_client_fingerprint == certificates.fingerprint(first.relay_client.cert_file)
+    assert stat.S_IMODE((home.secrets / "api.key").stat().st_mode) == 0o600
+
+
+def test_our_own_programs_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Another Traefik on the machine would be started than the one that was tested."""
+    for folder in ("ours", "theirs"):
+        (tmp_path / folder).mkdir()
+        program = tmp_path / folder / "traefik"
+        program.write_text("")
+        program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "ours" / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "theirs"))
+    assert site.find_program("traefik") == str(tmp_path / "ours" / "traefik")
+    (tmp_path / "ours" / "traefik").unlink()
+    assert site.find_program("traefik") == str(tmp_path / "theirs" / "traefik")
+    assert site.find_program("no-such-program") is None

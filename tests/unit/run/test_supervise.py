@@ -1,0 +1,442 @@
+"""The whole: started in order, changed, stopped in reverse, without a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import psutil
+import pytest
+
+from gatepost.errors import OperationError, StartError
+from gatepost.model import Address, Home, OnChange, Plan, Process, Readiness, RenderedFile
+from gatepost.run import apply, control, logs, record
+from gatepost.run import child as child_room
+from gatepost.run import service as service_room
+from gatepost.run.logs import LogStream
+from gatepost.run.supervise import Supervisor
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_room, "_BACK_OFF", (0.02, 0.05))
+    monkeypatch.setattr(child_room, "_TERM_SECONDS", 0.05)
+
+
+def sleeper(name: str, **options: Any) -> Process:
+    return Process(name, ("sleep", "60"), **options)
+
+
+def file(process: str, content: str, on_change: OnChange) -> RenderedFile:
+    return RenderedFile(PurePosixPath(process), content, process, on_change)
+
+
+def lines(home: Home) -> list[str]:
+    """Return the log without the times."""
+    found = logs.path(home).read_text().splitlines()
+    return [
+        f"gatepost | {line.split(' ', 3)[3]}" if line.startswith("gatepost | ") else line
+        for line in found
+    ]
+
+
+async def ask(home: Home, request: str) -> Any:
+    return await asyncio.to_thread(control.ask, home, request, seconds=10)
+
+
+def run(home: Home, what: Callable[[], Coroutine[Any, Any, Any]] | None = None) -> Any:
+    """Run the configuration of a home, do something once it is ready, stop it."""
+
+    async def main() -> Any:
+        async with asyncio.timeout(20):
+            running = asyncio.create_task(Supervisor(home, LogStream(logs.path(home))).run())
+            try:
+                while (answer := await ask(home, "wait")) is None and not running.done():  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                return await what() if what and answer and not answer["problem"] else answer
+            finally:
+                await ask(home, "stop")
+                await running
+
+    return asyncio.run(main())
+
+
+async def pids(home: Home) -> dict[str, int]:
+    return {row["name"]: row["pid"] for row in (await ask(home, "status"))["services"]}
+
+
+# --- starting and stopping ------------------------------------------------------------------
+
+
+def test_each_starts_when_those_before_it_answer_and_stops_before_them(
+    home: Home, plan: Callable[..., Plan], server: Callable[..., Process]
+) -> None:
+    """Mail would arrive before the store is up, and be lost while the store is going down."""
+    store = server("store", delay=0.08)
+    mta = server("mta", delay=0.05, after=("store",))
+    apply.apply(plan(store, mta, server("proxy", after=("mta",))), home)
+    run(home)
+    assert lines(home) == [
+        "store | up",
+        "store | listening",
+        "mta | up",
+        "mta | listening",
+        "proxy | up",
+        "proxy | listening",
+        "gatepost | ready: store, mta, proxy",
+        "proxy | bye",
+        "mta | bye",
+        "store | bye",
+        "gatepost | stopped",
+    ]
+
+
+def test_one_that_cannot_start_is_told_with_its_last_words(
+    home: Home, plan: Callable[..., Plan], server: Callable[..., Process]
+) -> None:
+    """The user would read "failed" and have to search; half a server would be left running."""
+    bad = replace(server("mta"), argv=("sh", "-c", "echo fatal: no room; exit 1"))
+    apply.apply(plan(server("store"), bad, sleeper("proxy")), home)
+    with pytest.raises(StartError) as told:
+        run(home)
+    said = str(told.value).splitlines()
+    assert said[0] == ("mta did not start: it ended three times while starting. Its last words:")
+    assert said[1:]
+    assert set(said[1:]) == {"  fatal: no room"}
+    assert lines(home)[-2:] == ["store | bye", "gatepost | stopped"]
+    assert not any(line.startswith("proxy") for line in lines(home))
+
+
+def test_whoever_waits_is_told_why(home: Home, plan: Callable[..., Plan]) -> None:
+    """`gatepost up --detach` would say that it is ready, or hang."""
+    nowhere = Readiness(Address("127.0.0.1", 1), b"220 ")
+    apply.apply(plan(Process("mta", ("false",), ready=(nowhere,))), home)
+    answers: list[Any] = []
+
+    async def main() -> None:
+        running = asyncio.create_task(Supervisor(home, LogStream(None)).run())
+        while not control.path(home).exists():  # noqa: ASYNC110  the socket has no event for us
+            await asyncio.sleep(0.01)
+        answers.append(await ask(home, "wait"))
+        await running
+
+    with pytest.raises(StartError):
+        asyncio.run(main())
+    assert answers == [
+        {
+            "problem": (
+                "mta did not start: it ended three times while starting. Its last words:\n  (none)"
+            )
+        }
+    ]
+
+
+def test_a_home_without_a_configuration_is_told(home: Home) -> None:
+    """Somebody who starts the supervisor by hand would see a traceback."""
+    with pytest.raises(StartError) as told:
+        run(home)
+    assert str(told.value) == f"{home.root} has no configuration. Run: gatepost up"
+
+
+def test_a_fault_of_our_own_ends_the_run(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server would hang half started, with nothing in its log."""
+
+    def fail(_home: Home) -> None:
+        raise RuntimeError("fault")
+
+    monkeypatch.setattr(record, "current", fail)
+
+    async def main() -> None:
+        async with asyncio.timeout(5):
+            await Supervisor(home, LogStream(None)).run()
+
+    with pytest.raises(RuntimeError, match="fault"):
+        asyncio.run(main())
+
+
+def test_nothing_is_left_in_the_home(home: Home, plan: Callable[..., Plan]) -> None:
+    """The next start would take a dead supervisor for a live one."""
+    apply.apply(plan(sleeper("store")), home)
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(control.path(home)))
+
+    async def during() -> set[str]:
+        return {path.name for path in home.run.iterdir()}
+
+    assert run(home, during) == {"control.sock", "processes.json", "supervisor.lock"}
+    assert [path.name for path in home.run.iterdir()] == ["supervisor.lock"]
+
+
+def test_a_second_supervisor_is_refused(home: Home, plan: Callable[..., Plan]) -> None:
+    """Two would start everything twice and each take the other's daemons for strangers."""
+    apply.apply(plan(sleeper("store")), home)
+
+    async def during() -> tuple[str, bool]:
+        with pytest.raises(OperationError) as told:
+            await Supervisor(home, LogStream(None)).run()
+        return str(told.value), (await ask(home, "status"))["ready"]
+
+    said, ready = run(home, during)
+    assert said == (
+        f"Another supervisor runs {home.root}. See it with `gatepost status`, "
+        "stop it with `gatepost down`."
+    )
+    assert ready is True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_all(
+    home: Home, plan: Callable[..., Plan], server: Callable[..., Process], number: signal.Signals
+) -> None:
+    """A container or systemd that stops it would leave processes behind."""
+    process = server("store")
+    apply.apply(plan(process), home)
+    with subprocess.Popen(
+        [sys.executable, "-m", "gatepost.run.supervise", str(home.root)],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as supervisor:
+        try:
+            while (answer := control.ask(home, "wait")) is None:
+                assert supervisor.poll() is None
+            assert answer == {"problem": None}
+        finally:
+            supervisor.send_signal(number)
+        try:
+            _, said = supervisor.communicate(timeout=10)
+        finally:
+            supervisor.kill()
+    assert (supervisor.returncode, said) == (0, "")
+    assert lines(home)[-2:] == ["store | bye", "gatepost | stopped"]
+
+
+# --- answering ------------------------------------------------------------------------------
+
+
+def test_status_tells_who_runs(home: Home, plan: Callable[..., Plan]) -> None:
+    """Scripts and monitoring read exactly these names."""
+    apply.apply(plan(sleeper("store"), sleeper("mta")), home)
+
+    async def during() -> Any:
+        status = await ask(home, "status")
+        assert [psutil.Process(row["pid"]).name() for row in status["services"]] == ["sleep"] * 2
+        assert status["processes"] == [os.getpid(), *(row["pid"] for row in status["services"])]
+        return status
+
+    status = run(home, during)
+    assert status["ready"] is True
+    for row, name in zip(status["services"], ("store", "mta"), strict=True):
+        assert row.keys() == {"name", "state", "pid", "restarts", "since"}
+        assert (row["name"], row["state"], row["restarts"]) == (name, "ready", 0)
+
+
+def test_status_is_not_ready_while_one_is_down(
+    home: Home, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Monitoring would be content with a server that takes no mail."""
+    monkeypatch.setattr(service_room, "_BACK_OFF", (5, 5))
+    apply.apply(plan(sleeper("store"), sleeper("mta")), home)
+
+    async def during() -> Any:
+        os.kill((await pids(home))["mta"], signal.SIGKILL)
+        while (status := await ask(home, "status"))["services"][1]["state"] != "restarting":  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        return status
+
+    status = run(home, during)
+    assert status["ready"] is False
+    assert status["services"][1]["pid"] is None
+
+
+@pytest.mark.parametrize("words", [b'{"do": "dance"}\n', b"{}\n", b"[]\n", b"hello\n", b"\n"])
+def test_a_strange_request_is_turned_away(
+    home: Home, plan: Callable[..., Plan], words: bytes
+) -> None:
+    """Another version's `gatepost` would wait two minutes for an answer."""
+    apply.apply(plan(sleeper("store")), home)
+
+    async def during() -> tuple[bytes, bool]:
+        reader, writer = await asyncio.open_unix_connection(str(control.path(home)))
+        writer.write(words)
+        said = await asyncio.wait_for(reader.read(), 2)
+        writer.close()
+        return said, (await ask(home, "status"))["ready"]
+
+    assert run(home, during) == (b"", True)
+    assert any("a request could not be answered" in line for line in lines(home))
+
+
+def test_only_its_own_user_may_ask(home: Home, plan: Callable[..., Plan]) -> None:
+    """Any user of the machine could stop the mail server."""
+    apply.apply(plan(sleeper("store")), home)
+
+    async def during() -> int:
+        return control.path(home).stat().st_mode & 0o777
+
+    assert run(home, during) == 0o600
+
+
+def test_services_are_told_of_changed_accounts(
+    home: Home, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """A locked mailbox could be read on; one deaf service must not keep others from it."""
+    mark = tmp_path / "told"
+    deaf = sleeper("deaf", forget=("sh", "-c", "echo no such socket; exit 1"))
+    apply.apply(plan(deaf, sleeper("other"), sleeper("store", forget=("touch", str(mark)))), home)
+
+    async def during() -> Any:
+        assert not mark.exists()
+        return await ask(home, "forget")
+
+    assert run(home, during) == {}
+    assert mark.exists()
+    told = [line for line in lines(home) if "changed accounts" in line]
+    assert told == ["gatepost | deaf could not be told of changed accounts: no such socket"]
+
+
+# --- changes --------------------------------------------------------------------------------
+
+
+def test_only_what_has_changed_is_touched(
+    home: Home, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """A change of one limit at noon would throw every user out."""
+    mark = tmp_path / "reloaded"
+    names = ("same", "watching", "reloading", "restarting", "stiff", "other", "dropped")
+    processes = {name: sleeper(name, reload=("touch", str(mark))) for name in names}
+    processes["stiff"] = sleeper("stiff")
+    changes = {
+        "same": OnChange.RESTART,
+        "watching": OnChange.NOTHING,
+        "reloading": OnChange.RELOAD,
+        "restarting": OnChange.RESTART,
+        "stiff": OnChange.RELOAD,
+    }
+    before = [file(name, "old", change) for name, change in changes.items()]
+    after = [replace(one, content="new") for one in before if one.process != "same"]
+    apply.apply(plan(*processes.values(), *before), home)
+
+    async def during() -> Any:
+        old = await pids(home)
+        del processes["dropped"]
+        processes["other"] = sleeper("other", environment={"A": "b"})
+        processes["fresh"] = sleeper("fresh")
+        apply.apply(plan(*processes.values(), before[0], *after), home)
+        answer = await ask(home, "apply")
+        return old, answer, await pids(home), await ask(home, "apply")
+
+    old, answer, new, again = run(home, during)
+    assert answer == {
+        "changed": [
+            "dropped stopped",
+            "reloading reloaded",
+            "restarting restarted",
+            "stiff restarted",
+            "other restarted",
+            "fresh started",
+        ],
+        "problem": None,
+    }
+    assert mark.exists()
+    assert {name for name in new if new[name] == old.get(name)} == {"same", "watching", "reloading"}
+    assert set(new) == set(processes)
+    assert again == {"changed": []}
+
+
+def test_a_failed_reload_is_told(home: Home, plan: Callable[..., Plan]) -> None:
+    """The user would believe that the change is at work."""
+    process = sleeper("mta", reload=("sh", "-c", "echo bad file; exit 1"))
+    apply.apply(plan(process, file("mta", "old", OnChange.RELOAD)), home)
+
+    async def during() -> Any:
+        apply.apply(plan(process, file("mta", "new", OnChange.RELOAD)), home)
+        return await ask(home, "apply")
+
+    assert run(home, during) == {
+        "changed": ["mta reloaded"],
+        "problem": "mta could not reload: bad file",
+    }
+
+
+def test_a_configuration_of_another_version_is_told(home: Home, plan: Callable[..., Plan]) -> None:
+    """After an upgrade, `gatepost up` would say that nothing has changed."""
+    apply.apply(plan(sleeper("store")), home)
+
+    async def during() -> Any:
+        (home.config / record.NAME).write_text("{}")
+        return await ask(home, "apply")
+
+    assert run(home, during) == {
+        "changed": [],
+        "problem": "The running supervisor is of another version of Gatepost and cannot read the "
+        "new configuration. Start it anew: gatepost down, then gatepost up",
+    }
+
+
+@pytest.mark.parametrize("moment", ["dropping", "starting"])
+def test_stopping_amid_a_change_leaves_nothing(
+    home: Home, plan: Callable[..., Plan], server: Callable[..., Process], moment: str
+) -> None:
+    """`gatepost down` would end with a traceback, and daemons run on that nobody watches."""
+    dropped = replace(server("dropped", delay=60), ready=(), stop_seconds=0.15)
+    stubborn = ("sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")
+    if moment == "dropping":
+        dropped = replace(dropped, argv=stubborn)
+    apply.apply(plan(sleeper("store"), dropped), home)
+    sessions: list[int] = []
+
+    async def during() -> None:
+        sessions.extend((await pids(home)).values())
+        late = server("late", delay=60)
+        apply.apply(plan(sleeper("store"), sleeper("new"), late), home)
+        change = asyncio.create_task(ask(home, "apply"))
+        await asyncio.sleep(0.1)
+        status = await ask(home, "status")
+        sessions.extend(status["processes"])
+        names = [row["name"] for row in status["services"]]
+        assert names == (["store", "dropped"] if moment == "dropping" else ["store", "new", "late"])
+        await ask(home, "stop")
+        assert await change is None
+
+    run(home, during)
+    assert [member for session in sessions for member in child_room.members(session)] == []
+
+
+# --- after a crash --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_only_its_own_leftovers_are_ended(
+    home: Home, plan: Callable[..., Plan], *, ours: bool
+) -> None:
+    """A killed supervisor's daemons would hold the ports; a stranger's process must not be hit."""
+    apply.apply(plan(sleeper("store")), home)
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as left:
+        try:
+            created = psutil.Process(left.pid).create_time() - (0 if ours else 100)
+            (home.run / "processes.json").write_text(
+                json.dumps([{"pid": left.pid, "created": created}])
+            )
+            run(home)
+            assert (left.poll() is not None) is ours
+        finally:
+            left.kill()
+    told = f"gatepost | ending what is left of process {left.pid} from before a crash"
+    assert (told in lines(home)) is ours
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]"])
+def test_a_torn_memory_is_no_hindrance(home: Home, plan: Callable[..., Plan], text: str) -> None:
+    """After a power cut the server would not start."""
+    apply.apply(plan(sleeper("store")), home)
+    (home.run / "processes.json").write_text(text)
+    assert run(home) == {"problem": None}
