@@ -1,0 +1,126 @@
+"""The daemon sees the client, and not the proxy."""
+
+from __future__ import annotations
+
+import ipaddress
+from contextlib import suppress
+
+from gatepost.model import Address, Event, Observation, Status
+from gatepost.verify.run import Outcome, Run, takes_logins
+from gatepost.verify.sessions import conversation
+from gatepost.verify.targets import Target
+from gatepost.verify.wire import ProbeError
+
+_SESSION_SECONDS = 4.0
+_LOG_SECONDS = 2.0
+"""A daemon writes its line at once; its log travels through a pipe and a file."""
+
+
+def client_address(run: Run, target: Target) -> Outcome:
+    """Come from two addresses and ask the daemon's log who came.
+
+    The client's TCP port ties a line to a probe. The second probe is the control: a daemon that
+    sees everyone as one fails.
+    """
+    if not run.witness.exists:
+        return Outcome(
+            Status.NOT_PROVEN,
+            _expected(target, []),
+            f"no log to read at {run.witness.path}",
+            fix="Run verify on the machine of the server, where `gatepost up` writes its log.",
+        )
+    sources = target.sources if len(target.sources) > 1 else (target.source, target.source)
+    probes = [_visit(run, target, source) for source in sources]
+    expected = _expected(target, probes)
+    patience = run.within(_LOG_SECONDS)
+    seen = [_seen(run, target, probe, patience) for probe in probes]
+    lines = [observation.line for observation in seen if observation]
+    if all(s and _is(s, p) for s, p in zip(seen, probes, strict=True)):
+        one = " (one source address here; told apart by port)" if len(target.sources) < 2 else ""  # noqa: PLR2004
+        return Outcome(
+            Status.PASS,
+            expected,
+            f"{target.bound.daemon} saw {' and '.join(map(str, probes))}{one}",
+            witness=lines[0],
+        )
+    wrong = [f"{_name(s)} instead of {p}" for s, p in zip(seen, probes, strict=True) if s]
+    if wrong:
+        observed = f"{target.bound.daemon} saw {'; '.join(wrong)}"
+    else:
+        observed = f"no line about {' or '.join(map(str, probes))}{_others(run, target)}"
+    return Outcome(
+        Status.FAIL, expected, observed, witness=lines[0] if lines else "", fix=_fix(target)
+    )
+
+
+def _expected(target: Target, probes: list[Address]) -> str:
+    who = " and ".join(map(str, probes)) or "each client under its own address"
+    return f"{target.bound.daemon} sees {who}"
+
+
+def _visit(run: Run, target: Target, source: str | None) -> Address:
+    """Be a client: TLS, login where there is one, goodbye. Return the address it came from."""
+    with conversation(
+        target, deadline=run.within(_SESSION_SECONDS), name=run.helo, source=source
+    ) as session:
+        if run.login and takes_logins(target.bound):
+            # A daemon that refuses the login says from whom; whether it should is not asked here.
+            with suppress(ProbeError):
+                session.login(run.login.address, run.login.password)
+        return session.wire.client
+
+
+def _seen(run: Run, target: Target, probe: Address, deadline: float) -> Observation | None:
+    """Find what the daemon says of a probe: its exact address and port, else its port."""
+
+    def exact(observation: Observation) -> bool:
+        return observation.daemon == target.bound.daemon and _is(observation, probe)
+
+    if found := run.witness.find(exact, deadline=deadline):
+        return found
+    others = [o for o in run.witness.all() if o.daemon == target.bound.daemon]
+    by_port = [o for o in others if o.port == probe.port]
+    return by_port[-1] if by_port else None
+
+
+def _is(observation: Observation, probe: Address) -> bool:
+    return observation.port == probe.port and _same(observation.client, probe.host)
+
+
+def _same(one: str, other: str) -> bool:
+    with suppress(ValueError):
+        first, second = ipaddress.ip_address(one), ipaddress.ip_address(other)
+        return getattr(first, "ipv4_mapped", None) == second or first == second
+    return False
+
+
+def _name(observation: Observation) -> str:
+    return f"{observation.client} port {observation.port or 'unknown'}"
+
+
+def _others(run: Run, target: Target) -> str:
+    """Say whom the daemon saw meanwhile: often the proxy."""
+    seen = sorted(
+        {
+            observation.client
+            for observation in run.witness.all()
+            if observation.daemon == target.bound.daemon
+            and observation.event in {Event.CONNECT, Event.LOGIN, Event.LOGIN_FAILED}
+        }
+    )
+    return f"; clients seen meanwhile: {', '.join(seen[:5])}" if seen else ""
+
+
+def _fix(target: Target) -> str:
+    if target.bound.proxied:
+        return (
+            f"The proxy must tell {target.bound.daemon} who the client is: PROXY protocol version "
+            f"2 on the route of {target.bound.name}, and nothing between client and proxy may "
+            "change addresses (NAT; Kubernetes without externalTrafficPolicy: Local). "
+            "After a change: gatepost up --detach"
+        )
+    return (
+        f"Nothing tells {target.bound.daemon} who the client is. With a reverse proxy in front, "
+        "set MTA_UPSTREAM_PROXY=true, MDA_UPSTREAM_PROXY=true and TRUSTED_PROXIES, and have the "
+        "proxy send the PROXY protocol; without one, look for NAT in front of this machine."
+    )

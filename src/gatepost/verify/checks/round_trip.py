@@ -1,0 +1,214 @@
+"""Mail that goes in comes out, unchanged."""
+
+from __future__ import annotations
+
+import time
+
+from gatepost.model import Protocol, Status
+from gatepost.verify.letters import Copy, Letter, difference, identify, received_from, write
+from gatepost.verify.mailbox import Login
+from gatepost.verify.run import Outcome, Run, takes_logins
+from gatepost.verify.sessions import Imap, Pop3, Smtp, conversation
+from gatepost.verify.targets import Target
+from gatepost.verify.wire import ProbeError
+
+_POLL_SECONDS = 0.2
+_SENDING_SECONDS = 5.0
+
+
+def round_trip(run: Run, target: Target) -> Outcome:
+    """Send a message where messages go in; where they come out, read all that were sent."""
+    if target.listener.protocol is Protocol.SMTP:
+        return _send(run, target)
+    return _read(run, target)
+
+
+def sends(target: Target) -> bool:
+    """Tell whether a target's part in the round trip is to send."""
+    return target.listener.protocol is Protocol.SMTP
+
+
+def reads(target: Target) -> bool:
+    """Tell whether a target's part in the round trip is to read."""
+    return target.listener.protocol in {Protocol.IMAP, Protocol.POP3}
+
+
+# --- in -----------------------------------------------------------------------------------------
+
+
+def _send(run: Run, target: Target) -> Outcome:
+    expected = "message accepted, delivered unchanged"
+    if not takes_logins(target.bound):
+        expected += ", Received header with the probe's address"
+    try:
+        if run.login is None:
+            return _no_mailbox(run, expected)
+        letter = _post(run, target, run.login)
+        run.letters.post(letter)
+    finally:
+        run.letters.sender_done()
+    copy = run.letters.copy(letter, deadline=run.deadline)
+    if copy is None:
+        return Outcome(
+            Status.FAIL,
+            expected,
+            "accepted, and nobody could read it back in time",
+            fix=(
+                "See whether it waits in the queue and why: gatepost logs. The rows of imap and "
+                "pop3 say whether reading works."
+            ),
+        )
+    took = f"read {copy.read - letter.accepted:.1f} s later by {copy.by}"
+    if changed := difference(letter.content, copy.content):
+        return Outcome(
+            Status.FAIL,
+            expected,
+            f"{changed}; {took}",
+            fix="Look for a content filter or milter that rewrites messages.",
+        )
+    client, header = received_from(letter.helo, copy.content)
+    if not takes_logins(target.bound) and client != letter.client.host:
+        return Outcome(
+            Status.FAIL,
+            expected,
+            f"Received header names {client or 'no client'} instead of {letter.client.host}",
+            witness=header,
+            fix="Spam filters judge this address: see the row of client-address.",
+        )
+    return Outcome(Status.PASS, expected, f"unchanged, {took}", witness=header)
+
+
+def _post(run: Run, target: Target, login: Login) -> Letter:
+    """Send one message; raise `ProbeError` when it is not accepted."""
+    with conversation(
+        target, deadline=run.within(_SENDING_SECONDS), name=run.helo, source=target.source
+    ) as session:
+        if not isinstance(session, Smtp):
+            raise TypeError(session)
+        sender = ""
+        if takes_logins(target.bound):
+            sender = login.address
+            session.login(login.address, login.password)
+        identity = f"<{run.nonce}.{target.bound.name}.{session.wire.client.port}@{run.helo}>"
+        content = write(sender=login.address, recipient=login.address, identity=identity)
+        # An empty envelope sender on port 25: should it fail, no bounce goes round.
+        session.send(sender, login.address, content)
+        return Letter(target, session.wire.client, run.helo, identity, content, time.monotonic())
+
+
+# --- out ----------------------------------------------------------------------------------------
+
+
+def _read(run: Run, target: Target) -> Outcome:
+    expected = "every message sent in this run, unchanged"
+    try:
+        if run.login is None:
+            return _no_mailbox(run, expected)
+        letters = run.letters.posted(deadline=run.deadline)
+        if not letters:
+            return Outcome(
+                Status.NOT_PROVEN,
+                expected,
+                "no message was accepted that could be read",
+                fix="See the rows of smtp and submission first.",
+            )
+        began = time.monotonic()
+        copies = _collect(run, target, letters, run.login)
+        took = time.monotonic() - began
+    finally:
+        run.letters.reader_done()
+    missing = [letter for letter in letters if letter.identity not in copies]
+    changed = [
+        said
+        for letter in letters
+        if letter.identity in copies
+        and (said := difference(letter.content, copies[letter.identity].content))
+    ]
+    counted = f"{len(copies)} of {len(letters)} messages in {took:.1f} s"
+    if missing or changed:
+        lost = [f"missing: that of {one.target.bound.name} {one.target.family}" for one in missing]
+        return Outcome(
+            Status.FAIL,
+            expected,
+            "; ".join([counted, *lost, *changed]),
+            fix=(
+                "See whether delivery failed or waits: gatepost logs."
+                if missing
+                else "Look for a content filter or milter that rewrites messages."
+            ),
+        )
+    return Outcome(Status.PASS, expected, f"{counted}, unchanged")
+
+
+def _no_mailbox(run: Run, expected: str) -> Outcome:
+    return Outcome(
+        Status.FAIL, expected, run.no_login, fix="See whether accounts work: gatepost mailbox list"
+    )
+
+
+Letters = tuple[Letter, ...]
+Copies = dict[str, Copy]
+
+
+def _collect(run: Run, target: Target, letters: Letters, login: Login) -> Copies:
+    """Read until every message was found or time is up. Raises `ProbeError`."""
+    imap = target.listener.protocol is Protocol.IMAP
+    copies: Copies = {}
+    try:
+        (_collect_imap if imap else _collect_pop3)(run, target, letters, login, copies)
+    except ProbeError:
+        # Time that is up while waiting for a late message is not the reader's trouble.
+        if not copies and time.monotonic() < run.deadline:
+            raise
+    return copies
+
+
+def _collect_imap(run: Run, target: Target, letters: Letters, login: Login, copies: Copies) -> None:
+    seen: set[int] = set()
+    with conversation(
+        target, deadline=run.deadline, name=run.helo, source=target.source
+    ) as session:
+        if not isinstance(session, Imap):
+            raise TypeError(session)
+        session.login(login.address, login.password)
+        session.examine()
+        while True:
+            for uid in session.uids():
+                if uid not in seen:
+                    seen.add(uid)
+                    _keep(run, target, letters, copies, session.message(uid))
+            if _through(run, letters, copies):
+                return
+
+
+def _collect_pop3(run: Run, target: Target, letters: Letters, login: Login, copies: Copies) -> None:
+    seen = 0
+    while True:
+        # A POP3 session sees the messages there were at login, and no later ones.
+        with conversation(
+            target, deadline=run.deadline, name=run.helo, source=target.source
+        ) as session:
+            if not isinstance(session, Pop3):
+                raise TypeError(session)
+            session.login(login.address, login.password)
+            for number in range(seen + 1, session.count() + 1):
+                seen = number
+                _keep(run, target, letters, copies, session.message(number))
+        if _through(run, letters, copies):
+            return
+
+
+def _keep(run: Run, target: Target, letters: Letters, copies: Copies, content: bytes) -> None:
+    letter = identify(content, letters)
+    if letter:
+        copy = Copy(content, f"{target.bound.name} {target.family}", time.monotonic())
+        copies[letter.identity] = copy
+        run.letters.found(letter, copy)
+
+
+def _through(run: Run, letters: Letters, copies: Copies) -> bool:
+    """Tell whether to stop reading; otherwise wait a moment."""
+    if len(copies) == len(letters) or time.monotonic() + _POLL_SECONDS > run.deadline:
+        return True
+    time.sleep(_POLL_SECONDS)
+    return False

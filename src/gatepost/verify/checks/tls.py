@@ -1,0 +1,218 @@
+"""TLS is there, with the right certificate and without its outdated versions."""
+
+from __future__ import annotations
+
+import math
+import ssl
+import warnings
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography import x509
+
+from gatepost.model import Status
+from gatepost.verify.run import Outcome, Run
+from gatepost.verify.sessions import any_certificate, conversation
+from gatepost.verify.targets import Target
+from gatepost.verify.wire import ProbeError, Trouble
+
+_EXPECTED = "TLS 1.2 or newer only, with the certificate on disk, valid for MAILNAME"
+_PATIENCE_SECONDS = 4.0
+_SOON_DAYS = 14
+"""Certificates are renewed a month before their end; with less left than this, renewal is stuck."""
+_OUTDATED = {"TLS 1.0": ssl.TLSVersion.TLSv1, "TLS 1.1": ssl.TLSVersion.TLSv1_1}
+
+
+@dataclass(frozen=True, slots=True)
+class _Flaw:
+    observed: str
+    fix: str
+    status: Status = Status.FAIL
+
+
+def tls(run: Run, target: Target) -> Outcome:
+    """Shake hands as mail programs do, and as outdated ones would."""
+    with conversation(
+        target, deadline=run.within(_PATIENCE_SECONDS), name=run.helo, source=target.source
+    ) as session:
+        served, version = session.wire.certificate, session.wire.tls_version
+    certificate = x509.load_der_x509_certificate(served)
+    days = math.floor((certificate.not_valid_after_utc - datetime.now(UTC)).total_seconds() / 86400)
+    flaws = [
+        *_not_on_disk(run, served),
+        *_wrong_name(run, certificate),
+        *_expiry(days),
+        *_chain(run, target, certificate),
+    ]
+    refused: list[str] = []
+    untested: list[str] = []
+    for name, old in _OUTDATED.items():
+        accepted = _accepts(run, target, old)
+        if accepted:
+            flaws.append(
+                _Flaw(
+                    f"{name} was accepted",
+                    f"Demand TLS 1.2 in {target.bound.daemon}'s configuration; "
+                    "what Gatepost writes does: gatepost up --detach",
+                )
+            )
+        else:
+            (untested if accepted is None else refused).append(name)
+    facts = [
+        version,
+        f"{days} days left",
+        *([f"{' and '.join(refused)} refused"] if refused else []),
+        *([f"{' and '.join(untested)} not tried: OpenSSL here lacks it"] if untested else []),
+    ]
+    witness = (
+        f"certificate of {certificate.subject.rfc4514_string()}, issued by "
+        f"{certificate.issuer.rfc4514_string()}, serial {certificate.serial_number:x}"
+    )
+    status = Status.PASS
+    if flaws:
+        failed = any(flaw.status is Status.FAIL for flaw in flaws)
+        status = Status.FAIL if failed else Status.RISK
+    return Outcome(
+        status,
+        _EXPECTED,
+        "; ".join([*(flaw.observed for flaw in flaws), *facts]),
+        witness=witness,
+        fix=" ".join(dict.fromkeys(flaw.fix for flaw in flaws)),
+    )
+
+
+def _not_on_disk(run: Run, served: bytes) -> list[_Flaw]:
+    file = run.certificate.cert_file
+    try:
+        on_disk = x509.load_pem_x509_certificates(file.read_bytes())[0]
+    except (OSError, ValueError) as error:
+        return [_Flaw(f"{file} cannot be read: {error}", "Check TLS_CERT_FILE.")]
+    if x509.load_der_x509_certificate(served) != on_disk:
+        return [
+            _Flaw(
+                f"not the certificate in {file} (serial {on_disk.serial_number:x})",
+                "Make the server read its certificate again: gatepost up --detach. If another "
+                "server ends TLS in front of this one, let it pass TLS on instead.",
+            )
+        ]
+    return []
+
+
+def _wrong_name(run: Run, certificate: x509.Certificate) -> list[_Flaw]:
+    names = dns_names(certificate)
+    if any(fits(name, run.mailname) for name in names):
+        return []
+    return [
+        _Flaw(
+            f"made out for {', '.join(names) or 'no DNS name'}, not for {run.mailname}",
+            f"Set TLS_CERT_FILE to a certificate with the DNS name {run.mailname}, "
+            "or MAILNAME to a name in it.",
+        )
+    ]
+
+
+def _expiry(days: int) -> list[_Flaw]:
+    if days < 0:
+        return [_Flaw("expired", "Renew the certificate, then: gatepost up --detach")]
+    if days < _SOON_DAYS:
+        return [_Flaw("expires soon", "Renew the certificate and see why it was not.", Status.RISK)]
+    return []
+
+
+def _chain(run: Run, target: Target, certificate: x509.Certificate) -> list[_Flaw]:
+    if certificate.issuer == certificate.subject:
+        return [
+            _Flaw(
+                "self-signed",
+                "Mail programs warn of it, and other servers cannot know it for yours. Set "
+                "TLS_CERT_FILE and TLS_KEY_FILE to a certificate of an authority such as "
+                "Let's Encrypt.",
+                Status.RISK,
+            )
+        ]
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    try:
+        with conversation(
+            target,
+            deadline=run.within(_PATIENCE_SECONDS),
+            name=run.helo,
+            source=target.source,
+            context=context,
+        ):
+            return []
+    except ProbeError as error:
+        if error.trouble is not Trouble.TLS:
+            raise
+        return [
+            _Flaw(
+                f"chain: {error.observed}",
+                "Append the intermediate certificates to TLS_CERT_FILE. An authority of your own "
+                "must be known to this machine: put it into /usr/local/share/ca-certificates and "
+                "run update-ca-certificates.",
+            )
+        ]
+
+
+# --- names ----------------------------------------------------------------------------------
+
+
+def dns_names(certificate: x509.Certificate) -> list[str]:
+    """Return the DNS names that a certificate is made out for (RFC 9525: no others count)."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+    return names.value.get_values_for_type(x509.DNSName)
+
+
+def fits(pattern: str, name: str) -> bool:
+    """Tell whether a certificate's DNS name covers a host name (RFC 9525 section 6.3)."""
+    pattern, name = pattern.lower().rstrip("."), name.lower().rstrip(".")
+    if pattern.startswith("*."):
+        return "." in name and name.partition(".")[2] == pattern[2:]
+    return pattern == name
+
+
+# --- outdated versions ------------------------------------------------------------------------
+
+
+def _accepts(run: Run, target: Target, version: ssl.TLSVersion) -> bool | None:
+    """Try one outdated version; None when OpenSSL here cannot offer it, or nothing came back."""
+    context = _only(version)
+    if not _can_offer(context):
+        return None
+    try:
+        with conversation(
+            target,
+            deadline=run.within(_PATIENCE_SECONDS),
+            name=run.helo,
+            source=target.source,
+            context=context,
+        ):
+            return True
+    except ProbeError as error:
+        return False if error.trouble in {Trouble.TLS, Trouble.CLOSED} else None
+
+
+def _only(version: ssl.TLSVersion) -> ssl.SSLContext:
+    context = any_certificate()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # outdated on purpose
+        context.minimum_version = version
+        context.maximum_version = version
+    # OpenSSL 3 signs nothing that these versions know at its usual security level.
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    return context
+
+
+def _can_offer(context: ssl.SSLContext) -> bool:
+    """Tell whether OpenSSL here makes a ClientHello of this context."""
+    outgoing = ssl.MemoryBIO()
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost").do_handshake()
+    except ssl.SSLWantReadError:
+        return outgoing.pending > 0
+    except ssl.SSLError:
+        return False
+    return False

@@ -1,0 +1,211 @@
+"""Runs the checks: all targets at once, one deadline for everything, nothing ever raised."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+from gatepost.contracts import Daemon
+from gatepost.errors import GatepostError
+from gatepost.model import BoundListener, Certificate, Finding, Home, Status, Topology
+from gatepost.verify.catalogue import CHECKS, FIRST, Check
+from gatepost.verify.checks import round_trip
+from gatepost.verify.letters import Letters
+from gatepost.verify.mailbox import Login
+from gatepost.verify.remedies import remedy
+from gatepost.verify.run import Outcome, Run
+from gatepost.verify.targets import Target, targets
+from gatepost.verify.wire import ProbeError, Trouble
+from gatepost.verify.witnesses import LogWitness
+
+_SECONDS = 8.5
+"""All probes end within this; the mailbox and the report have the rest of ten seconds."""
+_GRACE_SECONDS = 0.5
+"""How long after the deadline a probe that waits in a system call may take to notice it."""
+
+MakeMailbox = Callable[[str], AbstractContextManager[Login]]
+"""Makes the probe's mailbox for a nonce, for as long as a block lasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The server that is to be proven."""
+
+    topology: Topology
+    home: Home
+    mailname: str
+    certificate: Certificate
+    daemons: tuple[Daemon, ...]
+    """Plug-ins that read the daemons' log lines."""
+    make_mailbox: MakeMailbox
+
+
+def prove(
+    subject: Subject, checks: tuple[Check, ...] = CHECKS, *, seconds: float = _SECONDS
+) -> tuple[Finding, ...]:
+    """Make the checks on every listener and return what was found, in table order.
+
+    Takes at most `seconds` and a moment; raises nothing but what ends a program.
+    """
+    deadline = time.monotonic() + seconds
+    everything = targets(subject.topology)
+    witness = LogWitness(subject.home.logs / "gatepost.log", subject.daemons)
+    with witness, ExitStack() as stack:
+        run = Run(
+            nonce=secrets.token_hex(8),
+            topology=subject.topology,
+            mailname=subject.mailname,
+            certificate=subject.certificate,
+            witness=witness,
+            login=None,
+            no_login="",
+            letters=Letters(0, 0),
+            selected=frozenset(check.name for check in checks),
+            deadline=deadline,
+        )
+        greeted = _all_at_once(run, [(_named(FIRST), target) for target in everything])
+        reached = tuple(target for target in everything if target not in run.unreached)
+        run = stack.enter_context(_equipped(run, subject, checks, reached))
+        jobs = [
+            (check, target)
+            for check in checks
+            for target in everything
+            if check.name != FIRST and target.listener.protocol in check.protocols
+        ]
+        found = {**greeted, **_all_at_once(run, jobs)}
+    return tuple(_in_order(subject.topology, checks, everything, found))
+
+
+def _named(name: str) -> Check:
+    return next(check for check in CHECKS if check.name == name)
+
+
+@contextmanager
+def _equipped(
+    run: Run, subject: Subject, checks: tuple[Check, ...], reached: tuple[Target, ...]
+) -> Iterator[Run]:
+    """Give a run its mailbox, when a check to come needs it and anyone is there to ask."""
+    travels = any(check.probe is round_trip.round_trip for check in checks)
+    letters = Letters(
+        sum(map(round_trip.sends, reached)) if travels else 0,
+        sum(map(round_trip.reads, reached)) if travels else 0,
+    )
+    if not reached or not {check.name for check in checks} - {FIRST, "tls"}:
+        yield replace(run, letters=letters, no_login="no mailbox was needed")
+        return
+    with ExitStack() as stack:
+        login, why = None, ""
+        try:
+            login = stack.enter_context(subject.make_mailbox(run.nonce))
+        except (GatepostError, OSError) as error:
+            why = f"the probe's mailbox could not be made: {error}"
+        yield replace(run, login=login, no_login=why, letters=letters)
+
+
+# --- all at once ----------------------------------------------------------------------------------
+
+Job = tuple[Check, Target]
+
+
+def _all_at_once(run: Run, jobs: list[Job]) -> dict[tuple[str, Target], Outcome]:
+    """Do every job in a thread of its own; a job that does not come back is a finding as well.
+
+    The threads are daemons: a program that is told to end does not wait for them.
+    """
+    found: dict[tuple[str, Target], Outcome] = {}
+
+    def work(check: Check, target: Target) -> None:
+        found[check.name, target] = _outcome(run, check, target)
+
+    threads = [threading.Thread(target=work, args=job, daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, run.deadline + _GRACE_SECONDS - time.monotonic()))
+    for check, target in jobs:
+        if (check.name, target) not in found:
+            found[check.name, target] = Outcome(
+                Status.FAIL,
+                check.passes_when,
+                "the check did not end in time",
+                fix="See whether this machine is overloaded: uptime; then run verify again.",
+            )
+    return found
+
+
+def _outcome(run: Run, check: Check, target: Target) -> Outcome:
+    try:
+        if check.name != FIRST and target in run.unreached:
+            raise run.unreached[target]  # noqa: TRY301  as if it had met it itself
+        return check.probe(run, target)
+    except ProbeError as error:
+        return _stopped(run, check, target, error)
+    except Exception as error:  # noqa: BLE001  whatever it is, the other rows must be shown
+        return Outcome(
+            Status.FAIL,
+            check.passes_when,
+            f"the check itself broke: {type(error).__name__}: {error}",
+            fix="This is a defect of Gatepost: please report it with this row.",
+        )
+
+
+def _stopped(run: Run, check: Check, target: Target, error: ProbeError) -> Outcome:
+    """Decide what it means that a check could not go on.
+
+    A trouble that another check of this run is for fails there; here nothing is proven.
+    """
+    other = "tls" if error.trouble is Trouble.TLS else FIRST if target in run.unreached else ""
+    if other in run.selected - {check.name}:
+        return Outcome(
+            Status.NOT_PROVEN,
+            check.passes_when,
+            error.observed,
+            fix=f"See the {other} row of {target.bound.name} {target.family} first.",
+        )
+    return Outcome(Status.FAIL, check.passes_when, error.observed, fix=remedy(error, target))
+
+
+# --- findings -----------------------------------------------------------------------------------
+
+
+def _in_order(
+    topology: Topology,
+    checks: tuple[Check, ...],
+    everything: tuple[Target, ...],
+    found: dict[tuple[str, Target], Outcome],
+) -> Iterator[Finding]:
+    for check in checks:
+        for bound in topology.listeners:
+            if bound.listener.protocol not in check.protocols:
+                continue
+            if not bound.public:
+                yield _behind_a_strange_proxy(check, bound)
+            for target in everything:
+                if target.bound == bound:
+                    outcome = found[check.name, target]
+                    yield Finding(
+                        check=check.name,
+                        listener=bound.name,
+                        family=target.family,
+                        status=outcome.status,
+                        expected=outcome.expected,
+                        observed=outcome.observed,
+                        witness=outcome.witness,
+                        fix=outcome.fix,
+                    )
+
+
+def _behind_a_strange_proxy(check: Check, bound: BoundListener) -> Finding:
+    return Finding(
+        check=check.name,
+        listener=bound.name,
+        family="-",
+        status=Status.NOT_PROVEN,
+        expected=check.passes_when,
+        observed="the reverse proxy in front is not Gatepost's: its address is not known here",
+        fix=check.by_hand.format(port=bound.listener.public_port),
+    )

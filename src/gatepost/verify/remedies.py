@@ -1,0 +1,49 @@
+"""What to do about the troubles that every check may run into."""
+
+from __future__ import annotations
+
+from gatepost.verify.targets import Target
+from gatepost.verify.wire import ProbeError, Trouble
+
+
+def remedy(error: ProbeError, target: Target) -> str:  # noqa: PLR0911  a table with conditions
+    """Say what to do when a probe could not go on."""
+    daemon = target.bound.daemon
+    logs = f"gatepost logs {daemon}"
+    backend = target.bound.service[0].reachable if target.bound.service else "its service port"
+    match error.trouble:
+        case Trouble.REFUSED:
+            return (
+                "Nothing listens there. Start the server: gatepost up --detach; "
+                "when it runs, see what is down: gatepost status"
+            )
+        case Trouble.UNREACHABLE:
+            return (
+                f"See that {target.address} is an address of this machine (PUBLIC_BIND_ADDRESS) "
+                "and that no firewall drops what is sent to it."
+            )
+        case Trouble.SILENT if target.bound.proxied:
+            return (
+                f"See whether {daemon} runs and answers the proxy at {backend}: gatepost status. "
+                "A proxy that sends no PROXY header, or an entry point with a TLS router beside "
+                f"the TCP router, also leaves clients waiting. Then: {logs}"
+            )
+        case Trouble.SILENT:
+            return f"See whether {daemon} is overloaded or hangs: gatepost status; {logs}"
+        case Trouble.CLOSED if target.bound.proxied:
+            return (
+                f"The proxy could not reach {daemon} at {backend}, or {daemon} refused the proxy: "
+                f"see that TRUSTED_PROXIES holds the proxy's address. {logs} says which."
+            )
+        case Trouble.CLOSED:
+            return f"See why {daemon} hangs up: {logs}"
+        case Trouble.GARBAGE:
+            return (
+                f"Another program, or another protocol, answers on {target.address}: see that the "
+                f"route for {target.bound.name} leads to {backend}, and who listens: "
+                f"ss -ltnp 'sport = :{target.address.port}'"
+            )
+        case Trouble.TLS:
+            return f"See why {daemon} cannot speak TLS: {logs}; then gatepost up to apply"
+        case Trouble.DENIED:
+            return f"See why {daemon} said no: {logs}"

@@ -1,0 +1,112 @@
+"""The listener table as clients see it: where to connect, and from which addresses."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import psutil
+
+from gatepost.model import Address, BoundListener, IPNetwork, Listener, Topology
+
+IPV4 = "IPv4"
+IPV6 = "IPv6"
+_LOOPBACK_SOURCES = tuple(f"127.0.0.{last}" for last in (77, 78, *range(79, 255)))
+"""All of 127.0.0.0/8 is this machine: each of these is a client of its own. The first numbers are
+left out, for that is where proxies and services sit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One public address of one listener."""
+
+    bound: BoundListener
+    address: Address
+    sources: tuple[str, ...]
+    """Addresses of this machine that a probe may come from: two, or as many as there are."""
+
+    @property
+    def listener(self) -> Listener:
+        """The listener's row in the table."""
+        return self.bound.listener
+
+    @property
+    def family(self) -> str:
+        """``IPv4`` or ``IPv6``."""
+        return IPV6 if self.address.is_ipv6 else IPV4
+
+    @property
+    def source(self) -> str | None:
+        """Where a probe comes from that needs no second one; None lets the kernel choose."""
+        return self.sources[0] if self.sources else None
+
+
+def targets(topology: Topology) -> tuple[Target, ...]:
+    """Return every public address of every listener, in table order.
+
+    A wildcard is probed at the loopback address of its family.
+    """
+    taken = {a.host for b in topology.listeners for a in (*b.public, *b.service, *b.internal)}
+    here = _addresses_of_this_machine()
+    sources: dict[str, tuple[str, ...]] = {}
+    found: list[Target] = []
+    for bound in topology.listeners:
+        for public in dict.fromkeys(address.reachable for address in bound.public):
+            if public.host not in sources:
+                sources[public.host] = sources_for(public, topology.trusted_proxies, taken, here)
+            found.append(Target(bound, public, sources[public.host]))
+    return tuple(found)
+
+
+def sources_for(
+    address: Address,
+    trusted: Iterable[IPNetwork],
+    taken: Iterable[str],
+    here: Iterable[str],
+) -> tuple[str, ...]:
+    """Choose up to two source addresses that can reach an address.
+
+    Addresses in `trusted` networks and those `taken` by servers come last: a probe that comes from
+    the proxy's own address cannot be told apart from the proxy.
+    """
+    trusted, taken = tuple(trusted), frozenset(taken)
+    candidates = list(here) if address.is_ipv6 else [*_LOOPBACK_SOURCES, *here]
+    doubtful = [
+        source
+        for source in candidates
+        if source in taken or any(ipaddress.ip_address(source) in network for network in trusted)
+    ]
+    chosen: list[str] = []
+    for source in [*(c for c in candidates if c not in doubtful), *doubtful]:
+        if source not in chosen and _reaches(source, address):
+            chosen.append(source)
+        if len(chosen) == 2:  # noqa: PLR2004
+            break
+    return tuple(chosen)
+
+
+def _addresses_of_this_machine() -> tuple[str, ...]:
+    """Return its addresses, those that need a scope (link-local IPv6) left out."""
+    found = [
+        address.address
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        if address.family in {socket.AF_INET, socket.AF_INET6} and "%" not in address.address
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _reaches(source: str, address: Address) -> bool:
+    """Ask the kernel's routes, by a UDP socket that sends nothing."""
+    if (":" in source) != address.is_ipv6:
+        return False
+    family = socket.AF_INET6 if address.is_ipv6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as route:
+        try:
+            route.bind((source, 0))
+            route.connect((address.host, address.port))
+        except OSError:
+            return False
+    return True

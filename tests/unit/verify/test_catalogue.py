@@ -1,0 +1,37 @@
+"""The table of checks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gatepost.errors import UsageError
+from gatepost.verify.catalogue import CHECKS, chosen
+
+
+def names(**options: list[str]) -> list[str]:
+    return [check.name for check in chosen(**options)]
+
+
+def test_only_and_skip_choose_in_table_order() -> None:
+    """Whatever order they are typed in, the report has one order."""
+    assert names(only=["round-trip", "banner"]) == ["banner", "round-trip"]
+    assert names(skip=["tls"]) == ["banner", "client-address", "round-trip"]
+
+
+@pytest.mark.parametrize(
+    "options", [{"only": ["banana"]}, {"skip": ["banana"]}, {"only": ["tls"], "skip": ["tls"]}]
+)
+def test_a_wrong_choice_names_the_right_ones(options: dict[str, list[str]]) -> None:
+    """A misspelt --only that checked nothing would look like a pass."""
+    with pytest.raises(UsageError, match="banner, tls, client-address, round-trip"):
+        chosen(**options)
+
+
+def test_the_how_to_tells_of_every_check() -> None:
+    """A row whose meaning is nowhere told helps nobody."""
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "verify.md"
+    text = page.read_text()
+    missing = [check.name for check in CHECKS if f"| `{check.name}` |" not in text]
+    assert not missing
