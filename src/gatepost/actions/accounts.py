@@ -1,0 +1,250 @@
+"""Domains, mailboxes and aliases: what can be done with them, one function per verb.
+
+Everything is given as a user writes it and comes back as it is kept. Each function opens the
+database that the settings name; wrong input raises `AccountError` and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from gatepost.accounts import addresses, exchange, passwords, quota
+from gatepost.accounts.exchange import Format, Imported, Progress
+from gatepost.accounts.records import Alias, Domain, Mailbox
+from gatepost.accounts.store import MailboxChange, Store, open_store
+from gatepost.errors import ImportFileError, OperationError
+from gatepost.model import Home
+from gatepost.run import control
+from gatepost.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What a removed mailbox leaves behind."""
+
+    address: str
+    mail: Path | None
+    """Where its mail stays; None when there is none."""
+    aliases: tuple[str, ...]
+    """Aliases that still lead to it."""
+
+
+@contextmanager
+def accounts(settings: Settings) -> Iterator[Store]:
+    """Open the store that the settings name, for the length of a ``with`` block."""
+    home = Home(settings.storage.gatepost_home)
+    with open_store(home.database, delimiter=settings.mail.recipient_delimiter) as store:
+        yield store
+
+
+@contextmanager
+def _changing(settings: Settings) -> Iterator[Store]:
+    """Open the store to change it; a running server is then told to look again."""
+    with accounts(settings) as store:
+        yield store
+    control.ask(Home(settings.storage.gatepost_home), "forget")
+
+
+# --- domains --------------------------------------------------------------------------------
+
+
+def add_domain(settings: Settings, name: str) -> str:
+    """Add a domain; return its name as it is kept."""
+    normalised = addresses.domain(name)
+    with accounts(settings) as store:
+        store.add_domain(normalised)
+    return normalised
+
+
+def list_domains(settings: Settings) -> tuple[Domain, ...]:
+    """Return all domains with how many accounts each has."""
+    with accounts(settings) as store:
+        return store.domains()
+
+
+def remove_domain(settings: Settings, name: str, *, force: bool) -> Domain:
+    """Remove a domain; with `force` its mailboxes and aliases too."""
+    with _changing(settings) as store:
+        return store.remove_domain(addresses.domain(name), force=force)
+
+
+# --- mailboxes ------------------------------------------------------------------------------
+
+
+def add_mailbox(
+    settings: Settings,
+    address: str,
+    password: str,
+    *,
+    size: str | None = None,
+    send_only: bool = False,
+    enabled: bool = True,
+) -> tuple[Mailbox, Path | None]:
+    """Add a mailbox; return it, and where mail of an earlier one of that name lies, if any.
+
+    `size` is the quota, such as ``1G``; None or ``none`` is no limit.
+    """
+    mailbox = Mailbox(
+        address=addresses.mailbox(address, settings.mail.recipient_delimiter),
+        password_hash=passwords.hashed(password),
+        quota_bytes=None if size is None else quota.parse(size),
+        send_only=send_only,
+        enabled=enabled,
+    )
+    with _changing(settings) as store:
+        store.add_mailbox(mailbox)
+    return mailbox, _mail(settings, mailbox.address)
+
+
+def list_mailboxes(settings: Settings, domain: str | None = None) -> tuple[Mailbox, ...]:
+    """Return all mailboxes, or those of one domain."""
+    name = None if domain is None else addresses.domain(domain)
+    with accounts(settings) as store:
+        return store.mailboxes(name)
+
+
+def change_mailbox(
+    settings: Settings,
+    address: str,
+    *,
+    size: str | None = None,
+    send_only: bool | None = None,
+    enabled: bool | None = None,
+    password: str | None = None,
+) -> Mailbox:
+    """Change what is given of a mailbox; return it as it is now."""
+    change = MailboxChange()
+    if size is not None:
+        change["quota_bytes"] = quota.parse(size)
+    if send_only is not None:
+        change["send_only"] = send_only
+    if enabled is not None:
+        change["enabled"] = enabled
+    normalised = addresses.mailbox(address)
+    with _changing(settings) as store:
+        if password is not None:
+            # A password is only worth hashing when there is a mailbox for it.
+            store.mailbox(normalised)
+            change["password_hash"] = passwords.hashed(password)
+        return store.change_mailbox(normalised, **change)
+
+
+def require_mailbox(settings: Settings, address: str) -> Mailbox:
+    """Return a mailbox; raise `AccountError` when there is none, before a password is asked."""
+    with accounts(settings) as store:
+        return store.mailbox(addresses.mailbox(address))
+
+
+def remove_mailbox(settings: Settings, address: str) -> Removed:
+    """Remove a mailbox; its mail stays where it is."""
+    normalised = addresses.mailbox(address)
+    with _changing(settings) as store:
+        leading = store.remove_mailbox(normalised)
+    return Removed(normalised, _mail(settings, normalised), leading)
+
+
+def _mail(settings: Settings, address: str) -> Path | None:
+    """Return the folder of a mailbox when there is one on the disk."""
+    local_part, domain = addresses.split(address)
+    folder = Home(settings.storage.gatepost_home).mail / domain / local_part
+    with suppress(OSError):
+        if folder.exists():
+            return folder
+    return None
+
+
+# --- aliases --------------------------------------------------------------------------------
+
+
+def add_alias(
+    settings: Settings, address: str, targets: Iterable[str]
+) -> tuple[Alias, tuple[str, ...]]:
+    """Add an alias; return it, and those of its targets that are ours and do not exist."""
+    normalised = dict.fromkeys(addresses.target(target) for target in targets)
+    alias = Alias(addresses.alias(address), tuple(normalised))
+    with accounts(settings) as store:
+        return alias, store.add_alias(alias)
+
+
+def list_aliases(settings: Settings, domain: str | None = None) -> tuple[Alias, ...]:
+    """Return all aliases, or those of one domain."""
+    name = None if domain is None else addresses.domain(domain)
+    with accounts(settings) as store:
+        return store.aliases(name)
+
+
+def remove_alias(settings: Settings, address: str) -> Alias:
+    """Remove an alias; return what it was."""
+    with accounts(settings) as store:
+        return store.remove_alias(addresses.alias(address))
+
+
+# --- import and export ----------------------------------------------------------------------
+
+
+def import_file(
+    settings: Settings,
+    lines: Iterable[bytes],
+    name: str,
+    form: Format | None = None,
+    progress: Progress = lambda _phase, _done, _total: None,
+) -> Imported:
+    """Add all accounts of a file, or none; `name` is the file's, which tells the format."""
+    with _changing(settings) as store:
+        return exchange.import_accounts(
+            store,
+            lines,
+            name=name,
+            form=form or exchange.format_of(name),
+            delimiter=settings.mail.recipient_delimiter,
+            progress=progress,
+        )
+
+
+def export_lines(settings: Settings, form: Format) -> Iterator[str]:
+    """Yield all accounts as lines that `import_file` reads."""
+    with accounts(settings) as store:
+        yield from exchange.export_accounts(store, form)
+
+
+def export_file(settings: Settings, file: Path, form: Format | None = None) -> None:
+    """Write all accounts to a file that only this user can read; replaces it whole.
+
+    Raises `OperationError` when it cannot be written.
+    """
+    chosen = form or exchange.format_of(file.name)
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+        try:
+            # mkstemp makes it 0600, which the replaced file keeps.
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.writelines(export_lines(settings, chosen))
+            Path(temporary).replace(file)
+        except BaseException:
+            Path(temporary).unlink()
+            raise
+    except OSError as error:
+        raise OperationError(
+            f"{file}: cannot be written: {error.strerror}. Choose another place with --output."
+        ) from None
+
+
+def open_import(name: str) -> tuple[Path, int]:
+    """Check that an import file can be read; return it with its size in bytes.
+
+    Raises `ImportFileError` when it cannot.
+    """
+    file = Path(name)
+    try:
+        with file.open("rb"):
+            return file, file.stat().st_size
+    except OSError as error:
+        raise ImportFileError(
+            f"{name}: cannot be read: {error.strerror}. "
+            "Give a file that ends in .csv or .jsonl, or - for standard input."
+        ) from None

@@ -1,0 +1,44 @@
+"""Settings shown, checked and rendered."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gatepost.errors import UsageError
+from gatepost.settings import Place, Settings, load
+
+
+def settings(place: Place = Place.MACHINE) -> Settings:
+    """Return the settings of this call: the environment, then ``.env`` in the working folder.
+
+    Raises `SettingsError` with every problem.
+    """
+    return load(os.environ, place=place, dotenv=Path(".env"))
+
+
+def current(place: Place = Place.MACHINE) -> Settings:
+    """Return the settings, held against the listener table as well; raises `SettingsError`."""
+    from gatepost import assembly  # noqa: PLC0415  plug-ins are not needed for every command
+
+    found = settings(place)
+    assembly.topology(found)
+    return found
+
+
+def render(chosen: Settings, folder: Path) -> tuple[Path, ...]:
+    """Write every configuration file below a new or empty folder; return their paths.
+
+    Nothing is started and nothing outside `folder` is written. Raises `UsageError` when the
+    folder has something in it.
+    """
+    from gatepost import assembly  # noqa: PLC0415
+    from gatepost.run import files, site  # noqa: PLC0415
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            f'config render: "{folder}" is not an empty folder. Name a new one, so that nothing '
+            "that is there gets mixed with what would be written."
+        )
+    plan = assembly.assemble(chosen, site.survey(chosen))
+    return files.write(plan.files, folder)

@@ -1,0 +1,78 @@
+"""``gatepost config``: what is set, whether it is right, and what it leads to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from gatepost.actions import configuration
+from gatepost.settings import Settings
+
+
+@click.group()
+def config() -> None:
+    """Show, check or render the configuration."""
+
+
+@config.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+def show(*, as_json: bool) -> None:
+    """Show every setting with its value, where it comes from and what it means.
+
+    Secrets are hidden.
+    """
+    settings = configuration.current()
+    values = list(settings.values())
+    if as_json:
+        rows = [
+            {"name": v.name, "value": v.text, "source": v.source, "meaning": v.meaning}
+            for v in values
+        ]
+        click.echo(json.dumps({"settings": rows, "warnings": settings.warnings}, indent=2))
+        return
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from gatepost.cli.output import console  # noqa: PLC0415
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("setting", "value", "from", "meaning"):
+        table.add_column(heading, overflow="fold")
+    for value in values:
+        table.add_row(value.name, value.text or "-", value.source, value.meaning)
+    console().print(table)
+    _warn(settings)
+
+
+@config.command()
+def check() -> None:
+    """Check every setting and say every problem at once.
+
+    Exits 0 when all are right, 2 when not.
+    """
+    settings = configuration.current()
+    _warn(settings)
+    click.echo(f"All {len(list(settings.values()))} settings are right.")
+
+
+@config.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def render(folder: Path) -> None:
+    """Write the configuration files that `gatepost up` would write into FOLDER.
+
+    FOLDER must be new or empty. Nothing is started.
+    """
+    settings = configuration.current()
+    for path in configuration.render(settings, folder):
+        click.echo(str(path))
+    _warn(settings)
+
+
+def _warn(settings: Settings) -> None:
+    for warning in settings.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+
+
+COMMANDS = [config]

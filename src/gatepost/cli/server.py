@@ -1,0 +1,158 @@
+"""``gatepost up``, ``down``, ``status``, ``logs``, ``run``, ``packages``: the server here."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import click
+
+from gatepost.actions import server
+
+_STARTED = time.monotonic()
+
+
+def _tell(text: str) -> None:
+    """Print a step; on a terminal with the seconds since the command began."""
+    passed = f"  ({time.monotonic() - _STARTED:.1f} s)" if sys.stderr.isatty() else ""
+    click.echo(f"{text}{passed}", err=True)
+
+
+@click.command()
+@click.option("--detach", "-d", is_flag=True, help="Run in the background; return when ready.")
+def up(*, detach: bool) -> None:
+    """Start the mail server, or apply what changed to a running one.
+
+    Every setting is checked first, then each daemon checks its own configuration; only then is
+    anything replaced. On a running server connections that are open stay open.
+
+    Without --detach the server runs in the foreground with its log on standard output, until
+    Ctrl-C or SIGTERM: for systemd, for a container.
+    """
+    server.up(detach=detach, tell=_tell)
+
+
+@click.command()
+def down() -> None:
+    """Stop the mail server and wait until no process of it is left."""
+    click.echo("Stopped." if server.down(_tell) else "The mail server is not running.", err=True)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+def status(*, as_json: bool) -> None:
+    """Show whether the server is ready, its services and where each listener is.
+
+    Exits 0 when it is ready, 1 when not.
+    """
+    found = server.status()
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        _print_status(found)
+    sys.exit(0 if found["ready"] else 1)
+
+
+def _print_status(found: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from gatepost.cli.output import console  # noqa: PLC0415
+
+    out = console()
+    if not found["services"]:
+        out.print("No mail server has been started here yet. Start it: gatepost up --detach")
+        return
+    running = any(service["pid"] for service in found["services"])
+    out.print("Ready." if found["ready"] else "Not ready." if running else "Not running.")
+    services = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("service", "state", "process", "restarts", "since"):
+        services.add_column(heading)
+    for row in found["services"]:
+        services.add_row(
+            *(str(row[k] or "-") for k in ("name", "state", "pid")),
+            str(row["restarts"]),
+            row["since"] or "-",
+        )
+    out.print(services)
+    listeners = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("listener", "tls", "public", "service", "internal"):
+        listeners.add_column(heading, overflow="fold")
+    for row in found["listeners"]:
+        cells = ("\n".join(row["addresses"][k]) or "-" for k in ("public", "service", "internal"))
+        listeners.add_row(row["name"], row["tls"], *cells)
+    out.print(listeners)
+
+
+@click.command()
+@click.argument("service", required=False)
+@click.option("--follow", "-f", is_flag=True, help="Go on printing lines as they are written.")
+@click.option(
+    "--lines",
+    "-n",
+    default=50,
+    show_default=True,
+    help="How many lines back.",
+    type=click.IntRange(min=0),
+)
+def logs(service: str | None, *, follow: bool, lines: int) -> None:
+    """Show the last lines of the log, of all services or of SERVICE.
+
+    Each line begins with the name of the service that wrote it.
+    """
+    for line in server.log_lines(lines, service):
+        click.echo(line)
+    if follow:
+        for line in server.follow_log(service):
+            click.echo(line)
+
+
+@click.command()
+@click.argument("service")
+def run(service: str) -> None:
+    """Run one service in the foreground: mta (Postfix) or mda (Dovecot).
+
+    This is what a container starts. The log goes to standard output.
+    """
+    server.run(service)
+
+
+@click.command()
+@click.option("--install", is_flag=True, help="Install what is missing, as root.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+def packages(*, install: bool, as_json: bool) -> None:
+    """List the Debian packages that the server needs; install the missing ones.
+
+    The host's own Postfix and Dovecot are neither started nor enabled by the installation.
+    Exits 1 when something needed is missing.
+    """
+    found, installed = server.missing_packages(install=install)
+    missing = [p.name for p in found if not (p.installed or p.optional or p.name in installed)]
+    if as_json:
+        rows = [
+            {
+                "name": p.name,
+                "installed": p.installed or p.name in installed,
+                "optional": p.optional,
+                "available": p.available,
+            }
+            for p in found
+        ]
+        click.echo(json.dumps(rows, indent=2))
+    elif install:
+        names = ", ".join(installed)
+        click.echo(f"Installed {names}." if installed else "All system packages are installed.")
+    else:
+        for p in found:
+            state = (
+                "installed" if p.installed else "missing" if p.available else "not in this Debian"
+            )
+            click.echo(f"{p.name:24} {state}{' (optional)' if p.optional else ''}")
+    if missing:
+        click.echo("Install what is missing: gatepost packages --install", err=True)
+    sys.exit(1 if missing else 0)
+
+
+COMMANDS = [up, down, status, logs, run, packages]

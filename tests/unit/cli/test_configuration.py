@@ -1,0 +1,73 @@
+"""``gatepost config``: what users and scripts are told of the settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gatepost.cli.configuration import config
+from gatepost.errors import SettingsError
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Work in an empty folder with one setting."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MAILNAME", "mail.example.org")
+
+
+def test_show_is_a_table_that_fits(tmp_path: Path) -> None:
+    """A terminal of a hundred columns would wrap it into nonsense."""
+    (tmp_path / ".env").write_text("DB_PASSWORD=hush\n")
+    done = CliRunner().invoke(config, ["show"])
+    assert done.exit_code == 0, done.output
+    assert max(map(len, done.output.splitlines())) <= 100
+    assert "TRUSTED_PROXIES" in done.output
+    assert "hush" not in done.output
+    assert "\x1b[" not in done.output
+
+
+def test_show_json(tmp_path: Path) -> None:
+    """Scripts could not tell what a server runs with."""
+    (tmp_path / ".env").write_text("POSTMASTER=admin@example.org\n")
+    done = CliRunner().invoke(config, ["show", "--json"])
+    rows = {row["name"]: row for row in json.loads(done.output)["settings"]}
+    assert rows["POSTMASTER"]["value"] == "admin@example.org"
+    assert rows["POSTMASTER"]["source"] == ".env"
+    assert rows["MAILNAME"]["source"] == "environment"
+    assert rows["RECIPIENT_DELIMITER"]["source"] == "default"
+
+
+def test_check_says_that_all_is_right() -> None:
+    """Silence leaves one in doubt."""
+    done = CliRunner().invoke(config, ["check"])
+    assert done.exit_code == 0
+    assert "settings are right" in done.output
+
+
+def test_check_warns_of_a_misspelt_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The setting would have no effect, and nothing would say so."""
+    monkeypatch.setenv("TRUSTED_PROXYS", "10.0.0.1")
+    done = CliRunner().invoke(config, ["check"])
+    assert done.exit_code == 0
+    assert "Did you mean TRUSTED_PROXIES" in done.output
+
+
+def test_check_refuses_what_only_the_listener_table_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check would pass and the start would fail."""
+    monkeypatch.setenv("MTA_SMTP_ADDRESS", "127.0.0.1:31025")
+    done = CliRunner().invoke(config, ["check"])
+    assert isinstance(done.exception, SettingsError)
+    assert "MTA_SMTP_ADDRESS" in str(done.exception)
+
+
+def test_render_refuses_a_folder_with_something_in_it(tmp_path: Path) -> None:
+    """What is there would be mixed with what is written."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").touch()
+    done = CliRunner().invoke(config, ["render", "out"])
+    assert "out" in str(done.exception)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["precious"]
