@@ -1,0 +1,87 @@
+"""Start to ready, the quick commands, rendering, and the memory of an idle server.
+
+Run as ``python bench/machine.py [--runs N] [--json FOLDER]`` on an installed machine, as root.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from table import Table, options, timed
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
+
+from instance import PROGRAM, Instance, instance
+
+
+def resident(server: Instance) -> float:
+    """Return the megabytes that a server holds: shared pages counted once (PSS, proc(5))."""
+    total = 0
+    for process in server.processes():
+        total += process.memory_full_info().pss
+    return total / 1e6
+
+
+def summed(server: Instance) -> float:
+    """Return the megabytes resident of all processes added up, shared pages counted each time."""
+    return sum(float(p.memory_info().rss) for p in server.processes()) / 1e6
+
+
+def main() -> None:
+    """Measure and print."""
+    chosen = options(__doc__, runs=5)
+    table = Table("machine")
+    with instance() as server:
+        runs = range(chosen.runs)
+        table.add(
+            "gatepost --help",
+            [timed(lambda: server.call("--help")) for _ in runs],
+            "s",
+            at_most=0.4,
+        )
+        table.add(
+            "gatepost status",
+            [timed(lambda: server.call("status")) for _ in runs],
+            "s",
+            at_most=0.4,
+        )
+        table.add("idle memory, shared pages once", [resident(server)], "MB", at_most=350)
+        table.add("idle memory, resident added up", [summed(server)], "MB", at_most=350)
+        table.add("up on a running server", [timed(server.up) for _ in runs], "s", at_most=5)
+        starts = []
+        for _ in runs:
+            server.down()
+            starts.append(timed(server.up))
+        table.add("up to all listeners ready", starts, "s", at_most=5)
+        table.add("rendering all configuration", rendering(server, chosen.runs), "s", at_most=0.15)
+    table.keep(chosen.json)
+
+
+def rendering(server: Instance, runs: int) -> list[float]:
+    """Return the seconds that settings to rendered files take, imports not counted."""
+    code = (
+        "import os, time; from gatepost import assembly; from gatepost.settings import load;"
+        "from gatepost.run.site import survey; s = load(os.environ); site = survey(s);"
+        "assembly.daemons(); t = time.perf_counter();"
+        "assembly.assemble(load(os.environ), site); print(time.perf_counter() - t)"
+    )
+    python = PROGRAM.parent / "python"
+    return [
+        float(
+            subprocess.run(
+                [python, "-c", code],
+                env=server.environment,
+                cwd=server.home,
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+        )
+        for _ in range(runs)
+    ]
+
+
+if __name__ == "__main__":
+    main()
