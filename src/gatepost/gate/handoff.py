@@ -7,7 +7,6 @@ The receiver takes one byte that carries the descriptor (SCM_RIGHTS, unix(7)), t
 from __future__ import annotations
 
 import array
-import contextlib
 import socket
 from dataclasses import dataclass
 
@@ -41,19 +40,18 @@ def hand_over(client: int, endpoints: Endpoints, service: str) -> socket.socket:
     that comes late finds the client still, and must find it shut down. Raise `HandoffError` when
     nobody is there to take it, or too many wait there already.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            channel = stack.enter_context(
-                socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            )
-            channel.connect(service)
-            # One message: the descriptor travels with the first byte, the attributes follow it.
-            # An empty socket's buffer has room for all of it.
-            channel.sendmsg(
-                [b"\0", endpoints.attributes()],
-                [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [client]))],
-            )
-        except OSError as error:
-            raise HandoffError(f"{service}: {error.strerror or error}") from error
-        stack.pop_all()
+    channel = None
+    try:
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        channel.connect(service)
+        # One message: the descriptor travels with the first byte, the attributes follow it.
+        # An empty socket's buffer has room for all of it.
+        channel.sendmsg(
+            [b"\0", endpoints.attributes()],
+            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [client]))],
+        )
+    except OSError as error:
+        if channel:
+            channel.close()
+        raise HandoffError(f"{service}: {error.strerror or error}") from error
     return channel
