@@ -97,7 +97,7 @@ class World:
             address = (Address(self.host, port),)
             self.listeners.append(
                 BoundListener(
-                    row, "toy", proxied=True, public=address, service=address, internal=address
+                    row, "toy", proxied=False, public=address, service=address, internal=address
                 )
             )
 

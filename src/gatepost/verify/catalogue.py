@@ -12,7 +12,7 @@ from gatepost.verify.checks.client_address import client_address
 from gatepost.verify.checks.round_trip import round_trip
 from gatepost.verify.checks.tls import tls
 from gatepost.verify.run import Outcome, Run
-from gatepost.verify.targets import Target
+from gatepost.verify.targets import Place, Target
 
 EVERY_PROTOCOL = frozenset(Protocol)
 
@@ -27,9 +27,14 @@ class Check:
     """What a pass means, for the docs and for a row that could not be tested."""
     by_hand: str
     """How to test it where verify cannot, for ``{port}`` of the listener."""
-    probe: Callable[[Run, Target], Outcome]
+    probe: Callable[[Run, Target], Outcome] | None = None
+    """Makes it at one address."""
+    place: Place = Place.PUBLIC
+    """At which addresses it is made."""
     protocols: frozenset[Protocol] = EVERY_PROTOCOL
     """Protocols of the listeners that it is made for."""
+    judge: Callable[[Run], Outcome] | None = None
+    """Instead of `probe`: judges the server as a whole, once, when all probes are through."""
 
 
 CHECKS: tuple[Check, ...] = (

@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from gatepost.contracts import Daemon
 from gatepost.errors import GatepostError
@@ -18,7 +19,7 @@ from gatepost.verify.letters import Letters
 from gatepost.verify.mailbox import Login
 from gatepost.verify.remedies import remedy
 from gatepost.verify.run import Outcome, Run
-from gatepost.verify.targets import Target, targets
+from gatepost.verify.targets import Place, Target, targets
 from gatepost.verify.wire import ProbeError, Trouble
 from gatepost.verify.witnesses import LogWitness
 
@@ -52,7 +53,8 @@ def prove(
     Takes at most `seconds` and a moment; raises nothing but what ends a program.
     """
     deadline = time.monotonic() + seconds
-    everything = targets(subject.topology)
+    everything = {place: targets(subject.topology, place) for place in Place}
+    public = everything[Place.PUBLIC]
     witness = LogWitness(subject.home.logs / "gatepost.log", subject.daemons)
     with witness, ExitStack() as stack:
         run = Run(
@@ -67,16 +69,17 @@ def prove(
             selected=frozenset(check.name for check in checks),
             deadline=deadline,
         )
-        greeted = _all_at_once(run, [(_named(FIRST), target) for target in everything])
-        reached = tuple(target for target in everything if target not in run.unreached)
+        greeted = _all_at_once(run, [(_named(FIRST), target) for target in public])
+        reached = tuple(target for target in public if target not in run.unreached)
         run = stack.enter_context(_equipped(run, subject, checks, reached))
         jobs = [
             (check, target)
             for check in checks
-            for target in everything
-            if check.name != FIRST and target.listener.protocol in check.protocols
+            for target in everything[check.place]
+            if check.name != FIRST and check.probe and target.listener.protocol in check.protocols
         ]
         found = {**greeted, **_all_at_once(run, jobs)}
+        found |= {(c.name, None): _guarded(c, partial(c.judge, run)) for c in checks if c.judge}
     return tuple(_in_order(subject.topology, checks, everything, found))
 
 
@@ -109,14 +112,16 @@ def _equipped(
 # --- all at once ----------------------------------------------------------------------------------
 
 Job = tuple[Check, Target]
+Found = dict[tuple[str, Target | None], Outcome]
+"""Check and target → what was found; the target is None for the server as a whole."""
 
 
-def _all_at_once(run: Run, jobs: list[Job]) -> dict[tuple[str, Target], Outcome]:
+def _all_at_once(run: Run, jobs: list[Job]) -> Found:
     """Do every job in a thread of its own; a job that does not come back is a finding as well.
 
     The threads are daemons: a program that is told to end does not wait for them.
     """
-    found: dict[tuple[str, Target], Outcome] = {}
+    found: Found = {}
 
     def work(check: Check, target: Target) -> None:
         found[check.name, target] = _outcome(run, check, target)
@@ -138,12 +143,21 @@ def _all_at_once(run: Run, jobs: list[Job]) -> dict[tuple[str, Target], Outcome]
 
 
 def _outcome(run: Run, check: Check, target: Target) -> Outcome:
+    def tried() -> Outcome:
+        assert check.probe  # noqa: S101  it is among the jobs
+        try:
+            if check.name != FIRST and target in run.unreached:
+                raise run.unreached[target]  # as if it had met it itself
+            return check.probe(run, target)
+        except ProbeError as error:
+            return _stopped(run, check, target, error)
+
+    return _guarded(check, tried)
+
+
+def _guarded(check: Check, work: Callable[[], Outcome]) -> Outcome:
     try:
-        if check.name != FIRST and target in run.unreached:
-            raise run.unreached[target]  # noqa: TRY301  as if it had met it itself
-        return check.probe(run, target)
-    except ProbeError as error:
-        return _stopped(run, check, target, error)
+        return work()
     except Exception as error:  # noqa: BLE001  whatever it is, the other rows must be shown
         return Outcome(
             Status.FAIL,
@@ -175,28 +189,35 @@ def _stopped(run: Run, check: Check, target: Target, error: ProbeError) -> Outco
 def _in_order(
     topology: Topology,
     checks: tuple[Check, ...],
-    everything: tuple[Target, ...],
-    found: dict[tuple[str, Target], Outcome],
+    everything: Mapping[Place, tuple[Target, ...]],
+    found: Found,
 ) -> Iterator[Finding]:
     for check in checks:
+        if check.judge:
+            yield _finding(check, "server", "-", found[check.name, None])
+            continue
         for bound in topology.listeners:
             if bound.listener.protocol not in check.protocols:
                 continue
-            if not bound.public:
+            if check.place is Place.PUBLIC and not bound.public:
                 yield _behind_a_strange_proxy(check, bound)
-            for target in everything:
+            for target in everything[check.place]:
                 if target.bound == bound:
                     outcome = found[check.name, target]
-                    yield Finding(
-                        check=check.name,
-                        listener=bound.name,
-                        family=target.family,
-                        status=outcome.status,
-                        expected=outcome.expected,
-                        observed=outcome.observed,
-                        witness=outcome.witness,
-                        fix=outcome.fix,
-                    )
+                    yield _finding(check, bound.name, target.family, outcome)
+
+
+def _finding(check: Check, listener: str, family: str, outcome: Outcome) -> Finding:
+    return Finding(
+        check=check.name,
+        listener=listener,
+        family=family,
+        status=outcome.status,
+        expected=outcome.expected,
+        observed=outcome.observed,
+        witness=outcome.witness,
+        fix=outcome.fix,
+    )
 
 
 def _behind_a_strange_proxy(check: Check, bound: BoundListener) -> Finding:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
 import time
 from dataclasses import dataclass, field
 
-from gatepost.model import BoundListener, Certificate, Status, Topology
+from gatepost.model import Address, BoundListener, Certificate, Status, Topology
 from gatepost.verify.letters import Letters
 from gatepost.verify.mailbox import Login
-from gatepost.verify.targets import Target
+from gatepost.verify.targets import IPV4, Target
 from gatepost.verify.wire import ProbeError
 from gatepost.verify.witnesses import LogWitness
+
+_CLAIMED_PORTS = 30_000
+"""From 1024 up: below the ports that the kernel gives to clients (32768 and up, ip(7))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,24 @@ class Outcome:
     observed: str
     witness: str = ""
     fix: str = ""
+
+
+class Claims:
+    """Client addresses that forged or honest PROXY headers name, each handed out once in a run.
+
+    They are loopback addresses, which need no name server: a daemon looks up the reverse name of
+    every client before it greets it. The port ties a daemon's line to the claim.
+    """
+
+    def __init__(self) -> None:
+        """Begin where nobody listens and no probe comes from."""
+        self._numbers = itertools.count(secrets.randbelow(_CLAIMED_PORTS))
+
+    def take(self, family: str) -> Address:
+        """Return an address of a family, `IPV4` or `IPV6`, that nobody else has in this run."""
+        number = next(self._numbers)
+        host = "127.99.0.99" if family == IPV4 else "::1"
+        return Address(host, 1024 + number % _CLAIMED_PORTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +67,7 @@ class Run:
     """Names of the checks of this run."""
     deadline: float
     """When the last probe must be through, in seconds of `time.monotonic`."""
+    claims: Claims = field(default_factory=Claims)
     unreached: dict[Target, ProbeError] = field(default_factory=dict)
     """Targets that did not greet, and why: filled by the first phase."""
 

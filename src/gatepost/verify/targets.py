@@ -1,4 +1,4 @@
-"""The listener table as clients see it: where to connect, and from which addresses."""
+"""The listener table as probes see it: where to connect, and from which addresses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 
 import psutil
 
@@ -18,14 +19,29 @@ _LOOPBACK_SOURCES = tuple(f"127.0.0.{last}" for last in (77, 78, *range(79, 255)
 left out, for that is where proxies and services sit."""
 
 
+class Place(Enum):
+    """Where a check knocks."""
+
+    PUBLIC = "public"
+    """Where clients connect: every public address of every listener."""
+    SERVICE = "service"
+    """Where the proxy connects: the service ports that demand a PROXY header."""
+    CLIENT = "client"
+    """Where Gatepost's own clients connect: the six ``MDA_*`` and ``MTA_*`` addresses."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One public address of one listener."""
+    """One address of one listener, at one place."""
 
     bound: BoundListener
     address: Address
     sources: tuple[str, ...]
-    """Addresses of this machine that a probe may come from: two, or as many as there are."""
+    """Addresses of this machine that a probe may come from, two or as many as there are: at a
+    service port untrusted ones only, elsewhere those first."""
+    place: Place = Place.PUBLIC
+    trusted: str | None = None
+    """At a service port: an address of this machine in `TRUSTED_PROXIES`, None when none is."""
 
     @property
     def listener(self) -> Listener:
@@ -43,11 +59,24 @@ class Target:
         return self.sources[0] if self.sources else None
 
 
-def targets(topology: Topology) -> tuple[Target, ...]:
-    """Return every public address of every listener, in table order.
+def targets(topology: Topology, place: Place) -> tuple[Target, ...]:
+    """Return all addresses at a place, in table order.
 
     A wildcard is probed at the loopback address of its family.
     """
+    match place:
+        case Place.PUBLIC:
+            return _public(topology)
+        case Place.SERVICE:
+            return _service(topology)
+        case Place.CLIENT:
+            return tuple(
+                Target(topology.named(name), address.reachable, (), place)
+                for name, address in topology.clients.items()
+            )
+
+
+def _public(topology: Topology) -> tuple[Target, ...]:
     taken = {a.host for b in topology.listeners for a in (*b.public, *b.service, *b.internal)}
     here = _addresses_of_this_machine()
     sources: dict[str, tuple[str, ...]] = {}
@@ -58,6 +87,33 @@ def targets(topology: Topology) -> tuple[Target, ...]:
                 sources[public.host] = sources_for(public, topology.trusted_proxies, taken, here)
             found.append(Target(bound, public, sources[public.host]))
     return tuple(found)
+
+
+def _service(topology: Topology) -> tuple[Target, ...]:
+    here = _addresses_of_this_machine()
+    networks = topology.trusted_proxies
+    found: list[Target] = []
+    for bound in topology.listeners:
+        if not bound.proxied:
+            continue
+        for service in dict.fromkeys(address.reachable for address in bound.service):
+            # An address of the proxy's own network, then any other that is trusted.
+            inside = [str(n.network_address) for n in networks if n.num_addresses == 1]
+            candidates = [*inside, *here, *_LOOPBACK_SOURCES]
+            trusted = next(
+                (s for s in candidates if _in(s, networks) and _reaches(s, service)), None
+            )
+            strangers = tuple(
+                source
+                for source in sources_for(service, networks, {service.host}, here)
+                if not _in(source, networks)
+            )
+            found.append(Target(bound, service, strangers, Place.SERVICE, trusted))
+    return tuple(found)
+
+
+def _in(host: str, networks: Iterable[IPNetwork]) -> bool:
+    return any(ipaddress.ip_address(host) in network for network in networks)
 
 
 def sources_for(
@@ -73,11 +129,7 @@ def sources_for(
     """
     trusted, taken = tuple(trusted), frozenset(taken)
     candidates = list(here) if address.is_ipv6 else [*_LOOPBACK_SOURCES, *here]
-    doubtful = [
-        source
-        for source in candidates
-        if source in taken or any(ipaddress.ip_address(source) in network for network in trusted)
-    ]
+    doubtful = [source for source in candidates if source in taken or _in(source, trusted)]
     chosen: list[str] = []
     for source in [*(c for c in candidates if c not in doubtful), *doubtful]:
         if source not in chosen and _reaches(source, address):
