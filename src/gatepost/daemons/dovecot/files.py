@@ -32,6 +32,10 @@ CACHE_NEGATIVE_SECONDS = 5
 
 IMAP_SESSIONS = 8192
 POP3_SESSIONS = 1024
+QUOTA_STATUS_CLIENTS = 20
+"""Few enough that one slow mailbox makes few wait."""
+QUOTA_STATUS_PROCESSES = 150
+"""With the clients of each, more than Postfix has processes."""
 
 TLS_CIPHERS = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -146,6 +150,8 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "login_clients": CLIENTS_OF_A_LOGIN_PROCESS,
         "imap_sessions": IMAP_SESSIONS,
         "pop3_sessions": POP3_SESSIONS,
+        "quota_status_clients": QUOTA_STATUS_CLIENTS,
+        "quota_status_processes": QUOTA_STATUS_PROCESSES,
         "auth_clients": IMAP_SESSIONS + POP3_SESSIONS + login_processes + 1000,
         # tls.conf
         "tls_cert_file": site.certificate.cert_file,
