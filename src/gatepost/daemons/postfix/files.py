@@ -104,6 +104,8 @@ def _main(context: Context) -> dict[str, Any]:
         "quota_status": roles[Role.QUOTA_STATUS],
         "recipient_delimiter": mail.recipient_delimiter,
         "message_size_limit": mail.message_size_limit,
+        "client_connections": mail.mta_client_connections,
+        "client_connections_per_minute": mail.mta_client_connections_per_minute,
         "relay_client_fingerprint": site.relay_client_fingerprint,
         "tls_key_file": site.certificate.key_file,
         "tls_cert_file": site.certificate.cert_file,
