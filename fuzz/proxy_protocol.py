@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -128,7 +127,7 @@ def built_again(data: bytes, header: Header) -> None:
     assert isinstance(again, Header), f"its own checksum is refused: {built!r}"
     assert list(again.tlvs[1:]) == rest
     transport = header.transport if source else again.transport
-    expected = replace(header, size=len(built), tlvs=again.tlvs, transport=transport)
+    expected = header._replace(size=len(built), tlvs=again.tlvs, transport=transport)
     assert again == expected, f"{again}, not {expected}"
 
 

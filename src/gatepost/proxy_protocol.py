@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from typing import NamedTuple
 
 SIGNATURE_1 = b"PROXY "
 SIGNATURE_2 = b"\r\n\r\n\0\r\nQUIT\n"
@@ -115,9 +116,8 @@ class Ssl:
     key_algorithm: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """A PROXY header as it was read."""
+class Header(NamedTuple):
+    """A PROXY header as it was read: a tuple, since one is made for every connection."""
 
     version: int
     command: Command
@@ -214,29 +214,38 @@ _FIXED = struct.Struct("!12sBBH")
 _INET = struct.Struct("!4s4sHH")
 _INET6 = struct.Struct("!16s16sHH")
 _UNIX = struct.Struct("!108s108s")
-_ADDRESSES = {Family.UNSPEC: 0, Family.INET: 12, Family.INET6: 36, Family.UNIX: 216}
-"""Bytes of both addresses."""
 _VERSION_2 = 0x20
+_COMMANDS = {_VERSION_2 | command: command for command in Command}
+"""Version and command byte → command."""
+_KINDS = {
+    family << 4 | transport: (family, transport) for family in Family for transport in Transport
+}
+"""Family byte → what it stands for."""
+_SIZES = {Family.UNSPEC: 0, Family.INET: _INET.size, Family.INET6: _INET6.size, Family.UNIX: 216}
+"""Bytes of both addresses."""
 
 
 def _parse_2(data: bytes, longest: int) -> Header | None:
     if len(data) < _FIXED.size:
         return None
     _, command_byte, family_byte, length = _FIXED.unpack_from(data)
-    if command_byte & 0xF0 != _VERSION_2 or command_byte & 0x0F not in tuple(Command):
+    command = _COMMANDS.get(command_byte)
+    if command is None:
         raise ProxyProtocolError(Reason.MALFORMED, "unknown version or command")
     size = _FIXED.size + length
     if size > longest:
         raise ProxyProtocolError(Reason.OVERSIZED, f"{size} bytes, the most is {longest}")
     if len(data) < size:
         return None
-    if command_byte & 0x0F == Command.LOCAL:
+    if command is Command.LOCAL:
         # The receiver must skip the rest, whatever it says (2.2).
-        return Header(2, Command.LOCAL, size)
-    if family_byte >> 4 > Family.UNIX or family_byte & 0x0F > Transport.DGRAM:
+        return Header(2, command, size)
+    kind = _KINDS.get(family_byte)
+    if kind is None:
         raise ProxyProtocolError(Reason.MALFORMED, "unknown address family or transport")
-    family, transport = Family(family_byte >> 4), Transport(family_byte & 0x0F)
-    if length < _ADDRESSES[family]:
+    family, transport = kind
+    start = _FIXED.size + _SIZES[family]
+    if size < start:
         raise ProxyProtocolError(Reason.MALFORMED, "too short for its addresses")
     source = destination = paths = None
     if family is Family.INET or family is Family.INET6:
@@ -247,29 +256,13 @@ def _parse_2(data: bytes, longest: int) -> Header | None:
     elif family is Family.UNIX:
         one, other = _UNIX.unpack_from(data, _FIXED.size)
         paths = one.rstrip(b"\0"), other.rstrip(b"\0")
-    start = _FIXED.size + _ADDRESSES[family]
-    tlvs = _tlvs(data[start:size]) if start < size else ()
-    _check(data[:size], start, tlvs)
-    return Header(2, Command.PROXY, size, family, transport, source, destination, paths, tlvs)
+    tlvs = _extensions(data[:size], start) if size > start else ()
+    return Header(2, command, size, family, transport, source, destination, paths, tlvs)
 
 
-def _tlvs(data: bytes) -> tuple[Tlv, ...]:
-    found = []
-    at = 0
-    while at < len(data):
-        if len(data) - at < 3:  # noqa: PLR2004  one byte of type, two of length
-            raise ProxyProtocolError(Reason.MALFORMED, "an extension is cut off")
-        kind, length = struct.unpack_from("!BH", data, at)
-        at += 3
-        if len(data) - at < length:
-            raise ProxyProtocolError(Reason.MALFORMED, "an extension is cut off")
-        found.append(Tlv(kind, data[at : at + length]))
-        at += length
-    return tuple(found)
-
-
-def _check(header: bytes, start: int, tlvs: tuple[Tlv, ...]) -> None:
-    """Check what is required of extensions: the checksum, and the form of those we decode."""
+def _extensions(header: bytes, start: int) -> tuple[Tlv, ...]:
+    """Read the extensions from `start` on; check the checksum, and the form of those we decode."""
+    tlvs = _tlvs(header[start:])
     if [tlv.type for tlv in tlvs].count(TlvType.CRC32C) > 1:
         # Each costs a pass over the whole header.
         raise ProxyProtocolError(Reason.MALFORMED, "more than one checksum")
@@ -286,6 +279,22 @@ def _check(header: bytes, start: int, tlvs: tuple[Tlv, ...]) -> None:
         elif tlv.type == TlvType.SSL:
             _ssl(tlv.value)
         start += len(tlv.value)
+    return tlvs
+
+
+def _tlvs(data: bytes) -> tuple[Tlv, ...]:
+    found = []
+    at = 0
+    while at < len(data):
+        if len(data) - at < 3:  # noqa: PLR2004  one byte of type, two of length
+            raise ProxyProtocolError(Reason.MALFORMED, "an extension is cut off")
+        kind, length = struct.unpack_from("!BH", data, at)
+        at += 3
+        if len(data) - at < length:
+            raise ProxyProtocolError(Reason.MALFORMED, "an extension is cut off")
+        found.append(Tlv(kind, data[at : at + length]))
+        at += length
+    return tuple(found)
 
 
 def _ssl(value: bytes) -> Ssl:

@@ -31,7 +31,6 @@ from gatepost.proxy_protocol import (
     parse,
 )
 
-_ACCEPT_AT_ONCE = 64
 _MOST_WAITING = 20_000
 """Connections that wait for something; the oldest are closed to let new ones in."""
 _SPARE_DESCRIPTORS = 64
@@ -42,6 +41,8 @@ _LINGER_SECONDS = 1.0
 """How long a refused peer may take to read why."""
 _TAKEN_SECONDS = 5.0
 """How long Postfix may take to fetch a connection before the client is sent away."""
+_LOOK_SECONDS = 0.02
+"""How soon a connection that Postfix has taken is let go of, if nothing else wakes the loop."""
 _PEEK = 4096
 """Bytes looked at once, and of the longest header: with all its extensions it is far shorter."""
 _SIGNATURES = (SIGNATURE_1, SIGNATURE_2)
@@ -70,6 +71,8 @@ class _Connection:
     """An accepted connection until Postfix has it."""
 
     stream: socket.socket
+    """Blocking, as Postfix wants it (one system call less there): each call of ours says
+    MSG_DONTWAIT."""
     listener: str
     peer: tuple[str, int]
     trusted: bool
@@ -100,6 +103,9 @@ class Gate:
         self._journal = journal
         self._counters = counters
         self._epoll = select.epoll()
+        # Wakes nobody: to be woken for each connection that Postfix has taken costs the session
+        # as much as the hand-over itself, and nobody waits for it.
+        self._channels = select.epoll()
         self._accepting: dict[int, tuple[str, socket.socket]] = {}
         self._waiting: dict[int, _Connection] = {}
         self._watched: dict[int, Callable[[], None]] = {}
@@ -164,9 +170,13 @@ class Gate:
                     connection = self._waiting.get(descriptor)
                     if connection and connection.stage:
                         self._do(connection.stage.ready, connection)
+            if self._offered.queue:
+                for descriptor, _ in self._channels.poll(0):
+                    self._do(self._taken, self._waiting[descriptor])
             self._expire()
             self._counters.waiting = len(self._waiting)
         self._epoll.close()
+        self._channels.close()
 
     def _do(self, step: Callable[[_Connection], None], connection: _Connection) -> None:
         """Take a step with a connection; if it fails, that concerns nobody else."""
@@ -178,25 +188,24 @@ class Gate:
     # --- accepting -------------------------------------------------------------------------
 
     def _accept(self, listener: str, listening: socket.socket) -> None:
-        for _ in range(_ACCEPT_AT_ONCE):
-            try:
-                stream, address = listening.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._journal.limited("accept", f"accept on {listener}: {error}")
-                if error.errno in (errno.EMFILE, errno.ENFILE):
-                    self._make_room()
-                return
-            stream.settimeout(0)
-            host = plain(address[0])
-            connection = _Connection(stream, listener, (host, address[1]), host in self._trust)
-            if connection.trusted:
-                self._do(self._read_header, connection)
-            elif self._configuration.accept_direct:
-                self._do(self._listen_to_direct, connection)
-            else:
-                self._do(self._send_away, connection)
+        """Accept one connection: if there are more, the loop comes back at once."""
+        try:
+            stream, address = listening.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._journal.limited("accept", f"accept on {listener}: {error}")
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._make_room()
+            return
+        host = plain(address[0])
+        connection = _Connection(stream, listener, (host, address[1]), host in self._trust)
+        if connection.trusted:
+            self._do(self._read_header, connection)
+        elif self._configuration.accept_direct:
+            self._do(self._listen_to_direct, connection)
+        else:
+            self._do(self._send_away, connection)
 
     # --- waiting ---------------------------------------------------------------------------
 
@@ -205,9 +214,12 @@ class Gate:
         if connection.stage is stage:
             return  # already waiting: what it sends does not buy it more time
         descriptor = (connection.channel or connection.stream).fileno()
-        # A direct client's first bytes stay where they are, and are looked at when more come.
-        left_unread = select.EPOLLET if stage is self._direct else 0
-        self._epoll.register(descriptor, select.EPOLLIN | left_unread)
+        if stage is self._offered:
+            self._channels.register(descriptor, select.EPOLLIN)
+        else:
+            # A direct client's first bytes stay where they are, and are looked at when more come.
+            left_unread = select.EPOLLET if stage is self._direct else 0
+            self._epoll.register(descriptor, select.EPOLLIN | left_unread)
         self._waiting[descriptor] = connection
         stage.queue[connection] = None
         connection.stage, connection.since = stage, self._clock()
@@ -217,8 +229,9 @@ class Gate:
     def _wait_no_more(self, connection: _Connection) -> None:
         if connection.stage:
             descriptor = (connection.channel or connection.stream).fileno()
-            # Closing is not enough: Postfix may have the same connection open.
-            self._epoll.unregister(descriptor)
+            if not connection.channel:
+                # Closing is not enough: Postfix may come to have the same connection open.
+                self._epoll.unregister(descriptor)
             del self._waiting[descriptor]
             del connection.stage.queue[connection]
             connection.stage = None
@@ -236,8 +249,11 @@ class Gate:
 
     def _patience(self) -> float:
         """Return the seconds until the next time is over; -1 waits for ever."""
+        if not self._waiting:
+            return -1.0
         ends = [stage.oldest().since + stage.seconds for stage in self._stages if stage.queue]
-        return max(0.0, min(ends) - self._clock()) if ends else -1.0
+        patience = max(0.0, min(ends) - self._clock())
+        return min(patience, _LOOK_SECONDS) if self._offered.queue else patience
 
     def _expire(self) -> None:
         now = self._clock()
@@ -250,7 +266,7 @@ class Gate:
     def _read_header(self, connection: _Connection) -> None:
         """Read what belongs to the header and not one byte more."""
         try:
-            seen = connection.stream.recv(_PEEK, socket.MSG_PEEK)
+            seen = connection.stream.recv(_PEEK, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             self._wait(connection, self._header)
             return
@@ -264,10 +280,10 @@ class Gate:
             return
         if header is None:
             # All of it belongs to the header; taking it keeps the loop from being woken again.
-            connection.seen += connection.stream.recv(len(seen))
+            connection.seen += connection.stream.recv(len(seen), socket.MSG_DONTWAIT)
             self._wait(connection, self._header)
             return
-        connection.stream.recv(header.size - len(connection.seen))
+        connection.stream.recv(header.size - len(connection.seen), socket.MSG_DONTWAIT)
         self._offer(connection, header)
 
     def _too_slow(self, connection: _Connection) -> None:
@@ -281,7 +297,7 @@ class Gate:
     def _listen_to_direct(self, connection: _Connection) -> None:
         """Hand a direct client over, a forged header first being noticed and left in place."""
         try:
-            seen = connection.stream.recv(_BEGINNING, socket.MSG_PEEK)
+            seen = connection.stream.recv(_BEGINNING, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             self._wait(connection, self._direct)
             return
@@ -358,10 +374,7 @@ class Gate:
     def _refuse(
         self, connection: _Connection, reason: str, words: str, detail: str | None = None
     ) -> None:
-        """Tell the peer why in one SMTP reply (RFC 5321, 421), then close; the log gets `detail`.
-
-        From here on the socket may have been set to block, by a Postfix that came late.
-        """
+        """Tell the peer why in one SMTP reply (421, RFC 5321), then close; `detail` is logged."""
         self._wait_no_more(connection)
         self._count_refusal(connection, reason, detail or words)
         code = "4.3.2" if reason == "unavailable" else "4.7.0"
