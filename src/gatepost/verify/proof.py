@@ -25,6 +25,7 @@ from gatepost.verify.witnesses import LogWitness
 
 _SECONDS = 8.5
 """All probes end within this; the mailbox and the report have the rest of ten seconds."""
+_PROBES_AT_ONCE = 40
 _GRACE_SECONDS = 0.5
 """How long after the deadline a probe that waits in a system call may take to notice it."""
 
@@ -119,12 +120,15 @@ Found = dict[tuple[str, Target | None], Outcome]
 def _all_at_once(run: Run, jobs: list[Job]) -> Found:
     """Do every job in a thread of its own; a job that does not come back is a finding as well.
 
-    The threads are daemons: a program that is told to end does not wait for them.
+    The threads are daemons: a program that is told to end does not wait for them. Only so many
+    probe at once: all come from few addresses, and a server limits what one client may open.
     """
     found: Found = {}
+    places = threading.Semaphore(_PROBES_AT_ONCE)
 
     def work(check: Check, target: Target) -> None:
-        found[check.name, target] = _outcome(run, check, target)
+        with places:
+            found[check.name, target] = _outcome(run, check, target)
 
     threads = [threading.Thread(target=work, args=job, daemon=True) for job in jobs]
     for thread in threads:

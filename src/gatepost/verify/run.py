@@ -32,8 +32,9 @@ class Outcome:
 class Claims:
     """Client addresses that forged or honest PROXY headers name, each handed out once in a run.
 
-    They are loopback addresses, which need no name server: a daemon looks up the reverse name of
-    every client before it greets it. The port ties a daemon's line to the claim.
+    They are "localhost", which needs no name server: a daemon looks up the reverse name of every
+    client before it greets it, and may wait long for one. The port ties a daemon's line to the
+    claim; it is none that the kernel gives to a probe.
     """
 
     def __init__(self) -> None:
@@ -43,7 +44,7 @@ class Claims:
     def take(self, family: str) -> Address:
         """Return an address of a family, `IPV4` or `IPV6`, that nobody else has in this run."""
         number = next(self._numbers)
-        host = "127.99.0.99" if family == IPV4 else "::1"
+        host = "127.0.0.1" if family == IPV4 else "::1"
         return Address(host, 1024 + number % _CLAIMED_PORTS)
 
 
