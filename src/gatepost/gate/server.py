@@ -171,8 +171,7 @@ class Gate:
                     if connection and connection.stage:
                         self._do(connection.stage.ready, connection)
             if self._offered.queue:
-                for descriptor, _ in self._channels.poll(0):
-                    self._do(self._taken, self._waiting[descriptor])
+                self._let_go()
             self._expire()
             self._counters.waiting = len(self._waiting)
         self._epoll.close()
@@ -361,6 +360,13 @@ class Gate:
             return
         self._counters.handed_over[connection.listener] += 1
         self._close(connection)
+
+    def _let_go(self) -> None:
+        """Look which connections Postfix has taken by now."""
+        for descriptor, _ in self._channels.poll(0):
+            connection = self._waiting.get(descriptor)
+            if connection and connection.channel:  # dropping another may have dropped it as well
+                self._do(self._taken, connection)
 
     def _take_back(self, connection: _Connection) -> None:
         """Send a client away that Postfix has no process for, unless it was taken just now."""
