@@ -10,6 +10,8 @@ from accounts import ALICE
 from clients import From, lenient, message, wait_for_mail
 from instance import CLIENT, CLIENT6, Instance
 
+from gatepost.proxy_protocol import build_1
+
 SMTP = ("smtp", "submission", "submissions")
 READING = ("imap", "imaps", "pop3", "pop3s", "sieve")
 FAMILIES = {4: CLIENT, 6: CLIENT6}
@@ -131,12 +133,18 @@ def test_internal_listeners_take_no_proxy_header(server: Instance) -> None:
     server.wait_for_login(ALICE[0], CLIENT, since=mark)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("listener", ["imap", "imaps", "pop3", "pop3s", "sieve"])
-def test_dovecot_refuses_a_header_from_a_stranger(behind_traefik: Instance, listener: str) -> None:
-    """Any neighbour could pose as any address."""
-    forged = b"PROXY TCP4 127.0.0.2 127.0.0.1 1234 143\r\n"
-    for source, welcome in (("127.0.0.1", True), ("127.0.0.66", False)):
-        with From(source).raw(behind_traefik.service(listener)) as stream:
+def test_dovecot_refuses_a_header_from_a_stranger(
+    behind_traefik: Instance, listener: str, family: int
+) -> None:
+    """Any neighbour could pose as any address. What the gate does is in test_gate.py."""
+    forged = build_1(("127.0.0.2", 1234), ("127.0.0.1", 143))
+    # To an IPv6 address of its own the kernel connects from that very address.
+    proxy6 = behind_traefik.addresses.service6
+    proxy, stranger = {4: ("127.0.0.1", "127.0.0.66"), 6: (proxy6, CLIENT6)}[family]
+    for source, welcome in ((proxy, True), (stranger, False)):
+        with From(source).raw(behind_traefik.service(listener, family=family)) as stream:
             stream.sendall(forged)
             try:
                 if listener.endswith("s"):

@@ -47,6 +47,10 @@ class Session(ABC):
         """Ask for TLS and read the server's consent; the handshake comes next."""
 
     @abstractmethod
+    def offer(self) -> list[str]:
+        """Ask what there is to log in with at this point; return it as the protocol spells it."""
+
+    @abstractmethod
     def login(self, user: str, password: str) -> None:
         """Log in."""
 
@@ -66,6 +70,8 @@ class Smtp(Session):
 
     extensions: frozenset[str] = frozenset()
     """What the last EHLO was answered with, upper case, without parameters."""
+    _logins: tuple[str, ...] = ()
+    """The lines of that answer that offer a login."""
 
     def greet(self) -> None:
         """Read the 220 line."""
@@ -76,6 +82,8 @@ class Smtp(Session):
         self.wire.send(f"EHLO {self._name}\r\n".encode())
         lines = self._reply(250).split("\n")[1:]
         self.extensions = frozenset(line.split()[0].upper() for line in lines if line.split())
+        # Old servers write "AUTH=LOGIN" for old mail programs.
+        self._logins = tuple(ln for ln in lines if re.match(r"AUTH\b", ln, re.IGNORECASE))
 
     def ask_tls(self) -> None:
         """STARTTLS."""
@@ -87,6 +95,11 @@ class Smtp(Session):
     def after_tls(self) -> None:
         """Forget what was offered before TLS and ask anew (RFC 3207 section 4.2)."""
         self.ehlo()
+
+    def offer(self) -> list[str]:
+        """EHLO, and its lines about AUTH."""
+        self.ehlo()
+        return list(self._logins)
 
     def login(self, user: str, password: str) -> None:
         """AUTH PLAIN."""
@@ -113,18 +126,29 @@ class Smtp(Session):
         self.wire.send(line.encode() + b"\r\n")
         return self._reply(awaited)
 
+    def ask(self, line: str) -> tuple[int, str]:
+        """Say a line; return the code of the answer, whatever it is, and its last line."""
+        self.wire.send(line.encode() + b"\r\n")
+        code, _, last = self._lines("an SMTP reply")
+        return code, shown(last)
+
     def _reply(self, awaited: int) -> str:
+        code, texts, last = self._lines(f"an SMTP reply {awaited}")
+        if code != awaited:
+            raise ProbeError(Trouble.DENIED, f"{shown(last)} (awaited: {awaited})")
+        return "\n".join(texts)
+
+    def _lines(self, awaited: str) -> tuple[int, list[str], bytes]:
+        """Return a reply's code, the text of each line, and the last line as it came."""
         texts: list[str] = []
         for _ in range(_MOST_LINES):
             line = self.wire.line()
             found = re.fullmatch(rb"(\d{3})(?:([ -])(.*))?", line)
             if not found:
-                raise self._odd(line, f"an SMTP reply {awaited}")
+                raise self._odd(line, awaited)
             texts.append(shown(found[3] or b""))
             if found[2] != b"-":
-                if int(found[1]) != awaited:
-                    raise ProbeError(Trouble.DENIED, f"{shown(line)} (awaited: {awaited})")
-                return "\n".join(texts)
+                return int(found[1]), texts, line
         raise ProbeError(Trouble.GARBAGE, "an SMTP reply without end")
 
 
@@ -143,6 +167,13 @@ class Imap(Session):
     def ask_tls(self) -> None:
         """STARTTLS."""
         self.command("STARTTLS")
+
+    def offer(self) -> list[str]:
+        """CAPABILITY: each ``AUTH=``, and ``LOGIN`` unless ``LOGINDISABLED`` is said."""
+        found = re.search(rb"(?im)^\* CAPABILITY( .*)$", self.command("CAPABILITY"))
+        words = found[1].decode("ascii", "replace").upper().split() if found else []
+        logins = [word for word in words if word.startswith("AUTH=")]
+        return logins if "LOGINDISABLED" in words else ["LOGIN", *logins]
 
     def login(self, user: str, password: str) -> None:
         """LOGIN."""
@@ -201,6 +232,12 @@ class Pop3(Session):
         """STLS."""
         self.command("STLS")
 
+    def offer(self) -> list[str]:
+        """CAPA: ``USER``, and ``SASL`` when mechanisms follow it (RFC 2449)."""
+        self.command("CAPA")
+        said = [shown(line).upper() for line in self._until_the_dot()]
+        return [line for line in said if line == "USER" or line.startswith("SASL ")]
+
     def login(self, user: str, password: str) -> None:
         """USER and PASS."""
         self.command(f"USER {user}")
@@ -221,15 +258,17 @@ class Pop3(Session):
     def message(self, number: int) -> bytes:
         """Return a message; it stays where it is."""
         self.command(f"RETR {number}")
-        lines: list[bytes] = []
-        while (line := self.wire.line()) != b".":
-            lines.append(line.removeprefix(b"."))
-        return b"".join(line + b"\r\n" for line in lines)
+        return b"".join(line + b"\r\n" for line in self._until_the_dot())
 
     def command(self, line: str) -> str:
         """Say a line; return the ``+OK`` line."""
         self.wire.send(line.encode() + b"\r\n")
         return self._status("a POP3 answer", line.partition(" ")[0])
+
+    def _until_the_dot(self) -> Iterator[bytes]:
+        """Yield the rest of an answer that has many lines."""
+        while (line := self.wire.line()) != b".":
+            yield line.removeprefix(b".")
 
     def _status(self, awaited: str, command: str = "") -> str:
         line = self.wire.line()
@@ -243,6 +282,9 @@ class Pop3(Session):
 class Sieve(Session):
     """ManageSieve, RFC 5804."""
 
+    _mechanisms = ""
+    """Value of the last ``"SASL"`` that the server said."""
+
     def greet(self) -> None:
         """Read the capabilities."""
         self.greeting = self._answer("")
@@ -254,6 +296,12 @@ class Sieve(Session):
     def after_tls(self) -> None:
         """Read the capabilities that the server sends anew (RFC 5804 section 2.2)."""
         self._answer("")
+
+    def offer(self) -> list[str]:
+        """CAPABILITY, and what follows ``"SASL"``."""
+        self._mechanisms = ""
+        self.command("CAPABILITY")
+        return self._mechanisms.split()
 
     def login(self, user: str, password: str) -> None:
         """AUTHENTICATE PLAIN."""
@@ -279,6 +327,8 @@ class Sieve(Session):
                 raise ProbeError(Trouble.DENIED, f'{command}: "{shown(line)}"'.removeprefix(": "))
             if not line.startswith(b'"'):
                 raise self._odd(line, "a ManageSieve answer")
+            if sasl := re.match(rb'(?i)"SASL" "(.*)"$', line):
+                self._mechanisms = shown(sasl[1])
         raise ProbeError(Trouble.GARBAGE, "a ManageSieve answer without end")
 
 
@@ -303,32 +353,72 @@ def conversation(
     source: str | None = None,
     context: ssl.SSLContext | None = None,
     server_name: str = "localhost",
+    header: bytes = b"",
 ) -> Iterator[Session]:
     """Connect to a listener and yield a session with TLS begun, before any login.
 
     `context` says which TLS to speak; any certificate is taken without it. `name` is what an SMTP
-    client calls itself. The connection is closed at the end of the block, come what may.
+    client calls itself. `header` is sent before everything else. The connection is closed at the
+    end of the block, come what may.
     """
     context = context or any_certificate()
     with Wire(target.address, source=source, deadline=deadline) as wire:
         session = _SESSIONS[target.listener.protocol](wire, name)
+        wire.send(header)
         if target.listener.tls is Tls.IMPLICIT:
             wire.start_tls(context, server_name)
             session.greet()
         else:
             session.greet()
-            try:
-                session.ask_tls()
-            except ProbeError as error:
-                if error.trouble is not Trouble.DENIED:
-                    raise
-                refused = f"STARTTLS was refused: {error.observed}"
-                raise ProbeError(Trouble.TLS, refused) from None
-            wire.start_tls(context, server_name)
-            session.after_tls()
+            begin_tls(session, context, server_name)
         yield session
         with suppress(ProbeError):
             session.leave()
+
+
+@contextmanager
+def in_the_clear(
+    target: Target, *, deadline: float, name: str, source: str | None = None, header: bytes = b""
+) -> Iterator[Session]:
+    """Connect to a listener with STARTTLS and yield a session without TLS, as `conversation`."""
+    with Wire(target.address, source=source, deadline=deadline) as wire:
+        session = _SESSIONS[target.listener.protocol](wire, name)
+        wire.send(header)
+        session.greet()
+        yield session
+        with suppress(ProbeError):
+            session.leave()
+
+
+def begin_tls(
+    session: Session, context: ssl.SSLContext | None = None, server_name: str = "localhost"
+) -> None:
+    """Go over to TLS within a session (STARTTLS); a refusal is a trouble with TLS as well."""
+    try:
+        session.ask_tls()
+    except ProbeError as error:
+        if error.trouble is not Trouble.DENIED:
+            raise
+        refused = f"STARTTLS was refused: {error.observed}"
+        raise ProbeError(Trouble.TLS, refused) from None
+    session.wire.start_tls(context or any_certificate(), server_name)
+    session.after_tls()
+
+
+def greeting_in_the_clear(target: Target, *, deadline: float, source: str | None = None) -> str:
+    """Return the greeting of a listener with implicit TLS to who speaks without TLS.
+
+    Empty when it hangs up or stays silent, as it should.
+    """
+    with Wire(target.address, source=source, deadline=deadline) as wire:
+        session = _SESSIONS[target.listener.protocol](wire, "localhost")
+        try:
+            # More bytes than the header of a TLS record, for the server to see what they are not.
+            wire.send(b"NOOP\r\nNOOP\r\n")
+            session.greet()
+        except ProbeError:
+            return ""
+    return session.greeting.split("\n")[0]
 
 
 def greeting(target: Target, *, deadline: float, source: str | None = None) -> tuple[str, float]:
