@@ -19,6 +19,8 @@ APT_GET := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes
 
 GATEPOST := $(AS_ROOT) .venv/bin/gatepost
 PYTEST := .venv/bin/pytest -p no:cacheprovider
+# Tests wait more than they compute. The newcomer's path is the longest and begins at once.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 SECONDS ?= 60
 
@@ -121,7 +123,7 @@ test-packages: .venv/ready-dev
 .PHONY: test
 test: lint docs test-packages ## Install what tests need; lint, build the docs, run every test
 	@echo "→ Running every test: unit, real daemons, the newcomer's path"
-	@$(AS_ROOT) $(PYTEST) $(ARGS) tests/unit tests/real tests/newcomer
+	@$(AS_ROOT) $(PYTEST) $(SIDE_BY_SIDE) $(ARGS) tests/newcomer tests/unit tests/real
 
 .PHONY: test-unit
 test-unit: .venv/ready-dev ## Run the tests that need neither root nor daemons (under a minute)

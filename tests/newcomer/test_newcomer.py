@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,8 +36,11 @@ def progress(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
     def show(line: str) -> None:
         with capture.global_and_fixture_disabled():
-            terminal.ensure_newline()
-            terminal.write_line(line, flush=True)
+            if terminal:
+                terminal.ensure_newline()
+                terminal.write_line(line, flush=True)
+            else:  # one of several processes that run tests side by side
+                print(line, file=sys.stderr, flush=True)
 
     return show
 

@@ -20,16 +20,16 @@ from dataclasses import dataclass
 import pytest
 from accounts import ALICE, populate
 from clients import lenient
-from instance import Instance, instance, loopback6
+from instance import PREFIX6, Instance, instance, loopback6
 from policy import Policy, policy_service
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatepost.proxy_protocol import Command, Endpoint, Tlv, TlvType, build_1, build_2
 
-TRUSTED = {4: "127.0.0.9", 6: "fd00:6a7e::9"}
-STRANGER = {4: "127.0.0.66", 6: "fd00:6a7e::66"}
-CLAIMED = {4: "127.0.8.8", 6: "fd00:6a7e::88"}
-CLAIMED_SERVER = {4: "127.0.8.1", 6: "fd00:6a7e::81"}
+TRUSTED = {4: "127.0.0.9", 6: f"{PREFIX6}::9"}
+STRANGER = {4: "127.0.0.66", 6: f"{PREFIX6}::66"}
+CLAIMED = {4: "127.0.8.8", 6: f"{PREFIX6}::88"}
+CLAIMED_SERVER = {4: "127.0.8.1", 6: f"{PREFIX6}::81"}
 LISTENERS = ("smtp", "submission", "submissions")
 HEADER_SECONDS = 1.0
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,12 @@ CLIENT = "127.0.0.77"
 """The client whose address must arrive."""
 STRANGER = "127.0.0.66"
 """A client that is neither the proxy nor trusted in any other way."""
-CLIENT6 = "fd00:6a7e::77"
+PREFIX6 = f"fd00:6a7e:{random.randint(1, 0xFFFF):x}"
+"""Beginning of the IPv6 addresses of this process: others run tests beside it."""
+CLIENT6 = f"{PREFIX6}::77"
+
+_held: Counter[str] = Counter()
+"""IPv6 addresses of the loopback interface → how many need them."""
 
 
 @dataclass(frozen=True)
@@ -62,23 +68,23 @@ def free_host(*ports: int) -> str:
 @contextlib.contextmanager
 def loopback6(*addresses: str) -> Iterator[None]:
     """Give the loopback interface IPv6 addresses for as long as the block lasts."""
-    added: list[str] = []
-    try:
+    with contextlib.ExitStack() as stack:
         for address in addresses:
-            done = subprocess.run(
-                ["ip", "-6", "addr", "add", f"{address}/128", "dev", "lo", "nodad"],
-                check=False,
-                capture_output=True,
-                text=True,
-            )
-            if done.returncode == 0:
-                added.append(address)
-            elif "File exists" not in done.stderr and "already assigned" not in done.stderr:
-                raise RuntimeError(f"ip addr add {address}: {done.stderr}")
+            if not _held[address]:
+                _loopback("add", f"{address}/128", "nodad")
+            _held[address] += 1
+            stack.callback(_let_go, address)
         yield
-    finally:
-        for address in added:
-            subprocess.run(["ip", "-6", "addr", "del", f"{address}/128", "dev", "lo"], check=True)
+
+
+def _let_go(address: str) -> None:
+    _held[address] -= 1
+    if not _held[address]:
+        _loopback("del", f"{address}/128")
+
+
+def _loopback(verb: str, address: str, *words: str) -> None:
+    subprocess.run(["ip", "-6", "addr", verb, address, "dev", "lo", *words], check=True)
 
 
 @contextlib.contextmanager
@@ -91,7 +97,7 @@ def free_addresses() -> Iterator[Addresses]:
             break
     else:
         raise RuntimeError("no free loopback addresses")
-    public6, service6 = f"fd00:6a7e:{a:x}:{b:x}::1", f"fd00:6a7e:{a:x}:{b:x}::2"
+    public6, service6 = (f"{PREFIX6}:{a:x}:{b:x}::{last}" for last in (1, 2))
     with loopback6(public6, service6, CLIENT6):
         yield Addresses(public, public6, service, service6, outside)
 
