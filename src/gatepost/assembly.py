@@ -33,7 +33,7 @@ from gatepost.model import (
 from gatepost.settings import Settings
 from gatepost.settings.concerns import PublicPorts
 
-_CLIENT_SETTINGS = {
+CLIENT_SETTINGS = {
     "imap": "mda_imap_address",
     "imaps": "mda_imaps_address",
     "pop3": "mda_pop3_address",
@@ -179,7 +179,7 @@ def _clients(settings: Settings, listeners: tuple[BoundListener, ...]) -> dict[s
     problems: list[str] = []
     for bound in listeners:
         default = bound.internal[0].reachable
-        variable = _CLIENT_SETTINGS.get(bound.name)
+        variable = CLIENT_SETTINGS.get(bound.name)
         chosen: Address | None = getattr(settings.clients, variable) if variable else None
         clients[bound.name] = chosen or default
         if variable and chosen and _demands_header(chosen, listeners):

@@ -369,6 +369,8 @@ class Event(StrEnum):
     LOGIN = "login"
     LOGIN_FAILED = "login-failed"
     DISCONNECT = "disconnect"
+    REFUSED = "refused"
+    """A peer whose PROXY header was not taken, or did not come; no client was served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,6 +386,8 @@ class Observation:
     user: str | None
     line: str
     """The log line itself."""
+    internal: bool | None = None
+    """Whether the client came by an internal listener, where the daemon tells."""
 
 
 class Status(StrEnum):
@@ -412,3 +416,5 @@ class Finding:
     """Who said so: a log line, a header, a certificate."""
     fix: str = ""
     """What to do when the status is not a pass."""
+    seconds: float = field(default=0.0, compare=False)
+    """How long the check took, waiting for others included."""

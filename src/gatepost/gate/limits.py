@@ -139,11 +139,11 @@ def established(ports: set[int]) -> set[Connection]:
         for line in lines:
             _, local, remote, state, *_ = line.split(maxsplit=4)
             if state in _OPEN and int(local.rpartition(":")[2], 16) in ports:
-                peers.add(_decode(remote))
+                peers.add(decode(remote))
     return peers
 
 
-def _decode(text: str) -> Connection:
+def decode(text: str) -> Connection:
     """Decode ``0100007F:1F90``: words in the machine's byte order, then the port."""
     host, _, port = text.partition(":")
     words = [int(host[start : start + 8], 16) for start in range(0, len(host), 8)]

@@ -72,6 +72,23 @@ def seen(line: str) -> tuple[Event, str, int | None, str | None] | None:
             (Event.DISCONNECT, "127.0.0.78", 50503, None),
             id="without-tls",
         ),
+        # Here the address is the proxy's, or a stranger's who claims to be one.
+        pytest.param(
+            "imap-login: Warning: haproxy: Client not trusted (rip=127.0.0.66)",
+            (Event.REFUSED, "127.0.0.66", None, None),
+            id="untrusted-header",
+        ),
+        pytest.param(
+            "managesieve-login: Error: haproxy: Client timed out (rip=fd00:6a7e::9)",
+            (Event.REFUSED, "fd00:6a7e::9", None, None),
+            id="no-header",
+        ),
+        pytest.param(
+            "pop3-login: Error: haproxy(v1): Client disconnected: Failed to read valid HAproxy "
+            "data (rip=127.0.0.1)",
+            (Event.REFUSED, "127.0.0.1", None, None),
+            id="bad-header",
+        ),
     ],
 )
 def test_a_client_is_read(
@@ -91,8 +108,17 @@ def test_the_line_is_kept_as_evidence() -> None:
     """A finding would show words that are not in the log."""
     line = f"dovecot | Nov 24 10:05:25 imap-login: Info: Login: user=<a>, {ADDRESSES}, {END}"
     assert DAEMON.observe(line + "\n") == Observation(
-        "dovecot", Event.LOGIN, "127.0.0.78", 50503, "a", line
+        "dovecot", Event.LOGIN, "127.0.0.78", 50503, "a", line, internal=False
     )
+
+
+@pytest.mark.parametrize(("port", "internal"), [(33993, False), (993, False), (32993, True)])
+def test_an_internal_listener_is_told_by_its_port(port: int, *, internal: bool) -> None:
+    """Webmail's sessions would be counted as those of clients outside."""
+    line = f"imap-login: Info: Login: user=<a>, rip=::1, rport=7, lip=::1, lport={port}, {END}"
+    found = DAEMON.observe(f"Nov 24 10:05:25 {line}")
+    assert found is not None
+    assert found.internal is internal
 
 
 @pytest.mark.parametrize(
@@ -100,12 +126,6 @@ def test_the_line_is_kept_as_evidence() -> None:
     [
         "",
         "dovecot | ",
-        # Here the address is the proxy's, or a stranger's who claims to be one.
-        (
-            "imap-login: Error: haproxy: Client disconnected: Failed to read valid HAproxy data "
-            "(rip=127.0.0.1)"
-        ),
-        "imap-login: Warning: haproxy: Client not trusted (rip=127.0.0.66)",
         # Not a login process: what it says of addresses, it was told.
         f"auth: Info: Login: user=<a>, {ADDRESSES}, {END}",
         f"imap(a)<6383><x>: Info: Login: user=<a>, {ADDRESSES}, {END}",

@@ -82,8 +82,17 @@ def test_the_line_is_kept_as_evidence() -> None:
     """A finding would show words that are not in the log."""
     line = f"postfix | {SMTPD}connect from unknown[127.0.0.77]:52179"
     assert DAEMON.observe(line + "\n") == Observation(
-        "postfix", Event.CONNECT, "127.0.0.77", 52179, None, line
+        "postfix", Event.CONNECT, "127.0.0.77", 52179, None, line, internal=False
     )
+
+
+def test_an_internal_listener_is_told_by_its_name() -> None:
+    """Sieve's messages would be counted as those of clients outside."""
+    found = DAEMON.observe(
+        "Nov 24 10:11:37 mail postfix/internal-smtp/smtpd[1]: connect from unknown[127.0.0.1]:52179"
+    )
+    assert found is not None
+    assert found.internal is True
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from gatepost.daemons.dovecot.listeners import LISTENERS
 from gatepost.model import Event, Observation
 
 # What a login process writes about a client (login_log_format_elements in dovecot.conf): what
@@ -14,12 +15,23 @@ _LINE = re.compile(
     r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d )"
     r"(?:imap|pop3|managesieve)-login: (?:Info|Warning|Error): "
     r"(?P<said>[^<>]*?): user=<(?P<user>.*)>, (?:method=[\w-]+, )?"
-    r"rip=(?P<address>[0-9A-Fa-f.:]+), rport=(?P<port>\d+), lip=[^,]+, lport=\d+,(?: .*)?$"
+    r"rip=(?P<address>[0-9A-Fa-f.:]+), rport=(?P<port>\d+), "
+    r"lip=[^,]+, lport=(?P<own_port>\d+),(?: .*)?$"
+)
+
+# Written before there is a session: the peer is named, its port is not.
+_REFUSED = re.compile(
+    r"^(?:\S+ \| )?"
+    r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d )"
+    r"(?:imap|pop3|managesieve)-login: (?:Info|Warning|Error): "
+    r"haproxy(?:\([^()]*\))?: Client [^()]*\(rip=(?P<address>[0-9A-Fa-f.:]+)\)$"
 )
 
 _LOGIN = frozenset({"Login", "Logged in"})
 """What a login is called: 2.3, 2.4."""
 _FAILED = "auth failed"
+
+_INTERNAL_PORTS = frozenset(listener.internal_port for listener in LISTENERS)
 
 
 def observe(line: str) -> Observation | None:
@@ -28,7 +40,10 @@ def observe(line: str) -> Observation | None:
     Return None for a line of another daemon, and for one that says nothing about who a client is.
     Dovecot writes nothing when a client connects: its first line is of the login or of the end.
     """
-    found = _LINE.match(line.rstrip("\n"))
+    line = line.rstrip("\n")
+    if refused := _REFUSED.match(line):
+        return Observation("dovecot", Event.REFUSED, refused["address"], None, None, line)
+    found = _LINE.match(line)
     if not found:
         return None
     return Observation(
@@ -37,7 +52,8 @@ def observe(line: str) -> Observation | None:
         client=found["address"],
         port=int(found["port"]),
         user=found["user"] or None,
-        line=line.rstrip("\n"),
+        line=line,
+        internal=int(found["own_port"]) in _INTERNAL_PORTS,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from gatepost.daemons.postfix.listeners import INTERNAL
 from gatepost.model import Event, Observation
 
 # postfix/submission/smtpd[123]: …, and with client port logging unknown[127.0.0.77]:54321. What
@@ -11,7 +12,7 @@ from gatepost.model import Event, Observation
 _LINE = re.compile(
     r"^(?:\S+ \| )?"  # the supervisor's prefix
     r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ )"
-    r"postfix/[a-z0-9-]+/smtpd\[\d+\]: (?P<said>.*)$"
+    r"postfix/(?P<service>[a-z0-9-]+)/smtpd\[\d+\]: (?P<said>.*)$"
 )
 _CLIENT = r"[^\s\[\]]+\[(?P<address>[0-9A-Fa-f.:]+)\](?::(?P<port>\d+))?"
 _EVENTS = (
@@ -56,5 +57,6 @@ def observe(line: str) -> Observation | None:
                 port=int(port) if port else None,
                 user=None if user == _NO_USER else user,
                 line=line.rstrip("\n"),
+                internal=found["service"].startswith(INTERNAL),
             )
     return None
