@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 from types import FrameType
 
 from gatepost import assembly
 from gatepost.actions.accounts import accounts
-from gatepost.model import Finding, Home, Topology
-from gatepost.run import certificates, record, site
+from gatepost.errors import UsageError
+from gatepost.model import Home, Topology
+from gatepost.run import certificates, record, reports, site
 from gatepost.settings import Settings
-from gatepost.verify import catalogue, proof
+from gatepost.settings.concerns import PublicPorts
+from gatepost.verify import catalogue, export, outside, proof
 from gatepost.verify.mailbox import Login, probe_mailbox
+from gatepost.verify.report import Report
 
 _TERMINATED = 128 + signal.SIGTERM
 
 
+def _quiet(_done: int, _all: int) -> None:
+    """Tell nobody how far it is."""
+
+
 def prove(
-    settings: Settings, *, only: Collection[str] = (), skip: Collection[str] = ()
-) -> tuple[Finding, ...]:
+    settings: Settings,
+    *,
+    only: Collection[str] = (),
+    skip: Collection[str] = (),
+    tell: proof.Tell = _quiet,
+) -> Report:
     """Make the proof; `only` and `skip` name checks of `gatepost.verify.catalogue`.
 
     Nothing is left behind, nor when the program is told to end meanwhile. Raises `UsageError` for
@@ -40,9 +55,91 @@ def prove(
         certificate=certificates.shown(settings, home),
         daemons=assembly.daemons(),
         make_mailbox=make_mailbox,
+        relaying=settings.mail.mynetworks,
     )
+    return _report(subject, checks, tell)
+
+
+def prove_outside(
+    target: str,
+    *,
+    ports: PublicPorts = PublicPorts.STANDARD,
+    only: Collection[str] = (),
+    skip: Collection[str] = (),
+    tell: proof.Tell = _quiet,
+) -> Report:
+    """Prove what can be seen of another machine, named by host name or IP address, from here.
+
+    Needs no settings, no server on this machine and no rights. Raises `UsageError` for unknown
+    names of checks, and for a target that leads nowhere.
+    """
+    chosen = catalogue.chosen(only, skip)
+    machine = outside.find(target)
+    subject = outside.subject(machine, assembly.daemons(), ports)
+    report = _report(subject, outside.checks(chosen, machine), tell)
+    return replace(
+        report,
+        findings=(*report.findings, *outside.unreached(chosen, machine)),
+        notes=machine.notes,
+    )
+
+
+def _report(
+    subject: proof.Subject, checks: tuple[catalogue.Check, ...], tell: proof.Tell
+) -> Report:
+    began, start = datetime.now().astimezone(), time.monotonic()
     with ending_tidily():
-        return proof.prove(subject, checks)
+        findings = proof.prove(subject, checks, tell=tell)
+    return Report(subject.mailname, findings, began, time.monotonic() - start)
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+_FORMATS: Mapping[str, Callable[[Report], bytes]] = {
+    "junit": export.junit,
+    "prometheus": export.prometheus,
+}
+"""Name of the option → what makes the file."""
+_METRICS_SUFFIX = ".prom"
+
+
+def check_files(files: Mapping[str, Path]) -> None:
+    """See that files can be written, before anything is done; options' names → paths.
+
+    Raises `UsageError` with every problem.
+    """
+    problems = []
+    for option, path in files.items():
+        if option == "prometheus" and path.suffix != _METRICS_SUFFIX and not path.exists():
+            problems.append(
+                f'verify --prometheus: "{path}" does not end in {_METRICS_SUFFIX}, and '
+                "node_exporter's textfile collector reads no other files. Name it "
+                f'"{path.with_suffix(_METRICS_SUFFIX)}".'
+            )
+        elif obstacle := reports.obstacle(path):
+            problems.append(f'verify --{option}: "{path}" {obstacle}.')
+    names = {path.resolve() for path in files.values() if path.is_file() or not path.exists()}
+    if not problems and len(names) == 1 < len(files):
+        problems.append(
+            f'verify --junit, --prometheus: both name the file "{names.pop()}". Name two.'
+        )
+    if problems:
+        raise UsageError(*problems)
+
+
+def write_files(report: Report, files: Mapping[str, Path]) -> None:
+    """Write a report into files, each replaced in one step. Raises `UsageError`."""
+    for option, path in files.items():
+        try:
+            reports.write(path, _FORMATS[option](report))
+        except OSError as error:
+            raise UsageError(
+                f'verify --{option}: "{path}" could not be written: {error.strerror or error}. '
+                "See that there is room and that this user may write there, or name another file."
+            ) from None
+
+
+# --- what a run needs -----------------------------------------------------------------------------
 
 
 def _topology(settings: Settings, home: Home) -> Topology:

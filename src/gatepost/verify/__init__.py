@@ -1,8 +1,9 @@
 """The proof: clients from outside, what the daemons say they saw, and what follows from both.
 
-One way through: `targets` (the listener table as a client sees it) → `sessions` (mail clients on a
-`wire` with a deadline) and `witnesses` (the daemons' own log lines) → `checks` (one function each,
-named in the one table of `catalogue`) → findings → `report`.
+One way through: `targets` (the listener table as a client sees it) → `sessions` (mail clients,
+whose words are in `protocols`, on a `wire` with a deadline) and `witnesses` (the daemons' own log
+lines) → `checks` (one function each, named in the one table of `catalogue`) → findings → `report`,
+which `table` and `export` show.
 
 A check never raises and never waits beyond the deadline of its run: a dead server, a hanging port
 and garbage are findings. What a check believes, a daemon has said. What could not be tested is

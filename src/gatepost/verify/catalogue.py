@@ -6,12 +6,22 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from gatepost.errors import UsageError
-from gatepost.model import Protocol
+from gatepost.model import BoundListener, Protocol
+from gatepost.verify.checks.auth_offer import auth_offer
 from gatepost.verify.checks.banner import banner
-from gatepost.verify.checks.client_address import client_address
+from gatepost.verify.checks.client_address import client_address, client_address_there
+from gatepost.verify.checks.forged_direct import forged_direct
+from gatepost.verify.checks.forged_through_proxy import forged_through_proxy
+from gatepost.verify.checks.header_versions import header_versions
+from gatepost.verify.checks.internal_address import internal_address
+from gatepost.verify.checks.missing_header import missing_header
+from gatepost.verify.checks.open_relay import open_relay
 from gatepost.verify.checks.round_trip import round_trip
+from gatepost.verify.checks.sender_forgery import sender_forgery
+from gatepost.verify.checks.shared_address import shared_address
 from gatepost.verify.checks.tls import tls
-from gatepost.verify.run import Outcome, Run
+from gatepost.verify.checks.trust_breadth import trust_breadth
+from gatepost.verify.run import Outcome, Run, takes_logins
 from gatepost.verify.targets import Place, Target
 
 EVERY_PROTOCOL = frozenset(Protocol)
@@ -33,8 +43,19 @@ class Check:
     """At which addresses it is made."""
     protocols: frozenset[Protocol] = EVERY_PROTOCOL
     """Protocols of the listeners that it is made for."""
+    logins_only: bool = False
+    """Whether it is made only where clients log in."""
     judge: Callable[[Run], Outcome] | None = None
-    """Instead of `probe`: judges the server as a whole, once, when all probes are through."""
+    """Instead of `probe`: judges the server as a whole, once, beside the probes."""
+    outside: Callable[[Run, Target], Outcome] | None = None
+    """Makes it on another machine, where there is neither a log to read nor a mailbox; None when
+    nothing of it can be seen from outside."""
+
+    def concerns(self, bound: BoundListener) -> bool:
+        """Tell whether it is made on a listener."""
+        if self.logins_only and not takes_logins(bound):
+            return False
+        return bound.listener.protocol in self.protocols
 
 
 CHECKS: tuple[Check, ...] = (
@@ -43,6 +64,7 @@ CHECKS: tuple[Check, ...] = (
         "the server speaks within 1 s through the public port",
         "From outside: nc MAILNAME {port}",
         banner,
+        outside=banner,
     ),
     Check(
         "tls",
@@ -51,6 +73,7 @@ CHECKS: tuple[Check, ...] = (
         "refused",
         "From outside: openssl s_client -connect MAILNAME:{port} -verify_return_error",
         tls,
+        outside=tls,
     ),
     Check(
         "client-address",
@@ -59,6 +82,68 @@ CHECKS: tuple[Check, ...] = (
         "Connect to port {port} through the proxy from another machine, and look for that "
         "machine's address in: gatepost logs",
         client_address,
+        outside=client_address_there,
+    ),
+    Check(
+        "forged-through-proxy",
+        "a PROXY header sent as payload through the public port changes nothing: the daemon's log "
+        "names the probe's own address and port",
+        "From outside: (printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\\r\\n'; sleep 3) | "
+        "nc MAILNAME {port}; then gatepost logs must not name 192.0.2.7",
+        forged_through_proxy,
+    ),
+    Check(
+        "forged-direct",
+        "a PROXY header from an untrusted address straight to the service port is refused, or its "
+        "sender served under its own address; the same from a trusted address is believed",
+        "The same as forged-through-proxy, at the service port behind port {port}, from a machine "
+        "outside TRUSTED_PROXIES",
+        forged_direct,
+        place=Place.SERVICE,
+    ),
+    Check(
+        "missing-header",
+        "a trusted peer without a PROXY header is hung up on within 6 s and never greeted",
+        "Where the proxy runs: nc to the service port behind port {port} must end without a "
+        "greeting",
+        missing_header,
+        place=Place.SERVICE,
+    ),
+    Check(
+        "header-versions",
+        "versions 1 and 2 of the PROXY protocol, TCP4 and TCP6, UNKNOWN and LOCAL, are accepted "
+        "from a trusted peer, and the daemon's log names the client that they name",
+        "Where the proxy runs: send a PROXY header to the service port behind port {port}",
+        header_versions,
+        place=Place.SERVICE,
+    ),
+    Check(
+        "auth-offer",
+        "AUTH or LOGIN is not offered without TLS, nor at all on port 25, and a login that is "
+        "tried there with the right password is refused; ports with implicit TLS say nothing "
+        "without it",
+        "From outside: nc MAILNAME {port}, then EHLO x (IMAP: a CAPABILITY, POP3: CAPA)",
+        auth_offer,
+        outside=auth_offer,
+    ),
+    Check(
+        "open-relay",
+        "no recipient elsewhere is accepted without a login, from any sender, in any spelling, "
+        "under any address that is not in MYNETWORKS; the probe's own mailbox is",
+        "From outside: swaks --server MAILNAME:{port} --to somebody@elsewhere.invalid "
+        "--quit-after RCPT",
+        open_relay,
+        protocols=frozenset({Protocol.SMTP}),
+        outside=open_relay,
+    ),
+    Check(
+        "sender-forgery",
+        "after a login mail is taken from the login's own address and from no other",
+        "From outside: swaks --server MAILNAME:{port} --tls --auth --from SOMEBODY-ELSE "
+        "--to YOURSELF --quit-after RCPT",
+        sender_forgery,
+        protocols=frozenset({Protocol.SMTP}),
+        logins_only=True,
     ),
     Check(
         "round-trip",
@@ -67,6 +152,26 @@ CHECKS: tuple[Check, ...] = (
         "Send a message from outside and read it with a mail program.",
         round_trip,
         protocols=frozenset({Protocol.SMTP, Protocol.IMAP, Protocol.POP3}),
+    ),
+    Check(
+        "internal-address",
+        "each of the six MDA_* and MTA_* addresses completes a session; the row says whether it "
+        "goes through the proxy or to an internal listener",
+        "From where Gatepost's own clients run: nc HOST PORT, with the address's own",
+        internal_address,
+        place=Place.CLIENT,
+    ),
+    Check(
+        "trust-breadth",
+        "TRUSTED_PROXIES holds the proxies that are seen, and nobody else",
+        "On the machine of the daemons: ss -Htn state established",
+        judge=trust_breadth,
+    ),
+    Check(
+        "shared-address",
+        "the clients seen lately come from more than one address",
+        "Look for the addresses of clients in: gatepost logs",
+        judge=shared_address,
     ),
 )
 FIRST = "banner"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 import time
@@ -12,7 +13,15 @@ from functools import partial
 
 from gatepost.contracts import Daemon
 from gatepost.errors import GatepostError
-from gatepost.model import BoundListener, Certificate, Finding, Home, Status, Topology
+from gatepost.model import (
+    BoundListener,
+    Certificate,
+    Finding,
+    Home,
+    IPNetwork,
+    Status,
+    Topology,
+)
 from gatepost.verify.catalogue import CHECKS, FIRST, Check
 from gatepost.verify.checks import round_trip
 from gatepost.verify.letters import Letters
@@ -29,6 +38,9 @@ _PROBES_AT_ONCE = 40
 _GRACE_SECONDS = 0.5
 """How long after the deadline a probe that waits in a system call may take to notice it."""
 
+Tell = Callable[[int, int], None]
+"""Hears how many of all probes are through; called from many threads, one at a time."""
+
 MakeMailbox = Callable[[str], AbstractContextManager[Login]]
 """Makes the probe's mailbox for a nonce, for as long as a block lasts."""
 
@@ -40,14 +52,22 @@ class Subject:
     topology: Topology
     home: Home
     mailname: str
-    certificate: Certificate
+    certificate: Certificate | None
     daemons: tuple[Daemon, ...]
     """Plug-ins that read the daemons' log lines."""
     make_mailbox: MakeMailbox
+    outside: str = ""
+    """Name or address of another machine, probed from outside; see `gatepost.verify.outside`."""
+    relaying: tuple[IPNetwork, ...] = ()
+    """Networks that may relay without logging in (`MYNETWORKS`)."""
 
 
 def prove(
-    subject: Subject, checks: tuple[Check, ...] = CHECKS, *, seconds: float = _SECONDS
+    subject: Subject,
+    checks: tuple[Check, ...] = CHECKS,
+    *,
+    seconds: float = _SECONDS,
+    tell: Tell = lambda _done, _all: None,
 ) -> tuple[Finding, ...]:
     """Make the checks on every listener and return what was found, in table order.
 
@@ -55,6 +75,11 @@ def prove(
     """
     deadline = time.monotonic() + seconds
     everything = {place: targets(subject.topology, place) for place in Place}
+    if subject.outside:  # the kernel knows best which of its addresses leads there
+        everything = {
+            place: tuple(replace(target, sources=()) for target in found)
+            for place, found in everything.items()
+        }
     public = everything[Place.PUBLIC]
     witness = LogWitness(subject.home.logs / "gatepost.log", subject.daemons)
     with witness, ExitStack() as stack:
@@ -69,18 +94,21 @@ def prove(
             letters=Letters(0, 0),
             selected=frozenset(check.name for check in checks),
             deadline=deadline,
+            relaying=subject.relaying,
+            outside=subject.outside,
         )
-        greeted = _all_at_once(run, [(_named(FIRST), target) for target in public])
-        reached = tuple(target for target in public if target not in run.unreached)
-        run = stack.enter_context(_equipped(run, subject, checks, reached))
-        jobs = [
+        jobs: list[Job] = [(check, None) for check in checks if check.judge]
+        jobs += [
             (check, target)
             for check in checks
             for target in everything[check.place]
-            if check.name != FIRST and check.probe and target.listener.protocol in check.protocols
+            if check.name != FIRST and check.probe and check.concerns(target.bound)
         ]
-        found = {**greeted, **_all_at_once(run, jobs)}
-        found |= {(c.name, None): _guarded(c, partial(c.judge, run)) for c in checks if c.judge}
+        count = _Count(len(public) + len(jobs), tell)
+        greeted = _all_at_once(run, [(_named(FIRST), target) for target in public], count)
+        reached = tuple(target for target in public if target not in run.unreached)
+        run = stack.enter_context(_equipped(run, subject, checks, reached))
+        found = {**greeted, **_all_at_once(run, jobs, count)}
     return tuple(_in_order(subject.topology, checks, everything, found))
 
 
@@ -98,7 +126,13 @@ def _equipped(
         sum(map(round_trip.sends, reached)) if travels else 0,
         sum(map(round_trip.reads, reached)) if travels else 0,
     )
-    if not reached or not {check.name for check in checks} - {FIRST, "tls"}:
+    if run.outside:
+        yield replace(run, letters=letters, no_login="the probe has no mailbox there")
+        return
+    # Behind a strange proxy nobody was reached, and the internal addresses are asked all the same;
+    # where there is no database there is no server, and none is made for it.
+    anyone = reached or os.access(subject.home.database, os.R_OK)
+    if not anyone or not {check.name for check in checks} - {FIRST, "tls"}:
         yield replace(run, letters=letters, no_login="no mailbox was needed")
         return
     with ExitStack() as stack:
@@ -112,12 +146,28 @@ def _equipped(
 
 # --- all at once ----------------------------------------------------------------------------------
 
-Job = tuple[Check, Target]
+Job = tuple[Check, Target | None]
+"""The target is None for a check that judges the server as a whole."""
 Found = dict[tuple[str, Target | None], Outcome]
 """Check and target → what was found; the target is None for the server as a whole."""
 
 
-def _all_at_once(run: Run, jobs: list[Job]) -> Found:
+class _Count:
+    """Counts the probes that are through."""
+
+    def __init__(self, total: int, tell: Tell) -> None:
+        self._lock = threading.Lock()
+        self._done = 0
+        self._total = total
+        self._tell = tell
+
+    def one_more(self) -> None:
+        with self._lock:
+            self._done += 1
+            self._tell(self._done, self._total)
+
+
+def _all_at_once(run: Run, jobs: list[Job], count: _Count) -> Found:
     """Do every job in a thread of its own; a job that does not come back is a finding as well.
 
     The threads are daemons: a program that is told to end does not wait for them. Only so many
@@ -126,9 +176,12 @@ def _all_at_once(run: Run, jobs: list[Job]) -> Found:
     found: Found = {}
     places = threading.Semaphore(_PROBES_AT_ONCE)
 
-    def work(check: Check, target: Target) -> None:
+    def work(check: Check, target: Target | None) -> None:
         with places:
-            found[check.name, target] = _outcome(run, check, target)
+            began = time.monotonic()
+            outcome = _outcome(run, check, target)
+            found[check.name, target] = replace(outcome, seconds=time.monotonic() - began)
+            count.one_more()
 
     threads = [threading.Thread(target=work, args=job, daemon=True) for job in jobs]
     for thread in threads:
@@ -146,7 +199,11 @@ def _all_at_once(run: Run, jobs: list[Job]) -> Found:
     return found
 
 
-def _outcome(run: Run, check: Check, target: Target) -> Outcome:
+def _outcome(run: Run, check: Check, target: Target | None) -> Outcome:
+    if target is None:
+        assert check.judge  # noqa: S101  it is among the jobs
+        return _guarded(check, partial(check.judge, run))
+
     def tried() -> Outcome:
         assert check.probe  # noqa: S101  it is among the jobs
         try:
@@ -176,7 +233,7 @@ def _stopped(run: Run, check: Check, target: Target, error: ProbeError) -> Outco
 
     A trouble that another check of this run is for fails there; here nothing is proven.
     """
-    other = "tls" if error.trouble is Trouble.TLS else FIRST if target in run.unreached else ""
+    other = "tls" if error.trouble is Trouble.TLS else FIRST if run.is_down(target) else ""
     if other in run.selected - {check.name}:
         return Outcome(
             Status.NOT_PROVEN,
@@ -184,7 +241,8 @@ def _stopped(run: Run, check: Check, target: Target, error: ProbeError) -> Outco
             error.observed,
             fix=f"See the {other} row of {target.bound.name} {target.family} first.",
         )
-    return Outcome(Status.FAIL, check.passes_when, error.observed, fix=remedy(error, target))
+    fix = remedy(error, target, run.outside)
+    return Outcome(Status.FAIL, check.passes_when, error.observed, fix=fix)
 
 
 # --- findings -----------------------------------------------------------------------------------
@@ -201,7 +259,7 @@ def _in_order(
             yield _finding(check, "server", "-", found[check.name, None])
             continue
         for bound in topology.listeners:
-            if bound.listener.protocol not in check.protocols:
+            if not check.concerns(bound):
                 continue
             if check.place is Place.PUBLIC and not bound.public:
                 yield _behind_a_strange_proxy(check, bound)
@@ -221,6 +279,7 @@ def _finding(check: Check, listener: str, family: str, outcome: Outcome) -> Find
         observed=outcome.observed,
         witness=outcome.witness,
         fix=outcome.fix,
+        seconds=outcome.seconds,
     )
 
 

@@ -6,8 +6,12 @@ from gatepost.verify.targets import Target
 from gatepost.verify.wire import ProbeError, Trouble
 
 
-def remedy(error: ProbeError, target: Target) -> str:  # noqa: PLR0911  a table with conditions
-    """Say what to do when a probe could not go on."""
+def remedy(error: ProbeError, target: Target, outside: str = "") -> str:
+    """Say what to do when a probe could not go on; `outside` as in `Run.outside`."""
+    return _there(error, target, outside) if outside else _here(error, target)
+
+
+def _here(error: ProbeError, target: Target) -> str:  # noqa: PLR0911  a table with conditions
     daemon = target.bound.daemon
     logs = f"gatepost logs {daemon}"
     backend = target.bound.service[0].reachable if target.bound.service else "its service port"
@@ -47,3 +51,30 @@ def remedy(error: ProbeError, target: Target) -> str:  # noqa: PLR0911  a table 
             return f"See why {daemon} cannot speak TLS: {logs}; then gatepost up to apply"
         case Trouble.DENIED:
             return f"See why {daemon} said no: {logs}"
+
+
+def _there(error: ProbeError, target: Target, host: str) -> str:
+    """Say what to do on another machine, of which only this side is seen."""
+    match error.trouble:
+        case Trouble.REFUSED:
+            return (
+                f"Nothing listens on port {target.address.port} there, or a firewall says no. "
+                "See whether the server runs and where it listens: gatepost status"
+            )
+        case Trouble.UNREACHABLE:
+            blocked = (
+                " Many networks let nobody out to port 25: try from another network as well."
+                if target.address.port == 25  # noqa: PLR2004
+                else ""
+            )
+            return (
+                f"See that {host} is up, and that no firewall on the way drops port "
+                f"{target.address.port}.{blocked}"
+            )
+        case Trouble.GARBAGE:
+            return (
+                f"Another program, or another protocol, answers on port {target.address.port}: "
+                "see who listens there, and where the proxy's route leads: gatepost verify"
+            )
+        case Trouble.SILENT | Trouble.CLOSED | Trouble.TLS | Trouble.DENIED:
+            return "The log there says why: gatepost logs. Its own proof says more: gatepost verify"

@@ -1,26 +1,38 @@
-"""Findings → what people and scripts read. Nothing is decided here but order and words."""
+"""Findings → order, counts and sentences. Nothing is decided here but order and words."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from gatepost.model import Finding, Status
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 _ORDER = (Status.FAIL, Status.RISK, Status.NOT_PROVEN, Status.PASS)
-_WORDS = {
-    Status.FAIL: ("fail", "bold red"),
-    Status.RISK: ("risk", "yellow"),
-    Status.NOT_PROVEN: ("not proven", "cyan"),
-    Status.PASS: ("pass", "green"),
+WORDS = {
+    Status.FAIL: "fail",
+    Status.RISK: "risk",
+    Status.NOT_PROVEN: "not proven",
+    Status.PASS: "pass",
 }
-_LONGEST_COMPACT = 55
-"""Characters of the last column that fit 100 columns."""
+"""What people read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One run, as every form of output takes it."""
+
+    server: str
+    """`MAILNAME`, or the host that was probed from outside."""
+    findings: tuple[Finding, ...]
+    began: datetime
+    """With a time zone."""
+    seconds: float
+    """How long the run took."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know besides the findings."""
 
 
 def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -45,42 +57,26 @@ def exit_code(findings: Iterable[Finding]) -> int:
 def as_json(findings: Iterable[Finding]) -> Mapping[str, Any]:
     """Return the report as the contract has it."""
     findings = ordered(findings)
-    return {"summary": summary(findings), "findings": [asdict(finding) for finding in findings]}
+    return {
+        "summary": summary(findings),
+        "findings": [
+            {
+                "check": finding.check,
+                "listener": finding.listener,
+                "family": finding.family,
+                "status": finding.status.value,
+                "expected": finding.expected,
+                "observed": finding.observed,
+                "witness": finding.witness,
+                "fix": finding.fix,
+            }
+            for finding in findings
+        ],
+    }
 
 
-def table(findings: Iterable[Finding]) -> Table:
-    """Return the report as a table of at most 100 columns.
-
-    What is not a pass says what was expected, what was seen, who said so and what to do.
-    """
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415  0.1 s that --json does not need
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, width=100)
-    drawn.add_column("", no_wrap=True)
-    drawn.add_column("check", no_wrap=True)
-    drawn.add_column("listener", no_wrap=True)
-    drawn.add_column("", no_wrap=True)
-    drawn.add_column("what was seen", overflow="fold", ratio=1)
-    above = ""
-    for finding in ordered(findings):
-        word, style = _WORDS[finding.status]
-        evidence = _evidence(finding)
-        repeated = finding.status is not Status.PASS and evidence == above
-        drawn.add_row(
-            Text(word, style=style),
-            Text(finding.check),
-            Text(finding.listener),
-            Text(finding.family),
-            Text("the same as above" if repeated else evidence),
-        )
-        above = evidence
-    return drawn
-
-
-def sentence(findings: Iterable[Finding]) -> str:
-    """Sum the report up in one sentence."""
+def counted(findings: Iterable[Finding]) -> str:
+    """Say how many ended how, such as ``62 checks: 1 failed, 61 passed``."""
     findings = tuple(findings)
     counts = summary(findings)
     parts = [
@@ -93,27 +89,58 @@ def sentence(findings: Iterable[Finding]) -> str:
         )
         if counts[status.value]
     ]
-    said = f"{len(findings)} checks: {', '.join(parts)}."
-    if findings and all("Start the server" in f.fix for f in findings if f.status is Status.FAIL):
-        fails = [f for f in findings if f.status is Status.FAIL]
-        if fails and not counts["pass"]:
-            return f"{said} Nothing answers: start the server with gatepost up --detach."
-    if counts["fail"]:
-        return f"{said} Something is wrong: begin with the first row."
+    return f"{len(findings)} checks: {', '.join(parts)}"
+
+
+def sentence(findings: Iterable[Finding]) -> str:
+    """Sum the report up in one sentence, with the names of the checks that failed."""
+    findings = tuple(findings)
+    counts = summary(findings)
+    said = f"{counted(findings)}."
+    failed = [finding for finding in findings if finding.status is Status.FAIL]
+    if failed and not counts["pass"] and all("Start the server" in f.fix for f in failed):
+        return f"{said} Nothing answers: start the server with gatepost up --detach."
+    if failed:
+        names = ", ".join(dict.fromkeys(finding.check for finding in failed))
+        return f"{said} Something is wrong ({names}): begin with the first row."
     if counts["risk"] or counts["not_proven"]:
         return f"{said} Nothing failed."
     return f"{said} All is proven."
 
 
-def _evidence(finding: Finding) -> str:
-    if finding.status is Status.PASS:
-        if len(finding.observed) <= _LONGEST_COMPACT:
-            return finding.observed
-        return f"{finding.observed[: _LONGEST_COMPACT - 1]}…"
-    parts = {
-        "expected": finding.expected,
-        "observed": finding.observed,
-        "witness": finding.witness,
-        "fix": finding.fix,
-    }
-    return "\n".join(f"{name}: {words}" for name, words in parts.items() if words)
+def evidence(finding: Finding) -> tuple[tuple[str, str], ...]:
+    """Return the four things that a finding says, each with its name, empty ones left out."""
+    parts = (
+        ("expected", finding.expected),
+        ("observed", finding.observed),
+        ("witness", finding.witness),
+        ("fix", finding.fix),
+    )
+    return tuple((name, words) for name, words in parts if words)
+
+
+# --- two runs -----------------------------------------------------------------------------------
+
+
+def changes(before: Iterable[Finding], after: Iterable[Finding]) -> tuple[str, ...]:
+    """Say which rows ended otherwise than in an earlier run, those that got worse first."""
+    old, new = _by_row(before), _by_row(after)
+    told: list[tuple[int, str]] = []
+    for row in dict.fromkeys((*new, *old)):
+        was, now = old.get(row), new.get(row)
+        if was and now and was.status is now.status:
+            continue
+        words = [WORDS[one.status] if one else "none" for one in (was, now)]
+        reason = f": {now.observed}" if now and now.status is not Status.PASS else ""
+        rank = _ORDER.index(now.status) if now else len(_ORDER)
+        place = " ".join(part for part in row if part != "-")
+        told.append((rank, f"{place}: {words[0]} → {words[1]}{reason}"))
+    return tuple(words for _, words in sorted(told, key=lambda one: one[0]))
+
+
+def _by_row(findings: Iterable[Finding]) -> dict[tuple[str, str, str], Finding]:
+    """Map check, listener and family to the worst finding there is of them, in report order."""
+    rows: dict[tuple[str, str, str], Finding] = {}
+    for finding in ordered(findings):
+        rows.setdefault((finding.check, finding.listener, finding.family), finding)
+    return rows

@@ -7,10 +7,10 @@ import secrets
 import time
 from dataclasses import dataclass, field
 
-from gatepost.model import Address, BoundListener, Certificate, Status, Topology
+from gatepost.model import Address, BoundListener, Certificate, IPNetwork, Status, Topology
 from gatepost.verify.letters import Letters
 from gatepost.verify.mailbox import Login
-from gatepost.verify.targets import IPV4, Target
+from gatepost.verify.targets import IPV4, Place, Target
 from gatepost.verify.wire import ProbeError
 from gatepost.verify.witnesses import LogWitness
 
@@ -27,6 +27,8 @@ class Outcome:
     observed: str
     witness: str = ""
     fix: str = ""
+    seconds: float = 0.0
+    """How long it took; filled in by the runner."""
 
 
 class Claims:
@@ -56,8 +58,8 @@ class Run:
     """Marks whatever this run says and sends."""
     topology: Topology
     mailname: str
-    certificate: Certificate
-    """What the server should show."""
+    certificate: Certificate | None
+    """What the server should show; None when its disk cannot be read from here."""
     witness: LogWitness
     login: Login | None
     """The probe's mailbox; None when it could not be made."""
@@ -68,6 +70,10 @@ class Run:
     """Names of the checks of this run."""
     deadline: float
     """When the last probe must be through, in seconds of `time.monotonic`."""
+    outside: str = ""
+    """Name or address of another machine that is probed from outside; empty: the server here."""
+    relaying: tuple[IPNetwork, ...] = ()
+    """Networks that may relay without logging in."""
     claims: Claims = field(default_factory=Claims)
     unreached: dict[Target, ProbeError] = field(default_factory=dict)
     """Targets that did not greet, and why: filled by the first phase."""
@@ -75,6 +81,12 @@ class Run:
     def within(self, seconds: float) -> float:
         """Return a deadline that many seconds from now, at most that of the run."""
         return min(self.deadline, time.monotonic() + seconds)
+
+    def is_down(self, target: Target) -> bool:
+        """Tell whether no client was greeted there, or at a service port: behind it."""
+        if target.place is Place.SERVICE:
+            return any(one.bound == target.bound for one in self.unreached)
+        return target in self.unreached
 
     @property
     def helo(self) -> str:

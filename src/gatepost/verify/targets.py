@@ -10,6 +10,7 @@ from enum import Enum
 
 import psutil
 
+from gatepost.assembly import CLIENT_SETTINGS
 from gatepost.model import Address, BoundListener, IPNetwork, Listener, Topology
 
 IPV4 = "IPv4"
@@ -50,13 +51,24 @@ class Target:
 
     @property
     def family(self) -> str:
-        """``IPv4`` or ``IPv6``."""
+        """``IPv4``, ``IPv6``, or ``-`` for a host name, which may be either."""
+        if not is_number(self.address.host):
+            return "-"
         return IPV6 if self.address.is_ipv6 else IPV4
 
     @property
     def source(self) -> str | None:
         """Where a probe comes from that needs no second one; None lets the kernel choose."""
         return self.sources[0] if self.sources else None
+
+
+def is_number(host: str) -> bool:
+    """Tell whether a host is an IP address in numbers and not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def targets(topology: Topology, place: Place) -> tuple[Target, ...]:
@@ -73,12 +85,13 @@ def targets(topology: Topology, place: Place) -> tuple[Target, ...]:
             return tuple(
                 Target(topology.named(name), address.reachable, (), place)
                 for name, address in topology.clients.items()
+                if name in CLIENT_SETTINGS
             )
 
 
 def _public(topology: Topology) -> tuple[Target, ...]:
     taken = {a.host for b in topology.listeners for a in (*b.public, *b.service, *b.internal)}
-    here = _addresses_of_this_machine()
+    here = addresses_of_this_machine()
     sources: dict[str, tuple[str, ...]] = {}
     found: list[Target] = []
     for bound in topology.listeners:
@@ -90,7 +103,7 @@ def _public(topology: Topology) -> tuple[Target, ...]:
 
 
 def _service(topology: Topology) -> tuple[Target, ...]:
-    here = _addresses_of_this_machine()
+    here = addresses_of_this_machine()
     networks = topology.trusted_proxies
     found: list[Target] = []
     for bound in topology.listeners:
@@ -110,6 +123,14 @@ def _service(topology: Topology) -> tuple[Target, ...]:
             )
             found.append(Target(bound, service, strangers, Place.SERVICE, trusted))
     return tuple(found)
+
+
+def has_route(address: Address) -> bool:
+    """Tell whether the kernel knows a way from this machine to an address."""
+    try:
+        return _reaches(None, address)
+    except OSError:  # it does not speak the address's family at all
+        return False
 
 
 def _in(host: str, networks: Iterable[IPNetwork]) -> bool:
@@ -139,7 +160,7 @@ def sources_for(
     return tuple(chosen)
 
 
-def _addresses_of_this_machine() -> tuple[str, ...]:
+def addresses_of_this_machine() -> tuple[str, ...]:
     """Return its addresses, those that need a scope (link-local IPv6) left out."""
     found = [
         address.address
@@ -150,14 +171,15 @@ def _addresses_of_this_machine() -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _reaches(source: str, address: Address) -> bool:
+def _reaches(source: str | None, address: Address) -> bool:
     """Ask the kernel's routes, by a UDP socket that sends nothing."""
-    if (":" in source) != address.is_ipv6:
+    if source and (":" in source) != address.is_ipv6:
         return False
     family = socket.AF_INET6 if address.is_ipv6 else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as route:
         try:
-            route.bind((source, 0))
+            if source:
+                route.bind((source, 0))
             route.connect((address.host, address.port))
         except OSError:
             return False

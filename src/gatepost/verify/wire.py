@@ -68,7 +68,8 @@ class Wire:
         self._deadline = deadline
         self._buffer = bytearray()
         self._received = 0
-        began = time.monotonic()
+        self.began = time.monotonic()
+        """When it was opened, in seconds of `time.monotonic`."""
         try:
             self._socket: socket.socket = socket.create_connection(
                 (address.host, address.port),
@@ -76,7 +77,7 @@ class Wire:
                 source_address=(source, 0) if source else None,
             )
         except TimeoutError:
-            waited = time.monotonic() - began
+            waited = time.monotonic() - self.began
             raise ProbeError(
                 Trouble.UNREACHABLE, f"no connection to {address} within {waited:.1f} s"
             ) from None
@@ -205,8 +206,8 @@ class Wire:
 
     def _broken(self, error: OSError) -> ProbeError:
         if isinstance(error, TimeoutError):
-            said = self._so_far()
-            return ProbeError(Trouble.SILENT, f"no answer in time{said.replace(' without', ',')}")
+            said = self._so_far().replace(" without", ", not")
+            return ProbeError(Trouble.SILENT, f"no answer in time{said}")
         if isinstance(error, ssl.SSLError):
             return ProbeError(Trouble.TLS, f"TLS broke: {error.reason or error}")
         reason = error.strerror or str(error)

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from gatepost.contracts import Daemon
-from gatepost.model import Observation
+from gatepost.model import Address, Observation
+from gatepost.verify.history import newest_first
 
 _PREFIX = re.compile(r"^[\w.-]+ \| ")
 _POLL_SECONDS = 0.05
 _MOST_BYTES_AT_ONCE = 1 << 20
+
+
+def is_about(observation: Observation, client: Address) -> bool:
+    """Tell whether an observation names exactly this address and port."""
+    if observation.port != client.port:
+        return False
+    with suppress(ValueError):
+        seen, own = ipaddress.ip_address(observation.client), ipaddress.ip_address(client.host)
+        return getattr(seen, "ipv4_mapped", None) == own or seen == own
+    return False
 
 
 class LogWitness:
@@ -74,6 +87,12 @@ class LogWitness:
         with self._news:
             return tuple(self._observations)
 
+    def earlier(self, *, most_bytes: int, deadline: float) -> Iterator[Observation]:
+        """Yield what was said before, the latest first, from so many bytes of log at most."""
+        for line in newest_first(self.path, most=most_bytes, deadline=deadline):
+            if observation := self._understood(line):
+                yield observation
+
     # --- following the file ----------------------------------------------------------------------
 
     def _follow(self) -> None:
@@ -121,6 +140,12 @@ class LogWitness:
         return True
 
     def _hear(self, line: str) -> None:
+        if observation := self._understood(line):
+            with self._news:
+                self._observations.append(observation)
+                self._news.notify_all()
+
+    def _understood(self, line: str) -> Observation | None:
         said = _PREFIX.sub("", line, count=1)
         for daemon in self._daemons:
             try:
@@ -128,7 +153,5 @@ class LogWitness:
             except ValueError:  # a plug-in that stumbles over a stranger's words is no witness
                 continue
             if observation:
-                with self._news:
-                    self._observations.append(observation)
-                    self._news.notify_all()
-                return
+                return observation
+        return None

@@ -17,7 +17,8 @@ def names(**options: list[str]) -> list[str]:
 def test_only_and_skip_choose_in_table_order() -> None:
     """Whatever order they are typed in, the report has one order."""
     assert names(only=["round-trip", "banner"]) == ["banner", "round-trip"]
-    assert names(skip=["tls"]) == ["banner", "client-address", "round-trip"]
+    everything = [check.name for check in CHECKS]
+    assert names(skip=["tls"]) == [name for name in everything if name != "tls"]
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ def test_only_and_skip_choose_in_table_order() -> None:
 )
 def test_a_wrong_choice_names_the_right_ones(options: dict[str, list[str]]) -> None:
     """A misspelt --only that checked nothing would look like a pass."""
-    with pytest.raises(UsageError, match="banner, tls, client-address, round-trip"):
+    with pytest.raises(UsageError, match=", ".join(check.name for check in CHECKS)):
         chosen(**options)
 
 

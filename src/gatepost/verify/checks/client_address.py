@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 from contextlib import suppress
+from datetime import UTC, datetime
 
 from gatepost.model import Address, Event, Observation, Status
 from gatepost.verify.run import Outcome, Run, takes_logins
 from gatepost.verify.sessions import conversation
 from gatepost.verify.targets import Target
 from gatepost.verify.wire import ProbeError
+from gatepost.verify.witnesses import is_about
 
-_SESSION_SECONDS = 4.0
+_SESSION_SECONDS = 6.0
+"""A name server that loses a question costs 5 s of it."""
 _LOG_SECONDS = 2.0
 """A daemon writes its line at once; its log travels through a pipe and a file."""
 
@@ -35,7 +37,7 @@ def client_address(run: Run, target: Target) -> Outcome:
     patience = run.within(_LOG_SECONDS)
     seen = [_seen(run, target, probe, patience) for probe in probes]
     lines = [observation.line for observation in seen if observation]
-    if all(s and _is(s, p) for s, p in zip(seen, probes, strict=True)):
+    if all(s and is_about(s, p) for s, p in zip(seen, probes, strict=True)):
         one = " (one source address here; told apart by port)" if len(target.sources) < 2 else ""  # noqa: PLR2004
         return Outcome(
             Status.PASS,
@@ -74,24 +76,13 @@ def _seen(run: Run, target: Target, probe: Address, deadline: float) -> Observat
     """Find what the daemon says of a probe: its exact address and port, else its port."""
 
     def exact(observation: Observation) -> bool:
-        return observation.daemon == target.bound.daemon and _is(observation, probe)
+        return observation.daemon == target.bound.daemon and is_about(observation, probe)
 
     if found := run.witness.find(exact, deadline=deadline):
         return found
     others = [o for o in run.witness.all() if o.daemon == target.bound.daemon]
     by_port = [o for o in others if o.port == probe.port]
     return by_port[-1] if by_port else None
-
-
-def _is(observation: Observation, probe: Address) -> bool:
-    return observation.port == probe.port and _same(observation.client, probe.host)
-
-
-def _same(one: str, other: str) -> bool:
-    with suppress(ValueError):
-        first, second = ipaddress.ip_address(one), ipaddress.ip_address(other)
-        return getattr(first, "ipv4_mapped", None) == second or first == second
-    return False
 
 
 def _name(observation: Observation) -> str:
@@ -123,4 +114,25 @@ def _fix(target: Target) -> str:
         f"Nothing tells {target.bound.daemon} who the client is. With a reverse proxy in front, "
         "set MTA_UPSTREAM_PROXY=true, MDA_UPSTREAM_PROXY=true and TRUSTED_PROXIES, and have the "
         "proxy send the PROXY protocol; without one, look for NAT in front of this machine."
+    )
+
+
+# --- another machine ------------------------------------------------------------------------------
+
+
+def client_address_there(run: Run, target: Target) -> Outcome:
+    """Be a client of another machine, whose log tells there whom it saw."""
+    with conversation(
+        target, deadline=run.within(_SESSION_SECONDS), name=run.helo, source=target.source
+    ) as session:
+        client = session.wire.client
+    return Outcome(
+        Status.NOT_PROVEN,
+        "the daemon's log names this probe's own address and port",
+        f"came from {client} at {datetime.now(UTC):%H:%M:%S} UTC",
+        fix=(
+            f"On {run.outside}, look for that address and port: gatepost logs -n 1000. Another "
+            "address is right only when it is that of a router which this machine is behind; the "
+            "proxy's own is wrong."
+        ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import ssl
 import warnings
@@ -17,10 +18,13 @@ from gatepost.verify.targets import Target
 from gatepost.verify.wire import ProbeError, Trouble
 
 _EXPECTED = "TLS 1.2 or newer only, with the certificate on disk, valid for MAILNAME"
+_EXPECTED_THERE = "TLS 1.2 or newer only, with a certificate of a known authority for {host}"
 _PATIENCE_SECONDS = 4.0
 _SOON_DAYS = 14
 """Certificates are renewed a month before their end; with less left than this, renewal is stuck."""
 _OUTDATED = {"TLS 1.0": ssl.TLSVersion.TLSv1, "TLS 1.1": ssl.TLSVersion.TLSv1_1}
+
+_WORST_FIRST = (Status.FAIL, Status.RISK, Status.NOT_PROVEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,11 @@ class _Flaw:
 def tls(run: Run, target: Target) -> Outcome:
     """Shake hands as mail programs do, and as outdated ones would."""
     with conversation(
-        target, deadline=run.within(_PATIENCE_SECONDS), name=run.helo, source=target.source
+        target,
+        deadline=run.within(_PATIENCE_SECONDS),
+        name=run.helo,
+        source=target.source,
+        server_name=run.outside or "localhost",
     ) as session:
         served, version = session.wire.certificate, session.wire.tls_version
     certificate = x509.load_der_x509_certificate(served)
@@ -70,18 +78,19 @@ def tls(run: Run, target: Target) -> Outcome:
     )
     status = Status.PASS
     if flaws:
-        failed = any(flaw.status is Status.FAIL for flaw in flaws)
-        status = Status.FAIL if failed else Status.RISK
+        status = min((flaw.status for flaw in flaws), key=_WORST_FIRST.index)
     return Outcome(
         status,
-        _EXPECTED,
+        _EXPECTED_THERE.format(host=run.outside) if run.outside else _EXPECTED,
         "; ".join([*(flaw.observed for flaw in flaws), *facts]),
         witness=witness,
-        fix=" ".join(dict.fromkeys(flaw.fix for flaw in flaws)),
+        fix=" ".join(dict.fromkeys(flaw.fix for flaw in flaws if flaw.fix)),
     )
 
 
 def _not_on_disk(run: Run, served: bytes) -> list[_Flaw]:
+    if run.certificate is None:
+        return []
     file = run.certificate.cert_file
     try:
         on_disk = x509.load_pem_x509_certificates(file.read_bytes())[0]
@@ -100,8 +109,18 @@ def _not_on_disk(run: Run, served: bytes) -> list[_Flaw]:
 
 def _wrong_name(run: Run, certificate: x509.Certificate) -> list[_Flaw]:
     names = dns_names(certificate)
+    if _is_address(run.mailname):
+        return [] if run.mailname in ip_addresses(certificate) else [_name_unknown(run, names)]
     if any(fits(name, run.mailname) for name in names):
         return []
+    if run.outside:
+        return [
+            _Flaw(
+                f"made out for {', '.join(names) or 'no DNS name'}, not for {run.mailname}",
+                f"Set TLS_CERT_FILE to a certificate with the DNS name {run.mailname}, or have "
+                "mail programs use a name that is in it.",
+            )
+        ]
     return [
         _Flaw(
             f"made out for {', '.join(names) or 'no DNS name'}, not for {run.mailname}",
@@ -109,6 +128,15 @@ def _wrong_name(run: Run, certificate: x509.Certificate) -> list[_Flaw]:
             "or MAILNAME to a name in it.",
         )
     ]
+
+
+def _name_unknown(run: Run, names: list[str]) -> _Flaw:
+    return _Flaw(
+        f"made out for {', '.join(names) or 'no DNS name'}; whether mail programs use that name, "
+        f"{run.mailname} does not tell: probe it by name",
+        "",
+        Status.NOT_PROVEN,
+    )
 
 
 def _expiry(days: int) -> list[_Flaw]:
@@ -139,6 +167,7 @@ def _chain(run: Run, target: Target, certificate: x509.Certificate) -> list[_Fla
             name=run.helo,
             source=target.source,
             context=context,
+            server_name=run.outside or "localhost",
         ):
             return []
     except ProbeError as error:
@@ -148,8 +177,8 @@ def _chain(run: Run, target: Target, certificate: x509.Certificate) -> list[_Fla
             _Flaw(
                 f"chain: {error.observed}",
                 "Append the intermediate certificates to TLS_CERT_FILE. An authority of your own "
-                "must be known to this machine: put it into /usr/local/share/ca-certificates and "
-                "run update-ca-certificates.",
+                "must be known to the machine that verify runs on: put it into "
+                "/usr/local/share/ca-certificates and run update-ca-certificates.",
             )
         ]
 
@@ -164,6 +193,23 @@ def dns_names(certificate: x509.Certificate) -> list[str]:
     except (x509.ExtensionNotFound, ValueError):
         return []
     return names.value.get_values_for_type(x509.DNSName)
+
+
+def ip_addresses(certificate: x509.Certificate) -> list[str]:
+    """Return the IP addresses that a certificate is made out for."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+    return [str(address) for address in names.value.get_values_for_type(x509.IPAddress)]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def fits(pattern: str, name: str) -> bool:
@@ -189,6 +235,7 @@ def _accepts(run: Run, target: Target, version: ssl.TLSVersion) -> bool | None:
             name=run.helo,
             source=target.source,
             context=context,
+            server_name=run.outside or "localhost",
         ):
             return True
     except ProbeError as error:

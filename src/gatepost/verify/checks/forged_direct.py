@@ -1,0 +1,167 @@
+"""Who passes the proxy by cannot say who it is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gatepost.model import Address, Status
+from gatepost.verify.proxied import (
+    LOG_SECONDS,
+    Visit,
+    come,
+    header,
+    knock,
+    no_log,
+    refusal_of,
+    said_of,
+    see,
+    timely,
+)
+from gatepost.verify.run import Outcome, Run
+from gatepost.verify.targets import Target
+from gatepost.verify.wire import ProbeError, Trouble
+
+_LAST_WORDS_SECONDS = 0.5
+"""How late a claim may come into the log when there is no later line to wait for."""
+_SECURITY_REASON = re.compile(r"\b[45]\.7\.\d")
+"""Status codes of a no for reasons of security or policy (RFC 3463)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Forgery:
+    """A header that was sent, and how far its sender got."""
+
+    version: int
+    claim: Address
+    visit: Visit
+
+    @property
+    def refused(self) -> str:
+        """Why its sender was not served; empty when it was."""
+        return self.visit.refusal.observed if self.visit.refusal else ""
+
+
+@timely
+def forged_direct(run: Run, target: Target) -> Outcome:
+    """Send a PROXY header of each version to the service port from an untrusted address.
+
+    The control is the same header from a trusted address: it must be served, and the log name
+    whom it claims. Without it, a port that is dead would look like one that refuses.
+    """
+    daemon, stranger = target.bound.daemon, target.source
+    expected = f"{daemon} believes no header from outside TRUSTED_PROXIES"
+    if stranger is None:
+        return Outcome(
+            Status.NOT_PROVEN,
+            expected,
+            f"no address of this machine that reaches {target.address} is outside TRUSTED_PROXIES",
+            fix=_by_hand(target),
+        )
+    if not run.witness.exists:
+        return no_log(run, expected)
+    forgeries = [_forge(run, target, stranger, version) for version in (1, 2)]
+    no_control = _control(run, target)
+    claims = [forgery.claim for forgery in forgeries]
+    patience = run.within(LOG_SECONDS)
+    seen = [
+        said_of(run, target, (forgery.visit.client, forgery.claim), patience)
+        for forgery in forgeries
+        if not forgery.refused
+    ]
+    # With a control its line is in the log by now, and whatever was said before it.
+    believed = said_of(run, target, claims, run.within(_LAST_WORDS_SECONDS if no_control else 0))
+    if believed:
+        claimed = Address(believed.client, believed.port or 0)
+        return Outcome(
+            Status.FAIL,
+            expected,
+            f"{daemon} took {stranger} for {claimed}, as it claimed",
+            witness=believed.line,
+            fix=_fix(target),
+        )
+    if not all(seen):
+        return Outcome(
+            Status.NOT_PROVEN,
+            expected,
+            f"{stranger} was served, and {daemon} does not say as whom",
+            fix=f"{see('client-address', target)} Where that passes, run verify again.",
+        )
+    refused = [forgery for forgery in forgeries if forgery.refused]
+    lines = [said.line for said in seen if said]
+    if not refused:
+        return Outcome(Status.PASS, expected, f"{stranger} was served as itself", witness=lines[0])
+    return _refused(run, target, expected, refused, no_control)
+
+
+def _forge(run: Run, target: Target, stranger: str, version: int) -> _Forgery:
+    claim = run.claims.take(target.family)
+    try:
+        visit = knock(run, target, stranger, header(version, claim))
+    except ProbeError as error:  # the control tells a firewall from a port that is dead
+        visit = Visit(Address(stranger, 0), "", error)
+    return _Forgery(version, claim, visit)
+
+
+def _control(run: Run, target: Target) -> str:
+    """Come from a trusted address; return what is wrong, or nothing. Raises `ProbeError`."""
+    if target.trusted is None:
+        return "no address of this machine is in TRUSTED_PROXIES, to compare with"
+    claim = run.claims.take(target.family)
+    visit = come(run, target, target.trusted, header(2, claim))
+    if visit.refusal:
+        if run.is_down(target):
+            raise visit.refusal
+        return f"so was one from {target.trusted}, which is trusted: {visit.refusal.observed}"
+    if not said_of(run, target, (claim,), run.within(LOG_SECONDS)):
+        return f"of one from {target.trusted}, which is trusted, the log says nothing"
+    return ""
+
+
+def _refused(
+    run: Run, target: Target, expected: str, refused: list[_Forgery], no_control: str
+) -> Outcome:
+    first = refused[0]
+    what = f"header from {target.source} refused"
+    line = refusal_of(run, target, str(target.source))
+    if any(f.visit.refusal and f.visit.refusal.trouble is Trouble.SILENT for f in refused):
+        return Outcome(
+            Status.NOT_PROVEN,
+            expected,
+            f"header from {target.source} neither refused nor served in time",
+            fix=_by_hand(target),
+        )
+    if not no_control:
+        return Outcome(
+            Status.PASS,
+            expected,
+            f"{what}, from {target.trusted} taken",
+            witness=line or first.refused,
+        )
+    if target.trusted is None:
+        in_words = all(_SECURITY_REASON.search(forgery.refused) for forgery in refused)
+        if line or in_words:
+            return Outcome(Status.PASS, expected, f"{what} in words", witness=line or first.refused)
+        fix = _by_hand(target)
+    else:
+        fix = see("header-versions", target)
+    return Outcome(
+        Status.NOT_PROVEN, expected, f"{what} ({first.refused}), but {no_control}", fix=fix
+    )
+
+
+def _by_hand(target: Target) -> str:
+    return (
+        "From a machine outside TRUSTED_PROXIES that reaches the port: "
+        f"(printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\\r\\n'; sleep 3) | nc "
+        f"{target.address.host} {target.address.port}: it must not be served as 192.0.2.7: "
+        f"gatepost logs {target.bound.daemon}"
+    )
+
+
+def _fix(target: Target) -> str:
+    return (
+        f"Whoever reaches {target.address} can be any client, past block lists and limits. Have "
+        f"{target.bound.daemon} believe TRUSTED_PROXIES only, as what Gatepost writes does: "
+        "gatepost up --detach. Until then let a firewall admit nobody else to the port."
+    )

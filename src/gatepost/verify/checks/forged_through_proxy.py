@@ -1,0 +1,77 @@
+"""Who comes through the public port cannot say who it is."""
+
+from __future__ import annotations
+
+from gatepost.model import Status
+from gatepost.verify.proxied import LOG_SECONDS, header, knock, no_log, said_of, see, timely
+from gatepost.verify.run import Outcome, Run
+from gatepost.verify.targets import Target
+from gatepost.verify.witnesses import is_about
+
+
+@timely
+def forged_through_proxy(run: Run, target: Target) -> Outcome:
+    """Send a PROXY header first, and ask the daemon's log who came.
+
+    It is of version 1 by IPv4 and of version 2 by IPv6; where there is one family only, both.
+    The header is payload to an honest proxy, and a bad command or broken TLS to the daemon. That
+    the claimed address is nowhere in the log proves nothing alone: the daemon must have named the
+    probe's own.
+    """
+    expected = f"{target.bound.daemon} sees the probe's own address, not the claimed one"
+    if not run.witness.exists:
+        return no_log(run, expected)
+    claims, clients, versions = [], [], _versions(target)
+    for version in versions:
+        claim = run.claims.take(target.family)
+        visit = knock(run, target, target.source, header(version, claim))
+        claims.append(claim)
+        clients.append(visit.client)
+    patience = run.within(LOG_SECONDS)
+    lines = []
+    for version, claim, client in zip(versions, claims, clients, strict=True):
+        seen = said_of(run, target, (client, claim), patience)
+        if not seen:
+            return Outcome(
+                Status.NOT_PROVEN,
+                expected,
+                f"version {version}: {target.bound.daemon} says nothing of {client}, nor of the "
+                f"claimed {claim}",
+                fix=f"{see('client-address', target)} Where that passes, run verify again.",
+            )
+        if is_about(seen, claim):
+            return Outcome(
+                Status.FAIL,
+                expected,
+                f"version {version}: {target.bound.daemon} saw {client} as {claim}, as it claimed",
+                witness=seen.line,
+                fix=_fix(target),
+            )
+        lines.append(seen.line)
+    return Outcome(
+        Status.PASS,
+        expected,
+        f"{target.bound.daemon} saw {clients[0]}, not the claimed {claims[0]}",
+        witness=lines[0],
+    )
+
+
+def _versions(target: Target) -> tuple[int, ...]:
+    """Share the versions out: each connection may cost the server a question to a name server."""
+    if len({address.is_ipv6 for address in target.bound.public}) == 1:
+        return (1, 2)
+    return (2,) if target.address.is_ipv6 else (1,)
+
+
+def _fix(target: Target) -> str:
+    anyone = f"Every client of {target.address} can be whom it likes, past block lists and limits."
+    if target.bound.proxied:
+        return (
+            f"{anyone} Have the proxy believe no PROXY header on this entry point, or only those "
+            "of proxies in front of it. Traefik: proxyProtocol.trustedIPs with their addresses, "
+            "never proxyProtocol.insecure. HAProxy: no accept-proxy on the bind line."
+        )
+    return (
+        f"{anyone} Have {target.bound.daemon} take no PROXY header on it; what Gatepost writes "
+        "does not: gatepost up --detach"
+    )

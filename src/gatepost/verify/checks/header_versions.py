@@ -1,0 +1,165 @@
+"""A trusted proxy may speak either version of the PROXY protocol, of clients of either family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatepost.model import Address, Observation, Status
+from gatepost.proxy_protocol import Command, build_1, build_2
+from gatepost.verify.proxied import (
+    LOG_SECONDS,
+    Visit,
+    come,
+    header,
+    no_log,
+    no_proxy_here,
+    refusal_of,
+    said_of,
+    time_is_up,
+    timely,
+)
+from gatepost.verify.run import Outcome, Run
+from gatepost.verify.targets import IPV4, IPV6, Target
+from gatepost.verify.wire import Trouble
+from gatepost.verify.witnesses import is_about
+
+_UNKNOWN = build_1()
+"""What Postfix's own listener refuses (3.7); all other headers carry mail."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """A header to send, and whom the daemon should see."""
+
+    name: str
+    data: bytes
+    claim: Address | None
+    """None: the proxy itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """A header that was sent, and what came of it."""
+
+    sent: _Header
+    visit: Visit
+
+    @property
+    def awaited(self) -> Address:
+        """Whom the daemon should see."""
+        return self.sent.claim or self.visit.client
+
+
+@timely
+def header_versions(run: Run, target: Target) -> Outcome:
+    """Come from a trusted address with every kind of header, and ask the log who came."""
+    daemon, trusted = target.bound.daemon, target.trusted
+    expected = f"{daemon} serves each header of a trusted proxy, as the client that it names"
+    if trusted is None:
+        return no_proxy_here(target, expected, _by_hand(target))
+    if not run.witness.exists:
+        return no_log(run, expected)
+    tries: list[_Try] = []
+    for sent in _headers(run):
+        tries.append(_Try(sent, come(run, target, trusted, sent.data)))
+        refusal = tries[-1].visit.refusal
+        if refusal and (run.is_down(target) or refusal.trouble is Trouble.SILENT):
+            break  # each of the others would wait as long
+    if any(one.visit.refusal and one.sent.data != _UNKNOWN for one in tries):
+        return _refused(run, target, expected, tries)
+    served = [one for one in tries if not one.visit.refusal]
+    patience = run.within(LOG_SECONDS)
+    # The proxy's own address would mean that the header was read for nothing.
+    seen = [said_of(run, target, {o.awaited, o.visit.client}, patience) for o in served]
+    for one, said in zip(served, seen, strict=True):
+        if said is None or not is_about(said, one.awaited):
+            return _mistaken(target, expected, one, said)
+    witness = seen[0].line if seen[0] else ""
+    if len(served) < len(tries):
+        return _unknown_refused(expected, tries[-1], witness)
+    return Outcome(
+        Status.PASS,
+        expected,
+        "1 and 2, TCP4 and TCP6, UNKNOWN and LOCAL accepted",
+        witness=witness,
+    )
+
+
+def _headers(run: Run) -> tuple[_Header, ...]:
+    def naming(version: int, word: str, family: str) -> _Header:
+        claim = run.claims.take(family)
+        return _Header(f"version {version} {word}", header(version, claim), claim)
+
+    return (
+        naming(1, "TCP4", IPV4),
+        naming(1, "TCP6", IPV6),
+        naming(2, "TCP4", IPV4),
+        naming(2, "TCP6", IPV6),
+        _Header("version 2 LOCAL", build_2(command=Command.LOCAL), None),
+        _Header("version 1 UNKNOWN", _UNKNOWN, None),
+    )
+
+
+def _refused(run: Run, target: Target, expected: str, tries: list[_Try]) -> Outcome:
+    refusals = [(one.sent.name, one.visit.refusal) for one in tries if one.visit.refusal]
+    _, last = refusals[-1]
+    if run.is_down(target):
+        raise last
+    names = ", ".join(name for name, _ in refusals)
+    which = "each header" if len(refusals) == len(tries) > 1 else names
+    if last.trouble is Trouble.SILENT:
+        observed = f"{names}: {last.observed}"
+        early = time_is_up(run, expected, observed, "header-versions")
+        if early:
+            return early
+    else:
+        observed = f"{which} from {target.trusted} refused: {last.observed}"
+    return Outcome(
+        Status.FAIL,
+        expected,
+        observed,
+        witness=refusal_of(run, target, str(target.trusted)),
+        fix=_fix(target),
+    )
+
+
+def _mistaken(target: Target, expected: str, one: _Try, said: Observation | None) -> Outcome:
+    whom = f"{said.client} port {said.port}" if said else "nobody"
+    return Outcome(
+        Status.FAIL,
+        expected,
+        f"{one.sent.name}: served, and {target.bound.daemon} saw {whom} instead of {one.awaited}",
+        witness=said.line if said else "",
+        fix=_fix(target),
+    )
+
+
+def _unknown_refused(expected: str, one: _Try, witness: str) -> Outcome:
+    reason = one.visit.refusal.observed if one.visit.refusal else ""
+    return Outcome(
+        Status.RISK,
+        expected,
+        f"{one.sent.name} refused: {reason}; all others accepted",
+        witness=witness,
+        fix=(
+            "A proxy that speaks version 1 announces its own health checks so, and would take the "
+            "server for dead: let it speak version 2."
+        ),
+    )
+
+
+def _fix(target: Target) -> str:
+    daemon = target.bound.daemon
+    return (
+        f"A proxy that speaks so would serve nobody, or hide its clients. See that {daemon} knows "
+        f"TRUSTED_PROXIES as they are now, and that nothing else answers on {target.address}: "
+        f"gatepost up --detach; gatepost logs {daemon}"
+    )
+
+
+def _by_hand(target: Target) -> str:
+    return (
+        "Where the proxy runs: (printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\\r\\n'; sleep 3) | "
+        f"nc {target.address.host} {target.address.port}: it must be served, as 192.0.2.7: "
+        f"gatepost logs {target.bound.daemon}"
+    )

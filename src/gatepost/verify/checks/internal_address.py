@@ -1,0 +1,264 @@
+"""Gatepost's own clients arrive where the six ``MDA_*`` and ``MTA_*`` addresses lead."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+
+from gatepost.assembly import CLIENT_SETTINGS
+from gatepost.model import Address, Observation, Status
+from gatepost.proxy_protocol import build_1
+from gatepost.verify.protocols import Smtp
+from gatepost.verify.run import Outcome, Run, takes_logins
+from gatepost.verify.sessions import conversation, greeted
+from gatepost.verify.targets import (
+    Place,
+    Target,
+    addresses_of_this_machine,
+    is_number,
+    targets,
+)
+from gatepost.verify.wire import ProbeError, Trouble
+from gatepost.verify.witnesses import is_about
+
+_RESOLVE_SECONDS = 3.0
+_SESSION_SECONDS = 2.5
+_HEADER_SECONDS = 1.0
+_LOG_SECONDS = 1.5
+_WILDCARDS = {"0.0.0.0": 4, "::": 6}  # noqa: S104
+_SILENCE = frozenset({Trouble.SILENT, Trouble.CLOSED, Trouble.TLS, Trouble.DENIED})
+"""What a client without a header may meet at a port that demands one."""
+
+
+def internal_address(run: Run, target: Target) -> Outcome:
+    """Hold a session as Gatepost's own clients do, and ask the log by which way it came."""
+    expected = f"{_variable(target)} ({target.address}) completes a session"
+    try:
+        hosts = resolved(target.address, run.within(_RESOLVE_SECONDS))
+    except ProbeError as error:
+        return Outcome(Status.FAIL, expected, error.observed, fix=_fix(target, "Correct the name."))
+    for host in hosts:
+        there = replace(target, address=Address(host, target.address.port))
+        try:
+            client, greeting = _visit(run, there)
+        except ProbeError as error:
+            elsewhere = error.trouble in {Trouble.REFUSED, Trouble.UNREACHABLE}
+            if elsewhere and host != hosts[-1]:
+                continue
+            return _failed(run, there, target, expected, error)
+        seen = _seen(run, target, client)
+        route = _route(there, target, seen)
+        witness = seen.line if seen else greeting
+        if run.login is None:
+            return Outcome(
+                Status.NOT_PROVEN,
+                expected,
+                f"{route}; no login was tried: {run.no_login}",
+                witness,
+                fix="See whether accounts work: gatepost mailbox list",
+            )
+        return Outcome(Status.PASS, expected, route, witness)
+    raise AssertionError(hosts)  # a name has an address, or does not resolve
+
+
+def _variable(target: Target) -> str:
+    return CLIENT_SETTINGS[target.bound.name].upper()
+
+
+# --- being a client -----------------------------------------------------------------------------
+
+
+def resolved(address: Address, deadline: float) -> list[str]:
+    """Ask the system for a name's addresses; raise `ProbeError` when it has none, or none in time.
+
+    A name server that does not answer holds its client for longer than the whole proof may take.
+    """
+    if is_number(address.host):
+        return [address.host]
+    answer: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            rows = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            answer.put(list(dict.fromkeys(str(row[4][0]) for row in rows)))
+        except OSError as error:
+            answer.put(error)
+        except UnicodeError:  # a label of over 63 characters
+            answer.put(OSError("not a host name"))
+
+    threading.Thread(target=ask, daemon=True).start()
+    reason: object = "no name server answered in time"
+    with suppress(queue.Empty):
+        found = answer.get(timeout=max(0.0, deadline - time.monotonic()))
+        if isinstance(found, list):
+            return found
+        reason = found.strerror or found
+    raise ProbeError(Trouble.UNREACHABLE, f"{address.host} does not resolve: {reason}")
+
+
+def _visit(run: Run, target: Target) -> tuple[Address, str]:
+    """Log in, or on port 25 name the probe's mailbox; return where we came from, and the greeting.
+
+    Raises `ProbeError`.
+    """
+    with conversation(target, deadline=run.within(_SESSION_SECONDS), name=run.helo) as session:
+        if run.login and takes_logins(target.bound):
+            session.login(run.login.address, run.login.password)
+        elif run.login and isinstance(session, Smtp):
+            session.command("MAIL FROM:<>", 250)
+            session.command(f"RCPT TO:<{run.login.address}>", 250)
+            session.command("RSET", 250)
+        return session.wire.client, session.greeting.split("\n")[0]
+
+
+def _seen(run: Run, target: Target, client: Address) -> Observation | None:
+    def ours(said: Observation) -> bool:
+        return said.daemon == target.bound.daemon and is_about(said, client)
+
+    if not run.witness.exists:
+        return None
+    return run.witness.find(ours, deadline=run.within(_LOG_SECONDS))
+
+
+# --- by which way -------------------------------------------------------------------------------
+
+
+def _route(there: Target, target: Target, seen: Observation | None) -> str:
+    """Say which way a session took: by the daemon's words, or else by the address."""
+    name = str(target.address)
+    if there.address != target.address:
+        name += f" ({there.address.host})"
+    bound = there.bound
+    internal = seen.internal if seen else None
+    if internal is None and _is_one_of(there.address, bound.internal):
+        internal = True
+    if internal:
+        return f"by the internal listener: {name}"
+    if _is_one_of(there.address, bound.public):
+        return f"through the proxy: {name}" if bound.proxied else f"by the public port: {name}"
+    if internal is False and bound.proxied:
+        return f"through a proxy: {name}"
+    if seen:
+        return f"{name}, by the service port"
+    return f"{name}, none of the addresses here; no log here tells of it"
+
+
+def _is_one_of(address: Address, addresses: Iterable[Address]) -> bool:
+    """Tell whether an address leads to one of a listener's, which may be wildcards."""
+    version = 6 if address.is_ipv6 else 4
+    for one in addresses:
+        if one.port != address.port:
+            continue
+        if one.host == address.host:
+            return True
+        if _WILDCARDS.get(one.host) == version and _is_here(address.host):
+            return True
+    return False
+
+
+def _is_here(host: str) -> bool:
+    return host.startswith("127.") or host in addresses_of_this_machine()
+
+
+# --- what went wrong ----------------------------------------------------------------------------
+
+
+def _failed(run: Run, there: Target, target: Target, expected: str, error: ProbeError) -> Outcome:
+    known = [
+        bound.name
+        for bound in run.topology.listeners
+        if bound.proxied and _is_one_of(there.address, bound.service)
+    ]
+    greeting = _demanded(run, there) if error.trouble in _SILENCE else ""
+    observed = error.observed
+    if str(there.address) not in observed:
+        observed = f"{there.address}: {observed}"
+    if known or greeting:
+        whose = f" It is the service port of {known[0]}." if known else ""
+        return Outcome(
+            Status.FAIL,
+            expected,
+            f"the port demands a PROXY header; without one, {observed}",
+            f"with a PROXY header it says: {greeting}" if greeting else "",
+            fix=_fix(target, f"Gatepost's own clients send no header and hang there.{whose}"),
+        )
+    if _is_one_of(there.address, (*there.bound.internal, *there.bound.public)):
+        cause = _common_cause(run, there, error)
+        if cause in run.selected:
+            return Outcome(
+                Status.NOT_PROVEN,
+                expected,
+                observed,
+                fix=f"See the {cause} rows of {there.bound.name} first.",
+            )
+    return Outcome(Status.FAIL, expected, observed, fix=_fix(target, _advice(target, error)))
+
+
+def _demanded(run: Run, there: Target) -> str:
+    """Return the greeting that comes after a PROXY header, when none comes without one."""
+    greeting = _greeting(run, there, build_1())
+    return greeting if greeting and not _greeting(run, there, b"") else ""
+
+
+def _greeting(run: Run, there: Target, opening: bytes) -> str:
+    try:
+        with greeted(there, deadline=run.within(_HEADER_SECONDS), opening=opening) as session:
+            return session.greeting.split("\n")[0]
+    except ProbeError:
+        return ""
+
+
+def _common_cause(run: Run, there: Target, error: ProbeError) -> str:
+    """Return the check that fails as well when clients outside meet the same, else nothing."""
+    for public in targets(run.topology, Place.PUBLIC):
+        if public.bound != there.bound:
+            continue
+        if public in run.unreached:
+            return "banner"
+        if error.trouble is Trouble.TLS:
+            try:
+                with conversation(public, deadline=run.within(_HEADER_SECONDS), name=run.helo):
+                    return ""
+            except ProbeError as outside:
+                return "tls" if outside.trouble is Trouble.TLS else ""
+    return ""
+
+
+def _advice(target: Target, error: ProbeError) -> str:
+    match error.trouble:
+        case Trouble.REFUSED:
+            return "Nobody listens there."
+        case Trouble.UNREACHABLE:
+            return "No way leads there, or a firewall drops what is sent."
+        case Trouble.SILENT | Trouble.CLOSED:
+            return "Should the port demand a PROXY header: Gatepost's own clients send none."
+        case Trouble.DENIED:
+            logs = f"gatepost logs {target.bound.daemon}"
+            return f"See why: {logs}; and whether it is this server that answers."
+        case Trouble.TLS | Trouble.GARBAGE:
+            return f"Another program or protocol answers there, and not {target.bound.name}."
+
+
+def _fix(target: Target, why: str) -> str:
+    bound = target.bound
+    default = bound.internal[0].reachable
+    if target.address == default:
+        return (
+            f"{why} {default} is the internal listener. Start the server: gatepost up --detach; "
+            f"when it runs, see what is wrong: gatepost status; gatepost logs {bound.daemon}"
+        )
+    variable = _variable(target)
+    proxy = (
+        f"at the proxy, such as {variable}={bound.public[0].reachable}, or "
+        if bound.public and bound.proxied
+        else ""
+    )
+    return (
+        f"{why} Point it {proxy}at the internal listener, {variable}={default}, or unset it; "
+        "then: gatepost up --detach"
+    )

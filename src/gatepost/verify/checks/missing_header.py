@@ -1,0 +1,134 @@
+"""A proxy that forgets its PROXY header gets nothing, and soon."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from gatepost.model import Status, Tls
+from gatepost.verify.proxied import (
+    PATIENCE_SECONDS,
+    come,
+    header,
+    knock,
+    no_proxy_here,
+    refusal_of,
+    see,
+    time_is_up,
+    timely,
+)
+from gatepost.verify.run import Outcome, Run
+from gatepost.verify.sessions import connect, session_over
+from gatepost.verify.targets import Target
+from gatepost.verify.wire import ProbeError, Trouble
+
+_EXPECTED = f"hung up on within {PATIENCE_SECONDS:.0f} s, without a greeting"
+"""The gate and Dovecot wait for 3 s, Postfix's own listener for 5 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a connection without a header ended."""
+
+    began_with: str
+    seconds: float
+    greeting: str = ""
+    refusal: ProbeError | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it did not end as long as we waited."""
+        return self.refusal is not None and self.refusal.trouble is Trouble.SILENT
+
+
+@timely
+def missing_header(run: Run, target: Target) -> Outcome:
+    """Come from a trusted address and send no header: silence in one connection, words in another.
+
+    The words are those of a mail client. The control is a header, which must be served: a port that
+    is dead hangs up as well.
+    """
+    if target.trusted is None:
+        return no_proxy_here(target, _EXPECTED, _by_hand(target))
+    ends = _without_header(run, target, target.trusted)
+    for end in ends:
+        if end.greeting:
+            return _served(target, end.greeting)
+    claim = run.claims.take(target.family)
+    control = come(run, target, target.trusted, header(2, claim)).refusal
+    if control and run.is_down(target):
+        raise control
+    for end in ends:
+        if end.is_open:
+            return _hanging(run, target, end)
+    if control:
+        return Outcome(
+            Status.NOT_PROVEN,
+            _EXPECTED,
+            f"hung up on, but so was {target.trusted} with a header: {control.observed}",
+            fix=see("header-versions", target),
+        )
+    said = " and ".join(f"{end.seconds:.1f} s with {end.began_with}" for end in ends)
+    return Outcome(
+        Status.PASS,
+        _EXPECTED,
+        f"hung up on after {said}",
+        witness=refusal_of(run, target, target.trusted) or str(ends[0].refusal),
+    )
+
+
+def _without_header(run: Run, target: Target, trusted: str) -> tuple[_End, _End]:
+    """Begin with silence, and with words beside it: neither waits for the other."""
+    with connect(target, source=trusted, deadline=run.within(PATIENCE_SECONDS)) as wire:
+        began = time.monotonic()
+        # On a port with implicit TLS the words are the client's part of the handshake.
+        words = b"" if target.listener.tls is Tls.IMPLICIT else f"EHLO {run.helo}\r\n".encode()
+        visit = knock(run, target, trusted, words)
+        spoken = _End("words", time.monotonic() - began, visit.words, visit.refusal)
+        session = session_over(wire, target, run.helo)
+        refusal = None
+        try:
+            session.greet()
+        except ProbeError as error:
+            refusal = error
+        silent = _End("silence", time.monotonic() - began, session.greeting, refusal)
+    return silent, spoken
+
+
+def _served(target: Target, greeting: str) -> Outcome:
+    return Outcome(
+        Status.FAIL,
+        _EXPECTED,
+        "the port takes clients without a header: everyone would have the proxy's address",
+        witness=greeting,
+        fix=(
+            f"Have {target.bound.daemon} demand a PROXY header on {target.address}; what Gatepost "
+            "writes does: gatepost up --detach. If another proxy stands there, have it hang up on "
+            "connections without a header."
+        ),
+    )
+
+
+def _hanging(run: Run, target: Target, end: _End) -> Outcome:
+    observed = f"{end.began_with} instead of a header: still open after {end.seconds:.1f} s"
+    if end.seconds < PATIENCE_SECONDS:
+        early = time_is_up(run, _EXPECTED, observed, "missing-header")
+        if early:
+            return early
+    return Outcome(
+        Status.FAIL,
+        _EXPECTED,
+        observed,
+        fix=(
+            f"Connections that wait for nothing pile up. Have {target.bound.daemon} wait for a "
+            "header for a few seconds only (MTA_PROXY_HEADER_SECONDS; haproxy_timeout), then: "
+            "gatepost up --detach"
+        ),
+    )
+
+
+def _by_hand(target: Target) -> str:
+    return (
+        f"Where the proxy runs: nc {target.address.host} {target.address.port}: within "
+        f"{PATIENCE_SECONDS:.0f} s it must end, without a greeting."
+    )

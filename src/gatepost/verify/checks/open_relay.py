@@ -1,0 +1,216 @@
+"""Nobody who has not logged in gets mail through this server to another."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gatepost.accounts.records import PROBE_DOMAIN
+from gatepost.model import Status
+from gatepost.proxy_protocol import build_2
+from gatepost.verify.protocols import Smtp
+from gatepost.verify.run import Outcome, Run, takes_logins
+from gatepost.verify.sessions import conversation, in_the_clear
+from gatepost.verify.targets import Place, Target, targets
+from gatepost.verify.wire import ProbeError, Trouble
+
+_EXPECTED = "no recipient elsewhere accepted, whoever asks and however it is spelt"
+_SESSION_SECONDS = 6.5
+"""A name server that drops a question costs five; how fast it must be, banner says."""
+OUTSIDE = "elsewhere.invalid"
+"""A domain that is nobody's (RFC 2606), so nobody can have made it one of the server's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Whom a message claims to be from, and whom it is for."""
+
+    sender: str
+    recipient: str
+
+    def __str__(self) -> str:
+        """Spell it as SMTP does."""
+        return f"<{self.sender}> to <{self.recipient}>"
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """Someone to be: at a target, from a source, announced as an address or as oneself."""
+
+    target: Target
+    source: str | None
+    envelopes: tuple[Envelope, ...]
+    claimed: str = ""
+    """Address in the header; empty for no header."""
+    header: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What one client was answered."""
+
+    who: str
+    answers: list[tuple[Envelope, int, str]]
+    control: str
+    """Why the refusals prove nothing; empty when a message to the probe would be taken."""
+    see: str = "round-trip"
+    """The check that says more of it."""
+
+
+def open_relay(run: Run, target: Target) -> Outcome:
+    """Ask for relaying in every way: as oneself, and as whom the proxy's header may name.
+
+    No message is sent: an accepted recipient is the relay. The control in each session is the
+    probe's own mailbox as recipient, after a login where there is nothing without one.
+    """
+    clients = list(_clients(run, target))
+    if not clients:
+        return Outcome(
+            Status.NOT_PROVEN,
+            _EXPECTED,
+            "every address that a probe can come from may relay (MYNETWORKS)",
+            fix="Run verify where an address of the machine is outside MYNETWORKS, or narrow it.",
+        )
+    heard = [_ask(run, client) for client in clients]
+    relayed = [
+        (one.who, envelope, words)
+        for one in heard
+        for envelope, code, words in one.answers
+        if code // 100 == 2  # noqa: PLR2004
+    ]
+    tried = sum(len(one.answers) for one in heard)
+    who = " and ".join(dict.fromkeys(one.who for one in heard))
+    if relayed:
+        first, envelope, words = relayed[0]
+        return Outcome(
+            Status.FAIL,
+            _EXPECTED,
+            f"{len(relayed)} of {tried} attempts would relay, such as {envelope} as {first}",
+            witness=words,
+            fix=_fix(target),
+        )
+    for one in heard:
+        if one.control:
+            return Outcome(
+                Status.NOT_PROVEN,
+                _EXPECTED,
+                f"{tried} attempts refused; {one.control}",
+                fix=f"See the {one.see} row of {target.bound.name} {target.family} first.",
+            )
+    return Outcome(
+        Status.PASS,
+        _EXPECTED,
+        f"{tried} attempts refused as {who}; the probe's own mailbox accepted",
+        witness=heard[0].answers[0][2],
+    )
+
+
+def envelopes(mailname: str, mailbox: str, nonce: str) -> tuple[tuple[Envelope, ...], ...]:
+    """Return what to try, in portions that a server hears without slowing down.
+
+    The first portion is about senders, the second about ways to hide where a recipient is. The
+    domain in them is the probe's own: in another a catch-all could rightly take them all.
+    """
+    name, stranger = f"relay-{nonce}", f"stranger@{OUTSIDE}"
+    elsewhere = f"{name}@{OUTSIDE}"
+    senders = ("", stranger, mailbox, f"postmaster@{mailname}")
+    tricks = (
+        f"{name}%{OUTSIDE}@{PROBE_DOMAIN}",
+        f'"{elsewhere}"@{PROBE_DOMAIN}',
+        f"@{PROBE_DOMAIN}:{elsewhere}",
+        f"{OUTSIDE}!{name}@{PROBE_DOMAIN}",
+        f"{name}%{OUTSIDE}",
+        f'"{elsewhere}"',
+        f"{name}%{OUTSIDE}@[127.0.0.1]",
+        f"{name}@{mailname}.{OUTSIDE}",
+    )
+    return (
+        (
+            *(Envelope(sender, elsewhere) for sender in senders),
+            *(Envelope(stranger, trick) for trick in tricks[-2:]),
+        ),
+        tuple(Envelope(stranger, one) for one in (elsewhere, *tricks[:-2])),
+    )
+
+
+# --- who asks -----------------------------------------------------------------------------------
+
+
+def _clients(run: Run, target: Target) -> Iterator[_Client]:
+    mailbox = run.login.address if run.login else f"nobody@{PROBE_DOMAIN}"
+    portions = envelopes(run.mailname, mailbox, run.nonce)
+    sources: list[str | None] = [one for one in target.sources if not _may_relay(run, one)]
+    if not target.sources:
+        sources = [None]
+    if sources:
+        yield _Client(target, sources[0], portions[0])
+    # Whom the proxy names is believed: an address that sounds like home must gain nothing by it.
+    for door in targets(run.topology, Place.SERVICE):
+        if (door.bound, door.family) == (target.bound, target.family) and door.trusted:
+            claimed, server = run.claims.take(door.family), door.address
+            if not _may_relay(run, claimed.host):
+                header = build_2((claimed.host, claimed.port), (server.host, server.port))
+                yield _Client(door, door.trusted, portions[1], claimed.host, header)
+                return
+    if sources:
+        yield _Client(target, sources[-1], portions[1])
+
+
+def _may_relay(run: Run, host: str) -> bool:
+    return any(ipaddress.ip_address(host) in network for network in run.relaying)
+
+
+# --- what is answered ---------------------------------------------------------------------------
+
+
+def _ask(run: Run, client: _Client) -> _Heard:
+    try:
+        return _answers(run, client)
+    except ProbeError as error:
+        if not client.claimed:
+            raise
+        nothing = f"as {client.claimed} at the service port nothing could be asked: "
+        return _Heard(client.claimed, [], nothing + error.observed, see="header-versions")
+
+
+def _answers(run: Run, client: _Client) -> _Heard:
+    opened = conversation if takes_logins(client.target.bound) else in_the_clear
+    with opened(
+        client.target,
+        deadline=run.within(_SESSION_SECONDS),
+        name=run.helo,
+        source=client.source,
+        header=client.header,
+    ) as session:
+        if not isinstance(session, Smtp):
+            raise TypeError(session)
+        answers = [(one, *session.envelope(one.sender, one.recipient)) for one in client.envelopes]
+        who = client.claimed or session.wire.client.host
+        return _Heard(who, answers, _control(run, session, client.target))
+
+
+def _control(run: Run, session: Smtp, target: Target) -> str:
+    """Ask for what should be accepted; return why it was not, or nothing."""
+    if run.login is None:
+        return f"nothing to compare with: {run.no_login}"
+    sender = f"stranger@{OUTSIDE}"
+    if takes_logins(target.bound):
+        sender = run.login.address
+        try:
+            session.login(run.login.address, run.login.password)
+        except ProbeError as error:
+            if error.trouble is not Trouble.DENIED:
+                raise
+            return f"and so was the probe's own login: {error.observed}"
+    code, words = session.envelope(sender, run.login.address)
+    return "" if code // 100 == 2 else f"and so was the probe's own mailbox: {words}"  # noqa: PLR2004
+
+
+def _fix(target: Target) -> str:
+    daemon = target.bound.daemon
+    return (
+        "Spammers find such a server within hours, and then nobody takes its mail. Relay only for "
+        f"MYNETWORKS and for who has logged in: see mynetworks and the relay and recipient "
+        f"restrictions of {daemon}. What Gatepost writes does: gatepost up --detach"
+    )

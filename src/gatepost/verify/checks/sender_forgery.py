@@ -1,0 +1,85 @@
+"""Who has logged in sends under an address of their own, and no other."""
+
+from __future__ import annotations
+
+from gatepost.model import Status
+from gatepost.verify.mailbox import Login
+from gatepost.verify.protocols import Smtp
+from gatepost.verify.run import Outcome, Run
+from gatepost.verify.sessions import conversation
+from gatepost.verify.targets import Target
+from gatepost.verify.wire import ProbeError, Trouble
+
+_SESSION_SECONDS = 6.5
+"""A name server that drops a question costs five; how fast it must be, banner says."""
+_EXPECTED = "logged in, mail is taken from the own address and from no other"
+
+
+def sender_forgery(run: Run, target: Target) -> Outcome:
+    """Log in and begin messages as others; the control is one under the own address.
+
+    No message is sent: what is asked is whether its recipient is accepted.
+    """
+    if run.login is None:
+        return Outcome(
+            Status.NOT_PROVEN,
+            _EXPECTED,
+            run.no_login,
+            fix="On the machine of the server, see whether accounts work: gatepost mailbox list",
+        )
+    others = forgeries(run.login, run.mailname)
+    with conversation(
+        target, deadline=run.within(_SESSION_SECONDS), name=run.helo, source=target.source
+    ) as session:
+        if not isinstance(session, Smtp):
+            raise TypeError(session)
+        try:
+            session.login(run.login.address, run.login.password)
+        except ProbeError as error:
+            if error.trouble is not Trouble.DENIED:
+                raise
+            return _no_control(target, f"the probe could not log in: {error.observed}")
+        answers = {one: session.envelope(one, run.login.address) for one in others}
+        code, own = session.envelope(run.login.address, run.login.address)
+    taken = [one for one, (forged, _) in answers.items() if forged // 100 == 2]  # noqa: PLR2004
+    if taken:
+        return Outcome(
+            Status.FAIL,
+            _EXPECTED,
+            f"logged in as {run.login.address}, it may send as {', '.join(taken)}",
+            witness=answers[taken[0]][1],
+            fix=(
+                f"Anybody with a mailbox can write as anybody else here. Have {target.bound.daemon}"
+                " compare the envelope sender with the login; what Gatepost writes does: "
+                "gatepost up --detach"
+            ),
+        )
+    if code // 100 != 2:  # noqa: PLR2004
+        return _no_control(target, f"its own address was refused as well: {own}")
+    return Outcome(
+        Status.PASS,
+        _EXPECTED,
+        f"own address taken, {len(others)} others refused",
+        witness=answers[others[0]][1],
+    )
+
+
+def forgeries(login: Login, mailname: str) -> tuple[str, ...]:
+    """Return addresses that are not the login's: the server's, a neighbour's, a stranger's."""
+    name = login.address.partition("@")[0]
+    return (
+        f"postmaster@{mailname}",
+        f"neighbour-of-{login.address}",
+        f"{name}@{mailname}",
+        "stranger@elsewhere.invalid",
+    )
+
+
+def _no_control(target: Target, observed: str) -> Outcome:
+    """Nothing is proven by refusals of a server that refuses everything."""
+    return Outcome(
+        Status.NOT_PROVEN,
+        _EXPECTED,
+        observed,
+        fix=f"See the round-trip row of {target.bound.name} {target.family} first.",
+    )

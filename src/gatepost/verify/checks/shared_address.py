@@ -1,0 +1,163 @@
+"""Clients come from addresses of their own, and not all from one."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Iterable
+
+from gatepost.accounts.records import PROBE_DOMAIN
+from gatepost.model import Event, IPAddress, IPNetwork, Observation, Status
+from gatepost.verify.run import Outcome, Run
+from gatepost.verify.targets import addresses_of_this_machine
+
+_EXPECTED = "clients seen lately come from more than one address"
+_MOST_BYTES = 4_000_000
+_READING_SECONDS = 2.0
+_FEWEST = 20
+"""So many sessions from one address are no chance."""
+_LATELY = 200
+"""The latest sessions are judged, so that a change for the worse is seen behind better days."""
+_FIX = (
+    "Something in front of the reverse proxy puts its own address in place of the clients' (NAT). "
+    "Kubernetes: set externalTrafficPolicy: Local on the proxy's Service. Docker: publish the "
+    "proxy's ports in host mode (network_mode: host; Swarm: mode: host). Rootless Podman: "
+    "--network=pasta. A load balancer: turn its PROXY protocol on, and have the reverse proxy "
+    "trust it."
+)
+
+_LOGINS = frozenset({Event.LOGIN, Event.LOGIN_FAILED})
+_CAME = _LOGINS | {Event.CONNECT, Event.DISCONNECT}
+
+Session = tuple[str, str, int | None]
+"""Daemon, client's address, client's port."""
+
+
+def shared_address(run: Run) -> Outcome:
+    """Ask the end of the log who came.
+
+    At most the latest 200 sessions in the last 4 MB count. This machine's own are left out, those
+    of internal listeners, the probes, and what a trusted proxy does in its own name without a login
+    (health checks). Fewer than 20 prove nothing. A family of addresses is judged by itself only
+    where a private address stands for all of it.
+    """
+    if not run.witness.exists:
+        return Outcome(
+            Status.NOT_PROVEN,
+            _EXPECTED,
+            f"no log to read at {run.witness.path}",
+            fix="Run verify on the machine of the server, where `gatepost up` writes its log.",
+        )
+    said = run.witness.earlier(most_bytes=_MOST_BYTES, deadline=run.within(_READING_SECONDS))
+    here = frozenset(map(ipaddress.ip_address, addresses_of_this_machine()))
+    return judged(said, run.topology.trusted_proxies, here)
+
+
+def judged(
+    said: Iterable[Observation], trusted: tuple[IPNetwork, ...], here: frozenset[IPAddress]
+) -> Outcome:
+    """Judge what daemons said of their clients, the latest first; `here` is this machine."""
+    sessions = _sessions(said, trusted, here)
+    counted = Counter(ipaddress.ip_address(observation.client) for observation in sessions)
+    told = _told(counted)
+    if len(sessions) < _FEWEST:
+        return Outcome(
+            Status.NOT_PROVEN,
+            _EXPECTED,
+            f"only {told} lately" if sessions else "no clients but this machine's own came lately",
+            fix=f"Run verify again when mail has come: it takes {_FEWEST} sessions to tell.",
+        )
+    if all(_within(address, trusted) for address in counted):
+        names = ", ".join(map(str, counted))
+        return Outcome(
+            Status.FAIL,
+            _EXPECTED,
+            f"{told}: {names}, which TRUSTED_PROXIES holds: the clients' own addresses are lost",
+            sessions[0].line,
+            fix=f"{_FIX} Or the proxy's headers name no client (LOCAL, UNKNOWN): see its settings.",
+        )
+    if shared := _shared(counted):
+        return Outcome(
+            Status.RISK,
+            _EXPECTED,
+            f"{_told(shared)}: {next(iter(shared))}",
+            next(o.line for o in sessions if ipaddress.ip_address(o.client) in shared),
+            fix=f"{_FIX} Is it really one client, or one household, then all is right.",
+        )
+    return Outcome(Status.PASS, _EXPECTED, told, sessions[0].line)
+
+
+def _sessions(
+    said: Iterable[Observation], trusted: tuple[IPNetwork, ...], here: frozenset[IPAddress]
+) -> list[Observation]:
+    """Return one line of each session that counts, the latest first.
+
+    An address from which probes logged in, and nobody else did, was this machine's: machines change
+    their addresses, the IPv6 ones every day.
+    """
+    latest: dict[Session, Observation] = {}
+    proxies: dict[Session, Observation] = {}
+    """What a trusted address did in its own name."""
+    logged_in: set[Session] = set()
+    probes: set[Session] = set()
+    probed: set[str] = set()
+    used: set[str] = set()
+    for one in said:
+        address = _address(one)
+        if one.event not in _CAME or one.internal or address is None:
+            continue
+        if address.is_loopback or address in here:
+            continue
+        session = (one.daemon, one.client, one.port)
+        (proxies if _within(address, trusted) else latest).setdefault(session, one)
+        if one.event in _LOGINS:
+            logged_in.add(session)
+        if one.user and one.user.endswith(f"@{PROBE_DOMAIN}"):
+            probes.add(session)
+            probed.add(one.client)
+        elif one.event is Event.LOGIN:
+            used.add(one.client)
+        if len(latest) >= _LATELY:
+            latest = _without(latest, probes, probed - used)
+            if len(latest) >= _LATELY:
+                break
+    counted = {**latest, **{s: one for s, one in proxies.items() if s in logged_in}}
+    return list(_without(counted, probes, probed - used).values())
+
+
+def _without(
+    sessions: dict[Session, Observation], probes: set[Session], own: set[str]
+) -> dict[Session, Observation]:
+    return {s: o for s, o in sessions.items() if s not in probes and o.client not in own}
+
+
+def _address(said: Observation) -> IPAddress | None:
+    try:
+        return ipaddress.ip_address(said.client)
+    except ValueError:
+        return None
+
+
+def _within(address: IPAddress, networks: Iterable[IPNetwork]) -> bool:
+    return any(address in network for network in networks)
+
+
+def _shared(counted: Counter[IPAddress]) -> Counter[IPAddress] | None:
+    """Return the address that stands for everyone, with its count; None when there is none.
+
+    A private one may stand for everyone of its family only: Docker's proxy for IPv6 leaves IPv4
+    clients as they are.
+    """
+    if len(counted) == 1:
+        return counted
+    for version in (4, 6):
+        family = Counter({a: n for a, n in counted.items() if a.version == version})
+        if len(family) == 1 and family.total() >= _FEWEST and not next(iter(family)).is_global:
+            return family
+    return None
+
+
+def _told(counted: Counter[IPAddress]) -> str:
+    addresses = f"{len(counted)} addresses" if len(counted) != 1 else "one address"
+    sessions = f"{counted.total()} sessions" if counted.total() != 1 else "1 session"
+    return f"{sessions} from {addresses}"
