@@ -47,6 +47,12 @@ def main() -> None:
             "s",
             at_most=0.4,
         )
+        table.add(
+            "gatepost verify, every check on every listener",
+            [timed(lambda: server.run("verify", "--json")) for _ in runs],
+            "s",
+            at_most=10,
+        )
         table.add("idle memory, shared pages once", [resident(server)], "MB", at_most=350)
         table.add("idle memory, resident added up", [summed(server)], "MB", at_most=350)
         table.add("up on a running server", [timed(server.up) for _ in runs], "s", at_most=5)
