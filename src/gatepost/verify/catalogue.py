@@ -45,6 +45,8 @@ class Check:
     """Protocols of the listeners that it is made for."""
     logins_only: bool = False
     """Whether it is made only where clients log in."""
+    waits: bool = False
+    """Whether it mostly waits, for mail to arrive or a limit of time to end."""
     judge: Callable[[Run], Outcome] | None = None
     """Instead of `probe`: judges the server as a whole, once, beside the probes."""
     outside: Callable[[Run, Target], Outcome] | None = None
@@ -108,6 +110,7 @@ CHECKS: tuple[Check, ...] = (
         "greeting",
         missing_header,
         place=Place.SERVICE,
+        waits=True,
     ),
     Check(
         "header-versions",
@@ -152,6 +155,7 @@ CHECKS: tuple[Check, ...] = (
         "Send a message from outside and read it with a mail program.",
         round_trip,
         protocols=frozenset({Protocol.SMTP, Protocol.IMAP, Protocol.POP3}),
+        waits=True,
     ),
     Check(
         "internal-address",

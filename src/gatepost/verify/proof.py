@@ -27,7 +27,7 @@ from gatepost.verify.checks import round_trip
 from gatepost.verify.letters import Letters
 from gatepost.verify.mailbox import Login
 from gatepost.verify.remedies import remedy
-from gatepost.verify.run import Outcome, Run
+from gatepost.verify.run import Outcome, Run, time_is_up
 from gatepost.verify.targets import Place, Target, targets
 from gatepost.verify.wire import ProbeError, Trouble
 from gatepost.verify.witnesses import LogWitness
@@ -104,6 +104,8 @@ def prove(
             for target in everything[check.place]
             if check.name != FIRST and check.probe and check.concerns(target.bound)
         ]
+        # What mostly waits begins first, and waits while the others work.
+        jobs.sort(key=lambda job: not job[0].waits)
         count = _Count(len(public) + len(jobs), tell)
         greeted = _all_at_once(run, [(_named(FIRST), target) for target in public], count)
         reached = tuple(target for target in public if target not in run.unreached)
@@ -174,10 +176,12 @@ def _all_at_once(run: Run, jobs: list[Job], count: _Count) -> Found:
     probe at once: all come from few addresses, and a server limits what one client may open.
     """
     found: Found = {}
+    begun: set[Job] = set()
     places = threading.Semaphore(_PROBES_AT_ONCE)
 
     def work(check: Check, target: Target | None) -> None:
         with places:
+            begun.add((check, target))
             began = time.monotonic()
             outcome = _outcome(run, check, target)
             found[check.name, target] = replace(outcome, seconds=time.monotonic() - began)
@@ -190,10 +194,11 @@ def _all_at_once(run: Run, jobs: list[Job], count: _Count) -> Found:
         thread.join(max(0.0, run.deadline + _GRACE_SECONDS - time.monotonic()))
     for check, target in jobs:
         if (check.name, target) not in found:
+            late = (check, target) in begun
             found[check.name, target] = Outcome(
-                Status.FAIL,
+                Status.FAIL if late else Status.NOT_PROVEN,
                 check.passes_when,
-                "the check did not end in time",
+                "the check did not end in time" if late else "its turn did not come in time",
                 fix="See whether this machine is overloaded: uptime; then run verify again.",
             )
     return found
@@ -241,6 +246,11 @@ def _stopped(run: Run, check: Check, target: Target, error: ProbeError) -> Outco
             error.observed,
             fix=f"See the {other} row of {target.bound.name} {target.family} first.",
         )
+    if error.trouble in {Trouble.SILENT, Trouble.UNREACHABLE}:
+        expected = f"{target.bound.daemon} answers in time"
+        early = time_is_up(run, expected, error.observed, check.name)
+        if early:
+            return early
     fix = remedy(error, target, run.outside)
     return Outcome(Status.FAIL, check.passes_when, error.observed, fix=fix)
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ssl
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import wraps
 
 from gatepost.model import Address, Event, Observation, Status, Tls
 from gatepost.proxy_protocol import build_1, build_2
@@ -17,13 +15,10 @@ from gatepost.verify.targets import Target
 from gatepost.verify.wire import ProbeError, Trouble, Wire, shown
 from gatepost.verify.witnesses import is_about
 
-Probe = Callable[[Run, Target], Outcome]
-
 PATIENCE_SECONDS = 6.0
 """How long a greeting may take here: a name server that loses a query costs 5 s of it."""
 LOG_SECONDS = 4.0
 """How long a line may take into the log; it is there at once unless the machine is very busy."""
-_TOO_LITTLE_SECONDS = 0.2
 _TLS_RECORDS = b"\x15\x16"
 """With what a TLS server begins to speak: an alert, or its part of the handshake."""
 
@@ -141,36 +136,6 @@ def no_proxy_here(target: Target, expected: str, fix: str) -> Outcome:
         expected,
         f"no address of this machine that reaches {target.address} is in TRUSTED_PROXIES",
         fix=fix,
-    )
-
-
-def timely(probe: Probe) -> Probe:
-    """Have a probe say so when it found no answer because the run's time was up."""
-
-    @wraps(probe)
-    def made(run: Run, target: Target) -> Outcome:
-        try:
-            return probe(run, target)
-        except ProbeError as error:
-            if error.trouble in {Trouble.SILENT, Trouble.UNREACHABLE} and not run.is_down(target):
-                expected = f"{target.bound.daemon} answers in time"
-                name = probe.__name__.replace("_", "-")
-                if up := time_is_up(run, expected, error.observed, name):
-                    return up
-            raise
-
-    return made
-
-
-def time_is_up(run: Run, expected: str, observed: str, check: str) -> Outcome | None:
-    """Say that an answer was not awaited long enough; None when the run has time left."""
-    if time.monotonic() < run.deadline - _TOO_LITTLE_SECONDS:
-        return None
-    return Outcome(
-        Status.NOT_PROVEN,
-        expected,
-        f"{observed}, when the run's time was up",
-        fix=f"Run it alone: gatepost verify --only {check}",
     )
 
 

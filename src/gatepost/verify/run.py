@@ -17,6 +17,8 @@ from gatepost.verify.witnesses import LogWitness
 _CLAIMED_PORTS = 30_000
 """From 1024 up: below the ports that the kernel gives to clients (32768 and up, ip(7))."""
 
+_TOO_LITTLE_SECONDS = 0.2
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -97,3 +99,15 @@ class Run:
 def takes_logins(bound: BoundListener) -> bool:
     """Tell whether clients log in on a listener: everywhere but on port 25."""
     return bound.name != "smtp"
+
+
+def time_is_up(run: Run, expected: str, observed: str, check: str) -> Outcome | None:
+    """Say that an answer was not awaited long enough; None when the run has time left."""
+    if time.monotonic() < run.deadline - _TOO_LITTLE_SECONDS:
+        return None
+    return Outcome(
+        Status.NOT_PROVEN,
+        expected,
+        f"{observed}, when the run's time was up",
+        fix=f"Run it alone: gatepost verify --only {check}",
+    )

@@ -27,7 +27,8 @@ from gatepost.model import (
     Topology,
 )
 from gatepost.proxy_protocol import Command, Header, ProxyProtocolError, parse
-from gatepost.verify import proxied
+from gatepost.verify import proof, proxied
+from gatepost.verify.catalogue import CHECKS
 from gatepost.verify.checks import missing_header as missing
 from gatepost.verify.checks.forged_direct import forged_direct
 from gatepost.verify.checks.forged_through_proxy import forged_through_proxy
@@ -308,11 +309,12 @@ def test_what_the_banner_row_tells_is_not_told_again(
             assert check(run, bench.service).status is not Status.FAIL
 
 
-@pytest.mark.parametrize("check", [forged_direct, missing_header, header_versions])
-def test_time_that_is_up_is_no_failure(bench: Bench, check: Check) -> None:
+@pytest.mark.parametrize("name", ["forged-direct", "missing-header", "header-versions"])
+def test_time_that_is_up_is_no_failure(bench: Bench, name: str) -> None:
     """On a busy machine a probe begins late, and has not waited long enough to judge."""
+    (row,) = (check for check in CHECKS if check.name == name)
     with bench.at("hangs", seconds=0.4) as run:
-        outcome = check(run, bench.service)
+        outcome = proof._outcome(run, row, bench.service)
     assert outcome.status is Status.NOT_PROVEN, outcome
 
 

@@ -16,7 +16,6 @@ from gatepost.verify.proxied import (
     refusal_of,
     said_of,
     see,
-    timely,
 )
 from gatepost.verify.run import Outcome, Run
 from gatepost.verify.targets import Target
@@ -42,7 +41,6 @@ class _Forgery:
         return self.visit.refusal.observed if self.visit.refusal else ""
 
 
-@timely
 def forged_direct(run: Run, target: Target) -> Outcome:
     """Send a PROXY header of each version to the service port from an untrusted address.
 

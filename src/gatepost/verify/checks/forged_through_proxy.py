@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from gatepost.model import Status
-from gatepost.verify.proxied import LOG_SECONDS, header, knock, no_log, said_of, see, timely
+from gatepost.verify.proxied import LOG_SECONDS, header, knock, no_log, said_of, see
 from gatepost.verify.run import Outcome, Run
 from gatepost.verify.targets import Target
 from gatepost.verify.witnesses import is_about
 
 
-@timely
 def forged_through_proxy(run: Run, target: Target) -> Outcome:
     """Send a PROXY header first, and ask the daemon's log who came.
 

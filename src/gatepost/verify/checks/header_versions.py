@@ -15,10 +15,8 @@ from gatepost.verify.proxied import (
     no_proxy_here,
     refusal_of,
     said_of,
-    time_is_up,
-    timely,
 )
-from gatepost.verify.run import Outcome, Run
+from gatepost.verify.run import Outcome, Run, time_is_up
 from gatepost.verify.targets import IPV4, IPV6, Target
 from gatepost.verify.wire import Trouble
 from gatepost.verify.witnesses import is_about
@@ -50,7 +48,6 @@ class _Try:
         return self.sent.claim or self.visit.client
 
 
-@timely
 def header_versions(run: Run, target: Target) -> Outcome:
     """Come from a trusted address with every kind of header, and ask the log who came."""
     daemon, trusted = target.bound.daemon, target.trusted

@@ -14,10 +14,8 @@ from gatepost.verify.proxied import (
     no_proxy_here,
     refusal_of,
     see,
-    time_is_up,
-    timely,
 )
-from gatepost.verify.run import Outcome, Run
+from gatepost.verify.run import Outcome, Run, time_is_up
 from gatepost.verify.sessions import connect, session_over
 from gatepost.verify.targets import Target
 from gatepost.verify.wire import ProbeError, Trouble
@@ -41,7 +39,6 @@ class _End:
         return self.refusal is not None and self.refusal.trouble is Trouble.SILENT
 
 
-@timely
 def missing_header(run: Run, target: Target) -> Outcome:
     """Come from a trusted address and send no header: silence in one connection, words in another.
 
