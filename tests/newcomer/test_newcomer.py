@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,12 +34,11 @@ def progress(request: pytest.FixtureRequest) -> Callable[[str], None]:
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def show(line: str) -> None:
+        if not terminal:  # one of several processes that run tests side by side
+            return
         with capture.global_and_fixture_disabled():
-            if terminal:
-                terminal.ensure_newline()
-                terminal.write_line(line, flush=True)
-            else:  # one of several processes that run tests side by side
-                print(line, file=sys.stderr, flush=True)
+            terminal.ensure_newline()
+            terminal.write_line(line, flush=True)
 
     return show
 
