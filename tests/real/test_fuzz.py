@@ -86,9 +86,9 @@ def test_a_short_run_finds_nothing(tmp_path: Path) -> None:
     ("defect", "complaint"),
     [
         # It takes a byte of the client's.
-        ("header = replace(header, size=header.size + 1)", "after"),
+        ("header = header._replace(size=header.size + 1)", "after"),
         # It believes what the client says after the header.
-        ("if data[header.size:][:2] == b'\\r\\n': header = replace(header, tlvs=(1,))", "follows"),
+        ("if data[header.size:][:2] == b'\\r\\n': header = header._replace(tlvs=(1,))", "follows"),
         # It fails on an extension that is nowhere in the corpus.
         (
             """

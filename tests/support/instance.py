@@ -28,6 +28,8 @@ STRANGER = "127.0.0.66"
 PREFIX6 = f"fd00:6a7e:{random.randint(1, 0xFFFF):x}"
 """Beginning of the IPv6 addresses of this process: others run tests beside it."""
 CLIENT6 = f"{PREFIX6}::77"
+OTHER_CLIENT6 = f"{PREFIX6}::78"
+"""Two of them, so that probes need not come from the address of another process's server."""
 
 _held: Counter[str] = Counter()
 """IPv6 addresses of the loopback interface → how many need them."""
@@ -98,7 +100,7 @@ def free_addresses() -> Iterator[Addresses]:
     else:
         raise RuntimeError("no free loopback addresses")
     public6, service6 = (f"{PREFIX6}:{a:x}:{b:x}::{last}" for last in (1, 2))
-    with loopback6(public6, service6, CLIENT6):
+    with loopback6(public6, service6, CLIENT6, OTHER_CLIENT6):
         yield Addresses(public, public6, service, service6, outside)
 
 

@@ -146,10 +146,11 @@ def sources_for(
     """Choose up to two source addresses that can reach an address.
 
     Addresses in `trusted` networks and those `taken` by servers come last: a probe that comes from
-    the proxy's own address cannot be told apart from the proxy.
+    the proxy's own address cannot be told apart from the proxy. IPv6 addresses near the server's
+    come first, as the kernel prefers them (RFC 6724, section 5, rule 8); others may be temporary.
     """
     trusted, taken = tuple(trusted), frozenset(taken)
-    candidates = list(here) if address.is_ipv6 else [*_LOOPBACK_SOURCES, *here]
+    candidates = _nearest(address, here) if address.is_ipv6 else [*_LOOPBACK_SOURCES, *here]
     doubtful = [source for source in candidates if source in taken or _in(source, trusted)]
     chosen: list[str] = []
     for source in [*(c for c in candidates if c not in doubtful), *doubtful]:
@@ -158,6 +159,15 @@ def sources_for(
         if len(chosen) == 2:  # noqa: PLR2004
             break
     return tuple(chosen)
+
+
+def _nearest(address: Address, here: Iterable[str]) -> list[str]:
+    """Sort IPv6 addresses by how much of their beginning they share with one."""
+    there = int(ipaddress.IPv6Address(address.host))
+    return sorted(
+        (host for host in here if ":" in host),
+        key=lambda host: (int(ipaddress.IPv6Address(host)) ^ there).bit_length(),
+    )
 
 
 def addresses_of_this_machine() -> tuple[str, ...]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 
+import pytest
+
 from gatepost.model import Address, BoundListener, Listener, Protocol, Tls, Topology
+from gatepost.verify import targets as room
 from gatepost.verify.targets import Place, sources_for, targets
 
 LISTENER = Listener("smtp", Protocol.SMTP, Tls.STARTTLS, 25, 3325, 31025, 32025)
@@ -36,3 +39,12 @@ def test_sources_of_the_other_family_or_of_no_interface_are_left_out() -> None:
     """They cannot be bound, and every probe would fail."""
     chosen = sources_for(Address("::1", PORT), (), (), ["127.0.0.1", "::1", "2001:db8::1"])
     assert chosen == ("::1",)
+
+
+def test_ipv6_probes_come_from_near_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe from a temporary address fails when the address goes, and nothing is wrong."""
+    monkeypatch.setattr(room, "_reaches", lambda *_: True)
+    here = ("::1", "2001:db8:1::77", "fd00:6a7e:2::1", "fd00:6a7e:1::78", "fd00:6a7e:1::77")
+    server = Address("fd00:6a7e:1::1", 3325)
+    found = sources_for(server, (), {server.host}, here)
+    assert found == ("fd00:6a7e:1::78", "fd00:6a7e:1::77")
