@@ -130,7 +130,7 @@ def test_tls_begins_as_the_listener_says(site: Site) -> None:
 )
 def test_any_postmaster_is_found(site: Site, postmaster: str, asked: str, *, reaches: bool) -> None:
     """A quote or a percent sign would break the query, and all mail would be deferred."""
-    table = rendered(site, POSTMASTER=postmaster)["sqlite-postmaster.cf"]
+    table = rendered(site, POSTMASTER=postmaster)["postmaster.cf"]
     query = table.partition("query = ")[2]
     values = {"u": "postmaster", "d": asked, "s": f"postmaster@{asked}", "%": "%"}
     database = sqlite3.connect(":memory:")
