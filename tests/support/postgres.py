@@ -54,6 +54,7 @@ class Cluster:
     host: str
     port: int = PORT
     password: str = PASSWORD
+    tls: bool = True
     _server: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -81,7 +82,8 @@ class Cluster:
                 *_as_unprivileged(),
                 str(programs() / "postgres"),
                 *("-D", str(self.folder / "data"), "-h", self.host, "-p", str(self.port)),
-                *(f"-cunix_socket_directories={self.folder}", "-cssl=on"),
+                f"-cunix_socket_directories={self.folder}",
+                f"-cssl={'on' if self.tls else 'off'}",
                 f"-cssl_cert_file={self.folder / 'server.crt'}",
                 f"-cssl_key_file={self.folder / 'server.key'}",
                 *words,
@@ -136,10 +138,10 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[Cluster]:
-    """Run a server for as long as the block lasts."""
+def cluster(*, tls: bool = True) -> Iterator[Cluster]:
+    """Run a server for as long as the block lasts, with TLS or, as a control, without."""
     with tempfile.TemporaryDirectory(prefix="gp-pg-", dir="/tmp") as name:
-        made = Cluster(Path(name), free_host(PORT))
+        made = Cluster(Path(name), free_host(PORT), tls=tls)
         _make(made)
         try:
             made.start()

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from gatepost.errors import GatepostError, OperationError, PreflightError
 from gatepost.model import Address
-from gatepost.settings.concerns import DatabaseSettings
+from gatepost.settings.concerns import DatabaseDriver, DatabaseSettings
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -75,6 +75,13 @@ class Connection:
         login = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
         options = "&".join(f"{name}={quote(value, safe='/')}" for name, value in self.options)
         return f"postgresql://{login}@{self.address}/{quote(self.name, safe='')}?{options}"
+
+
+def servers_of(settings: DatabaseSettings) -> tuple[Address, ...]:
+    """Return the server that the daemons ask; none with a database that is a file."""
+    if settings.db_driver is DatabaseDriver.SQLITE:
+        return ()
+    return (Connection.of(settings, "").address,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,11 +147,11 @@ def _prepare(settings: Settings, home: Home, tell: Tell, service: str | None = N
     # What a killed supervisor has left is ended by the next one.
     ours = running["processes"] if running else [left.pid for left in memory.recall(home)]
     preflight.check(home, topology, ours)
+    plan = assembly.assemble(settings, surveyed, service)
+    # Before all else that is made: a database server may be away or refuse us.
+    _migrate(settings)
     with apply.lock(home):
         tell(f"Preparing {home.root}")
-        plan = assembly.assemble(settings, surveyed, service)
-        # First of all that is made, since a server may be away.
-        _migrate(settings)
         files.make_users(plan.users)
         group = plan.users[0].name if plan.users else None
         site.prepare(settings, group)
