@@ -224,8 +224,8 @@ def _database(context: Context) -> dict[str, Any]:
 
 
 def _quoted(text: str) -> str:
-    """Write text as a string of Dovecot 2.4, which expands ``%`` inside it too."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    """Write text as a string of Dovecot 2.4, in which only ``%{`` begins a variable."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%{", "%%{")
     return f'"{escaped}"'
 
 
