@@ -207,14 +207,17 @@ def test_nothing_is_refused_for_good_while_it_is_away(server: Instance, database
     assert database.password not in server.log(since)
 
 
-@pytest.mark.parametrize(("names", "answers"), [(2, 2), (1, 0)], ids=["twice", "once"])
+@pytest.mark.parametrize("names", [2, 1], ids=["twice", "once"])
 def test_a_restart_of_it_does_not_stop_postfix(
-    server: Instance, database: Cluster, tmp_path: Path, names: int, answers: int
+    server: Instance, database: Cluster, tmp_path: Path, names: int
 ) -> None:
     """Each restart of the database would put mail off for a minute.
 
-    The control: with the server named once Postfix fails, and its postmap(1) answers nothing.
+    The control: with the server named once Postfix 3.7 fails, and its postmap(1) answers nothing.
+    Postfix 3.10 asks again by itself.
     """
+    version = subprocess.run(["postconf", "-dh", "mail_version"], check=True, capture_output=True)
+    answers = 0 if names == 1 and version.stdout.startswith(b"3.7.") else 2
     rendered = (server.home / "config" / "current" / "postfix" / "recipients.cf").read_text()
     hosts = re.search(r"(?m)^hosts = (\S+) \1$", rendered)
     assert hosts
