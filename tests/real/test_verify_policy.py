@@ -6,16 +6,14 @@ One server is broken behind Gatepost's back in one way after another, and mended
 from __future__ import annotations
 
 import contextlib
-import re
-import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+from breaking import ask_no_name_server, both, changed, failing, postfix_with
 from instance import CLIENT, Instance, instance
 from proving import Report, verify
 
@@ -110,54 +108,6 @@ def direct_server() -> Iterator[Instance]:
         yield found
 
 
-def ask_no_name_server(server: Instance) -> None:
-    """Have Postfix look up no client's name: one lost answer costs five seconds."""
-    folder = server.home / "config" / "current" / "postfix"
-    subprocess.run(["postconf", "-c", str(folder), "-e", "smtpd_peername_lookup=no"], check=True)
-    reload_postfix(server, folder)
-
-
-@contextlib.contextmanager
-def changed(folder: Path) -> Iterator[Path]:
-    """Put every file of a folder back as it was, whatever a block does to them."""
-    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    try:
-        yield folder
-    finally:
-        for file, content in before.items():
-            if file.read_bytes() != content:
-                file.write_bytes(content)
-
-
-@contextlib.contextmanager
-def postfix_with(
-    server: Instance, main: Mapping[str, str], services: Mapping[str, str]
-) -> Iterator[None]:
-    """Run Postfix with other settings, and with other settings of single services."""
-    with changed(server.home / "config" / "current" / "postfix") as folder:
-        for option, settings in (("-e", main), ("-P", services)):
-            if settings:
-                words = [f"{name}={value}" for name, value in settings.items()]
-                subprocess.run(["postconf", "-c", str(folder), option, *words], check=True)
-        reload_postfix(server, folder)
-        yield
-    reload_postfix(server, folder)
-
-
-def reload_postfix(server: Instance, folder: Path) -> None:
-    """Have Postfix read its settings, and wait until none of its processes has the old ones."""
-    (queue,) = re.findall(r"(?m)^queue_directory = (.*)$", (folder / "main.cf").read_text())
-    master = psutil.Process(int((Path(queue) / "pid" / "master.pid").read_text()))
-    old = [child for child in master.children() if child.name() == "smtpd"]
-    since = server.mark()
-    master.send_signal(signal.SIGHUP)
-    server.wait_for_log("reload -- version", since=since)
-    assert not psutil.wait_procs(old, timeout=10)[1]
-    for port in (32025, 32587):
-        with socket.create_connection((server.addresses.service, port), 10) as client:
-            assert client.recv(4096).startswith(b"220 ")
-
-
 @contextlib.contextmanager
 def dovecot_that_offers_clear_text(server: Instance, *, and_takes_it: bool) -> Iterator[None]:
     """Run Dovecot, of either version, with TLS as a choice.
@@ -172,7 +122,7 @@ def dovecot_that_offers_clear_text(server: Instance, *, and_takes_it: bool) -> I
         ):
             file = folder / name
             file.write_text(file.read_text().replace(demanded, optional))
-        for name in ("sql.conf.ext", "authentication.conf") if and_takes_it else ():
+        for name in ("sql.conf.ext", "sql.conf") if and_takes_it else ():
             if (file := folder / name).exists():
                 file.write_text(file.read_text().replace("' = 'TLS'", "' = 'TLS' OR 1 = 1"))
         reload_dovecot(server, folder, disabled=False)
@@ -191,19 +141,6 @@ def reload_dovecot(server: Instance, folder: Path, *, disabled: bool) -> None:
                 return
         assert time.monotonic() < deadline
         time.sleep(0.1)
-
-
-def failing(report: Report, check: str) -> set[tuple[str, str]]:
-    """Return listener and family of the rows of a check that failed, which alone may fail."""
-    assert report.failed == {check}, [row for row in report.findings if row["status"] == "fail"]
-    assert report.exit_code == 1
-    rows = report.of(check, status="fail")
-    assert all(row["fix"] for row in rows)
-    return {(row["listener"], row["family"]) for row in rows}
-
-
-def both(*listeners: str) -> set[tuple[str, str]]:
-    return {(listener, family) for listener in listeners for family in ("IPv4", "IPv6")}
 
 
 # --- logins ---------------------------------------------------------------------------------------

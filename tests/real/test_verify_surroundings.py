@@ -11,13 +11,13 @@ import json
 import os
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from accounts import ALICE, populate
+from breaking import ask_no_name_server
 from clients import lenient
 from instance import Instance, instance
 from proving import Report, verify
@@ -37,18 +37,6 @@ def own() -> Iterator[Instance]:
         ask_no_name_server(server)
         populate(server)
         yield server
-
-
-def ask_no_name_server(server: Instance) -> None:
-    """Greet without a look at the client's name: a name server may be slow where tests run."""
-    folder = str(server.home / "config" / "current" / "postfix")
-    mark = server.mark()
-    for command in (
-        ["postconf", "-c", folder, "-e", "smtpd_peername_lookup=no"],
-        ["postfix", "-c", folder, "reload"],
-    ):
-        subprocess.run(command, check=True, capture_output=True)
-    server.wait_for_log("reload -- version", since=mark)
 
 
 @contextlib.contextmanager
