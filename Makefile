@@ -19,8 +19,9 @@ APT_GET := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes
 
 GATEPOST := $(AS_ROOT) .venv/bin/gatepost
 PYTEST := .venv/bin/pytest -p no:cacheprovider
-# Tests wait more than they compute. The newcomer's path is the longest and begins at once.
-SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Tests wait more than they compute. Half the time, on a machine that has nothing else to do:
+# make test SIDE_BY_SIDE='--numprocesses 2 --dist loadfile --no-loadscope-reorder'
+SIDE_BY_SIDE ?=
 ARGS ?=
 SECONDS ?= 60
 

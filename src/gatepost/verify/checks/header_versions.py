@@ -15,6 +15,7 @@ from gatepost.verify.proxied import (
     no_proxy_here,
     refusal_of,
     said_of,
+    see,
 )
 from gatepost.verify.run import Outcome, Run, time_is_up
 from gatepost.verify.targets import IPV4, IPV6, Target
@@ -121,12 +122,19 @@ def _refused(run: Run, target: Target, expected: str, tries: list[_Try]) -> Outc
 
 
 def _mistaken(target: Target, expected: str, one: _Try, said: Observation | None) -> Outcome:
-    whom = f"{said.client} port {said.port}" if said else "nobody"
+    if said is None:
+        return Outcome(
+            Status.NOT_PROVEN,
+            expected,
+            f"{one.sent.name}: served, and {target.bound.daemon} does not say as whom",
+            fix=f"{see('client-address', target)} Where that passes, run verify again.",
+        )
+    whom = f"{said.client} port {said.port}"
     return Outcome(
         Status.FAIL,
         expected,
         f"{one.sent.name}: served, and {target.bound.daemon} saw {whom} instead of {one.awaited}",
-        witness=said.line if said else "",
+        witness=said.line,
         fix=_fix(target),
     )
 
