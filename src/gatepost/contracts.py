@@ -43,8 +43,9 @@ class Plugin(Protocol):
     def name(self) -> str:
         """Name of the plug-in, of its folder and of its process."""
 
-    def packages(self, settings: Settings) -> tuple[str, ...]:
-        """Return the Debian packages it cannot run without."""
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Debian packages it cannot run without."""
 
     @property
     def optional_packages(self) -> tuple[str, ...]:

@@ -1,1 +1,0 @@
-../../unit/accounts/test_migrations.py
