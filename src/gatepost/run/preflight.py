@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-import time
 from collections.abc import Collection, Iterator
 
 import psutil
@@ -15,8 +14,6 @@ from gatepost.model import Address, Home, Topology
 
 _SOCKET_PATH_BYTES = 107
 """Of sun_path in unix(7), without the final NUL."""
-_MORE_LOOKS = 5
-_BETWEEN_LOOKS_SECONDS = 0.1
 _LONGEST_SOCKET = "run/dovecot/imap-hibernate-and-login-sockets"
 """About the longest name of a socket that a daemon makes below the home."""
 
@@ -75,7 +72,7 @@ def _addresses(topology: Topology) -> Iterator[str]:
 
 def _ports(topology: Topology, ours: Collection[int]) -> Iterator[str]:
     """Yield the addresses that somebody else listens on, with who it is."""
-    holders = _settled()
+    holders = list(_holders())
     for wanted in dict.fromkeys(_listening(topology)):
         for held, pid in holders:
             if held.port == wanted.port and _overlap(held.host, wanted.host):
@@ -86,17 +83,6 @@ def _ports(topology: Topology, ours: Collection[int]) -> Iterator[str]:
                     "addresses with PUBLIC_BIND_ADDRESS and SERVICE_BIND_ADDRESS."
                 )
                 break
-
-
-def _settled() -> list[tuple[Address, int | None]]:
-    """List who listens; whose process starts or ends just now has an owner at a second look."""
-    holders = list(_holders())
-    for _ in range(_MORE_LOOKS):
-        if os.geteuid() != 0 or all(pid for _, pid in holders):
-            break
-        time.sleep(_BETWEEN_LOOKS_SECONDS)
-        holders = list(_holders())
-    return holders
 
 
 def _holders() -> Iterator[tuple[Address, int | None]]:
