@@ -26,8 +26,10 @@ ARGS ?=
 SECONDS ?= 60
 
 # swaks speaks TLS only with libnet-ssleay-perl; mmdebstrap makes the newcomer's Debian 13.
-# HAProxy is a sender of PROXY headers that is not Traefik.
-TEST_PACKAGES := debian-archive-keyring haproxy iproute2 libnet-ssleay-perl mmdebstrap openssl swaks
+# HAProxy is a sender of PROXY headers that is not Traefik. PostgreSQL is a second home for accounts:
+# its server for tests to start, and the daemons' clients, which only DB_DRIVER=pgsql installs.
+TEST_PACKAGES := debian-archive-keyring dovecot-pgsql haproxy iproute2 libnet-ssleay-perl \
+	mmdebstrap openssl postfix-pgsql postgresql swaks
 
 # A virtual environment that was moved, or whose Python was upgraded away, is made anew.
 ifneq ($(wildcard .venv/ready*),)

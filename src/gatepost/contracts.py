@@ -43,9 +43,8 @@ class Plugin(Protocol):
     def name(self) -> str:
         """Name of the plug-in, of its folder and of its process."""
 
-    @property
-    def packages(self) -> tuple[str, ...]:
-        """Debian packages it cannot run without."""
+    def packages(self, settings: Settings) -> tuple[str, ...]:
+        """Return the Debian packages it cannot run without."""
 
     @property
     def optional_packages(self) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ LOGIN = ("you@example.org", "a long password that only tests use")
 
 DEPENDS_ON_VERSIONS = (
     *("test_gate.py", "test_client_address.py", "test_receiving.py", "test_submission.py"),
-    *("test_reading.py", "test_sieve.py", "test_proxy_senders.py"),
+    *("test_reading.py", "test_sieve.py", "test_proxy_senders.py", "test_postgresql.py"),
 )
 
 

@@ -8,6 +8,7 @@ import pytest
 from accounts import populate
 from instance import CLIENT6, Instance, free_host, instance, loopback6
 from outside import Outside, outside_world
+from postgres import Cluster, cluster
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +16,13 @@ def outside(servers_address: str) -> Iterator[Outside]:
     """Run the rest of the world, which is the relay host of the shared servers."""
     with outside_world(servers_address) as world:
         yield world
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """Run a PostgreSQL server, with a database for each test that asks for one."""
+    with cluster() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

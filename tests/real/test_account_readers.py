@@ -8,23 +8,36 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from account_fixtures import HASH
+from postgres import Cluster
 
 from gatepost.accounts import lookups, sqlite
+from gatepost.accounts.database import Database, database_of
 from gatepost.accounts.lookups import Query
+from gatepost.accounts.pgsql import Connection, PgsqlDatabase
 from gatepost.accounts.records import Account, Alias, Mailbox
+from gatepost.accounts.sqlite import SqliteDatabase
 from gatepost.accounts.store import Store, open_store
+from gatepost.settings import load
 
-HASH = "{SSHA}c2FsdGVkIGFuZCBoYXNoZWQ="
-AS_POSTFIX = ("setpriv", "--reuid=postfix", "--regid=postfix", "--clear-groups")
+AS_POSTFIX = (
+    "env",
+    "--unset=HOME",
+    "setpriv",
+    "--reuid=postfix",
+    "--regid=postfix",
+    "--clear-groups",
+)
 
 
 class Reader:
     """A database and Postfix's own client for it."""
 
-    def __init__(self, folder: Path) -> None:
-        """Put the database below a folder that Postfix may enter."""
+    def __init__(self, folder: Path, database: Database, kind: str) -> None:
+        """Take a folder that Postfix may enter, for its tables."""
         self.folder = folder
-        self.database = folder / "accounts" / "accounts.sqlite3"
+        self.database = database
+        self.kind = kind
 
     def open(self) -> Store:
         """Open the store."""
@@ -34,9 +47,20 @@ class Reader:
         """Write a look-up table for Postfix; return its name."""
         file = self.folder / f"{query.name}.cf"
         bound = query.bind(**dict.fromkeys(query.parameters, mark))
-        file.write_text(f"dbpath = {self.database}\nquery = {bound}\n")
+        file.write_text(f"{self._place()}\nquery = {bound}\n")
         file.chmod(0o644)
-        return f"sqlite:{file}"
+        return f"{self.kind}:{file}"
+
+    def _place(self) -> str:
+        if isinstance(self.database, SqliteDatabase):
+            return f"dbpath = {self.database.path}"
+        assert isinstance(self.database, PgsqlDatabase)
+        to = Connection.of(self.database.settings, "readers")
+        options = " ".join(f"{name}={value}" for name, value in to.options)
+        return (
+            f"hosts = inet:{to.address}\nuser = {to.user}\npassword = {to.password}\n"
+            f"dbname = dbname={to.name} {options}"
+        )
 
     def ask(self, query: Query, key: str) -> str:
         """Look a key up as user postfix; raise `subprocess.CalledProcessError` on failure."""
@@ -51,23 +75,48 @@ class Reader:
             raise subprocess.CalledProcessError(done.returncode, "postmap", stderr=done.stderr)
         return done.stdout.strip()
 
-    def companions(self) -> list[Path]:
-        """Return the files that lie beside the database."""
-        name = self.database.name
-        return [self.database.with_name(name + suffix) for suffix in sqlite.COMPANIONS]
+
+def companions(database: SqliteDatabase) -> list[Path]:
+    """Return the files that lie beside an SQLite database."""
+    name = database.path.name
+    return [database.path.with_name(name + suffix) for suffix in sqlite.COMPANIONS]
 
 
 @pytest.fixture
-def reader() -> Iterator[Reader]:
-    """Return a database with one mailbox, closed."""
+def folder() -> Iterator[Path]:
+    """Return a folder that Postfix may enter."""
     with tempfile.TemporaryDirectory(prefix="gatepost-readers-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        made = Reader(folder)
-        with made.open() as store:
-            store.add_domain("example.org")
-            store.add_mailbox(Mailbox("anna@example.org", HASH))
-        yield made
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def file(folder: Path) -> SqliteDatabase:
+    """Return an SQLite database that will be there."""
+    return SqliteDatabase(folder / "accounts" / "accounts.sqlite3")
+
+
+@pytest.fixture(params=["sqlite", "pgsql"])
+def reader(request: pytest.FixtureRequest, folder: Path) -> Reader:
+    """Return a database of each kind with one mailbox, closed."""
+    if request.param == "sqlite":
+        return populated(Reader(folder, request.getfixturevalue("file"), "sqlite"))
+    server: Cluster = request.getfixturevalue("postgres")
+    environment = server.environment(server.create()) | {"MAILNAME": "mail.example.org"}
+    return populated(Reader(folder, database_of(load(environment)), "pgsql"))
+
+
+@pytest.fixture
+def file_reader(folder: Path, file: SqliteDatabase) -> Reader:
+    """Return the same in SQLite only."""
+    return populated(Reader(folder, file, "sqlite"))
+
+
+def populated(made: Reader) -> Reader:
+    with made.open() as store:
+        store.add_domain("example.org")
+        store.add_mailbox(Mailbox("anna@example.org", HASH))
+    return made
 
 
 def test_postfix_reads_with_no_writer_connected(reader: Reader) -> None:
@@ -85,16 +134,18 @@ def test_postfix_reads_after_many_commands(reader: Reader) -> None:
         assert reader.ask(lookups.RECIPIENT, address) == address
 
 
-def test_without_the_companions_postfix_cannot_read(reader: Reader) -> None:
+def test_without_the_companions_postfix_cannot_read(
+    file_reader: Reader, file: SqliteDatabase
+) -> None:
     """The control: laying down ``-wal`` and ``-shm`` is what makes the tests above pass."""
-    for file in reader.companions():
-        file.unlink()
+    for companion in companions(file):
+        companion.unlink()
     with pytest.raises(subprocess.CalledProcessError) as error:
-        reader.ask(lookups.RECIPIENT, "anna@example.org")
+        file_reader.ask(lookups.RECIPIENT, "anna@example.org")
     assert "readonly" in error.value.stderr or "unable to open" in error.value.stderr
-    with sqlite.hold_open(reader.database):
-        assert reader.ask(lookups.RECIPIENT, "anna@example.org") == "anna@example.org"
-    assert reader.ask(lookups.RECIPIENT, "anna@example.org") == "anna@example.org"
+    with sqlite.hold_open(file.path):
+        assert file_reader.ask(lookups.RECIPIENT, "anna@example.org") == "anna@example.org"
+    assert file_reader.ask(lookups.RECIPIENT, "anna@example.org") == "anna@example.org"
 
 
 def test_postfix_reads_during_an_import_of_100000(reader: Reader) -> None:
@@ -115,16 +166,18 @@ def test_postfix_reads_during_an_import_of_100000(reader: Reader) -> None:
     assert reader.ask(lookups.RECIPIENT, new) == new
 
 
-def test_in_a_rollback_journal_postfix_is_locked_out(reader: Reader) -> None:
+def test_in_a_rollback_journal_postfix_is_locked_out(
+    file_reader: Reader, file: SqliteDatabase
+) -> None:
     """The control: the other journal mode is simpler, and this is why it is not used."""
     import sqlite3  # noqa: PLC0415
 
-    writer = sqlite3.connect(reader.database, isolation_level=None)
+    writer = sqlite3.connect(file.path, isolation_level=None)
     writer.execute("PRAGMA journal_mode = DELETE")
     writer.execute("BEGIN EXCLUSIVE")
     try:
         with pytest.raises(subprocess.CalledProcessError) as error:
-            reader.ask(lookups.RECIPIENT, "anna@example.org")
+            file_reader.ask(lookups.RECIPIENT, "anna@example.org")
         assert "locked" in error.value.stderr
     finally:
         writer.close()
@@ -152,10 +205,11 @@ def test_postfix_understands_every_query(reader: Reader) -> None:
         assert reader.ask(query, key) == answer, (query.name, key)
 
 
-def test_nobody_else_reads_them(reader: Reader) -> None:
+@pytest.mark.usefixtures("file_reader")
+def test_nobody_else_reads_them(file: SqliteDatabase) -> None:
     """Every user of the machine could try passwords against the hashes."""
     done = subprocess.run(
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat", reader.database],
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat", file.path],
         capture_output=True,
         check=False,
     )

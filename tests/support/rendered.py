@@ -40,6 +40,8 @@ CASES = {
     "reference-2.4": DEBIAN_13,
     "direct": DEBIAN_12_WITHOUT_IPV6,
     "relay": DEBIAN_12,
+    "postgresql": DEBIAN_12,
+    "postgresql-2.4": DEBIAN_13,
 }
 
 

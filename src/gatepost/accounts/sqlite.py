@@ -3,7 +3,8 @@
 Postfix and Dovecot open the database read-only and may not write into its folder. In WAL mode they
 can do so only while ``-wal`` and ``-shm`` exist beside it, and SQLite deletes both when its last
 writer closes. So whoever closes the database lays them down again, empty. Measured in
-docs/decisions/0002-accounts-in-sqlite.md. This module needs no SQLAlchemy; the supervisor uses it.
+docs/decisions/0002-accounts-in-sqlite.md. The supervisor uses this module, so it imports
+SQLAlchemy only where it is needed.
 """
 
 from __future__ import annotations
@@ -14,9 +15,15 @@ import grp
 import os
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from gatepost.errors import OperationError, PreflightError
+from gatepost.errors import GatepostError, OperationError, PreflightError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from sqlalchemy.exc import DatabaseError
 
 READERS = "postfix"
 """The group whose members read the database: Postfix itself, and Dovecot's processes."""
@@ -29,6 +36,63 @@ _FILE_MODE = 0o640
 _FOLDER_MODE = 0o750
 BUSY_SECONDS = 30
 """How long a writer waits for another; an import of 100,000 mailboxes takes less."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteDatabase:
+    """The accounts in one file; see `gatepost.accounts.database.Database`."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Return the path."""
+        return str(self.path)
+
+    def prepare(self) -> None:
+        """Make the file; see `prepare`."""
+        prepare(self.path)
+
+    def engine(self) -> sa.Engine:
+        """Return an engine whose writers wait for each other from their beginning on."""
+        import sqlalchemy as sa  # noqa: PLC0415  slow to import
+
+        engine = sa.create_engine(
+            sa.URL.create("sqlite", database=str(self.path)),
+            connect_args={"timeout": BUSY_SECONDS},
+        )
+
+        @sa.event.listens_for(engine, "connect")
+        def connected(connection: Any, _record: object) -> None:
+            # The driver's own transactions begin too late for a lock to be waited for.
+            connection.isolation_level = None
+            connection.execute("PRAGMA foreign_keys = ON")
+
+        @sa.event.listens_for(engine, "begin")
+        def begun(connection: sa.Connection) -> None:
+            reading = connection.get_execution_options().get("reading")
+            connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+        return engine
+
+    def release(self) -> None:
+        """Lay down the companions; see `keep_readable`."""
+        keep_readable(self.path)
+
+    def explain(self, error: DatabaseError) -> GatepostError:
+        """Tell a database that is locked from one that is broken."""
+        from sqlalchemy.exc import OperationalError  # noqa: PLC0415
+
+        if isinstance(error, OperationalError):
+            return OperationError(
+                f"{self.path}: the database could not be used: {error.orig}. Nothing was changed. "
+                "When it is locked, another command is writing: try again. "
+                "Otherwise look at the disk's free space and the file's owner."
+            )
+        return OperationError(
+            f"{self.path}: the database is damaged or not Gatepost's: {error.orig}. "
+            "Nothing was changed. Restore it from a backup."
+        )
 
 
 def prepare(path: Path) -> None:

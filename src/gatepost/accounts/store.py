@@ -1,7 +1,8 @@
 """The store of accounts: everything that reads or changes the database on our side.
 
 Each method is one transaction: it is done whole or not at all. Addresses are given normalised, see
-`gatepost.accounts.addresses`.
+`gatepost.accounts.addresses`. Lists are sorted here: databases disagree about order, and an export
+shall not depend on where it was made.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Self, TypedDict, Unpack
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError
 
-from gatepost.accounts import bulk, sqlite
+from gatepost.accounts import bulk
 from gatepost.accounts.addresses import split, without_extension
+from gatepost.accounts.database import Database
 from gatepost.accounts.loops import find_loop
 from gatepost.accounts.records import PROBE_DOMAIN, Account, Alias, Domain, Mailbox
+from gatepost.accounts.sqlite import SqliteDatabase
 from gatepost.accounts.tables import (
     SCHEMA_VERSION,
     alias_targets,
@@ -38,20 +41,16 @@ class MailboxChange(TypedDict, total=False):
     send_only: bool
 
 
-def open_store(location: Path | str, *, delimiter: str = "") -> Store:
+def open_store(place: Database | Path, *, delimiter: str = "") -> Store:
     """Open the database, made and migrated to the newest schema when need be.
 
-    `location` is a file, or an SQLAlchemy URL. `delimiter` is ``RECIPIENT_DELIMITER``. Raises
-    `PreflightError` when this user may not write there, `OperationError` when it is no database of
-    this version.
+    A path is that of an SQLite file. `delimiter` is ``RECIPIENT_DELIMITER``. Raises
+    `PreflightError` when it cannot be made or reached as it is set, `OperationError` when it is no
+    database of this version, or away.
     """
-    url = sa.make_url(location) if isinstance(location, str) and "://" in location else None
-    if url is None or url.get_backend_name() == "sqlite":
-        path = Path(url.database or "") if url else Path(location)
-        sqlite.prepare(path)
-        store = Store(_sqlite_engine(path), path=path, delimiter=delimiter)
-    else:
-        store = Store(sa.create_engine(url), delimiter=delimiter)
+    database = SqliteDatabase(place) if isinstance(place, Path) else place
+    database.prepare()
+    store = Store(database, delimiter=delimiter)
     try:
         store.migrate()
     except BaseException:
@@ -60,33 +59,13 @@ def open_store(location: Path | str, *, delimiter: str = "") -> Store:
     return store
 
 
-def _sqlite_engine(path: Path) -> sa.Engine:
-    engine = sa.create_engine(
-        sa.URL.create("sqlite", database=str(path)),
-        connect_args={"timeout": sqlite.BUSY_SECONDS},
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def connected(connection: Any, _record: object) -> None:
-        # The driver's own transactions begin too late for a lock to be waited for.
-        connection.isolation_level = None
-        connection.execute("PRAGMA foreign_keys = ON")
-
-    @sa.event.listens_for(engine, "begin")
-    def begun(connection: sa.Connection) -> None:
-        reading = connection.get_execution_options().get("reading")
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-    return engine
-
-
 class Store:
     """Domains, mailboxes and aliases in one database; close it, or use it as a context manager."""
 
-    def __init__(self, engine: sa.Engine, *, path: Path | None = None, delimiter: str = "") -> None:
-        """Take an engine; `path` is the file of an SQLite one."""
-        self._engine = engine
-        self._path = path
+    def __init__(self, database: Database, *, delimiter: str = "") -> None:
+        """Take a database that is prepared."""
+        self._database = database
+        self._engine = database.engine()
         self._delimiter = delimiter
 
     def __enter__(self) -> Self:
@@ -103,10 +82,9 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close all connections, and leave the file such that read-only users can open it."""
+        """Close all connections, and leave the database as its readers need it."""
         self._engine.dispose()
-        if self._path is not None:
-            sqlite.keep_readable(self._path)
+        self._database.release()
 
     def migrate(self) -> None:
         """Bring the schema to `SCHEMA_VERSION`; at once when it is there already.
@@ -127,8 +105,8 @@ class Store:
                 migrations.upgrade(connection)
             except CommandError:
                 raise OperationError(
-                    f'{self._name}: the schema of this database is version "{_version(connection)}"'
-                    f", this Gatepost knows up to {SCHEMA_VERSION}. "
+                    f"{self._database.name}: the schema of this database is version "
+                    f'"{_version(connection)}", this Gatepost knows up to {SCHEMA_VERSION}. '
                     "Install the Gatepost that wrote it, or a newer one."
                 ) from None
 
@@ -138,11 +116,11 @@ class Store:
         """Return all domains, by name; hidden ones are left out."""
         with self._reading() as connection:
             rows = connection.execute(
-                sa.select(domains.c.name, _count(mailboxes), _count(aliases))
-                .where(sa.not_(domains.c.hidden))
-                .order_by(domains.c.name)
+                sa.select(domains.c.name, _count(mailboxes), _count(aliases)).where(
+                    sa.not_(domains.c.hidden)
+                )
             )
-            return tuple(Domain(*row) for row in rows)
+            return tuple(sorted((Domain(*row) for row in rows), key=lambda d: d.name))
 
     def add_domain(self, name: str) -> None:
         """Add a domain; raise `AccountError` when it exists."""
@@ -186,11 +164,12 @@ class Store:
 
         Raises `AccountError` when there is no such domain.
         """
-        query = _MAILBOXES.where(sa.not_(mailboxes.c.hidden)).order_by(mailboxes.c.address)
+        query = _MAILBOXES.where(sa.not_(mailboxes.c.hidden))
         with self._reading() as connection:
             if domain is not None:
                 query = query.where(mailboxes.c.domain_id == _known_domain(connection, domain))
-            return tuple(Mailbox(*row) for row in connection.execute(query))
+            found = (Mailbox(*row) for row in connection.execute(query))
+            return tuple(sorted(found, key=lambda m: m.address))
 
     def mailbox(self, address: str) -> Mailbox:
         """Return one mailbox; raise `AccountError` when there is none of that address."""
@@ -228,9 +207,8 @@ class Store:
                 .join(alias_targets)
                 .where(alias_targets.c.destination == address)
                 .distinct()
-                .order_by(aliases.c.address)
             )
-            return tuple(leading)
+            return tuple(sorted(leading))
 
     # --- aliases -------------------------------------------------------------------------
 
@@ -241,7 +219,7 @@ class Store:
             .join(alias_targets)
             .join(domains, domains.c.id == aliases.c.domain_id)
             .where(sa.not_(domains.c.hidden))
-            .order_by(aliases.c.address, alias_targets.c.position)
+            .order_by(alias_targets.c.position)
         )
         with self._reading() as connection:
             if domain is not None:
@@ -249,7 +227,9 @@ class Store:
             found: dict[str, list[str]] = {}
             for address, target in connection.execute(query):
                 found.setdefault(address, []).append(target)
-            return tuple(Alias(address, tuple(targets)) for address, targets in found.items())
+            return tuple(
+                Alias(address, tuple(targets)) for address, targets in sorted(found.items())
+            )
 
     def add_alias(self, alias: Alias) -> tuple[str, ...]:
         """Add an alias; return those of its targets that are ours and do not exist.
@@ -345,10 +325,6 @@ class Store:
 
     # --- transactions --------------------------------------------------------------------
 
-    @property
-    def _name(self) -> str:
-        return str(self._path or self._engine.url.render_as_string(hide_password=True))
-
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         with self._explained(), self._engine.begin() as connection:
@@ -365,17 +341,8 @@ class Store:
         """Turn the database's own errors into sentences."""
         try:
             yield
-        except OperationalError as error:
-            raise OperationError(
-                f"{self._name}: the database could not be used: {error.orig}. Nothing was changed. "
-                "When it is locked, another command is writing: try again. "
-                "Otherwise look at the disk's free space and the file's owner."
-            ) from None
         except DatabaseError as error:
-            raise OperationError(
-                f"{self._name}: the database is damaged or not Gatepost's: {error.orig}. "
-                "Nothing was changed. Restore it from a backup."
-            ) from None
+            raise self._database.explain(error) from None
 
 
 _MAILBOXES = sa.select(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatepost.accounts import addresses, exchange, passwords, quota
+from gatepost.accounts.database import database_of
 from gatepost.accounts.exchange import Format, Imported, Progress
 from gatepost.accounts.records import Alias, Domain, Mailbox
 from gatepost.accounts.store import MailboxChange, Store, open_store
@@ -37,8 +38,7 @@ class Removed:
 @contextmanager
 def accounts(settings: Settings) -> Iterator[Store]:
     """Open the store that the settings name, for the length of a ``with`` block."""
-    home = Home(settings.storage.gatepost_home)
-    with open_store(home.database, delimiter=settings.mail.recipient_delimiter) as store:
+    with open_store(database_of(settings), delimiter=settings.mail.recipient_delimiter) as store:
         yield store
 
 

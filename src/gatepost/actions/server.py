@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -39,6 +40,8 @@ def up(*, detach: bool, tell: Tell) -> None:
     for warning in settings.warnings:
         tell(f"Warning: {warning}")
     _prepare(settings, home, tell)
+    # The daemons have what they need in files; the reverse proxy needs no database.
+    settings.withhold_secrets(os.environ)
     # Asked only now: an interrupted `up` may have left a supervisor that was just starting.
     if control.ask(home, "status") is not None:
         _tell_changes(home, tell)
@@ -63,6 +66,7 @@ def run(service: str) -> None:
     preflight.require_root()
     home = home_of(settings)
     _prepare(settings, home, lambda _: None, service)
+    settings.withhold_secrets(os.environ)
     _run_here(home, to_file=False)
 
 
@@ -119,7 +123,8 @@ def missing_packages(*, install: bool) -> tuple[Any, tuple[str, ...]]:
     from gatepost import assembly  # noqa: PLC0415
     from gatepost.run import packages  # noqa: PLC0415
 
-    found = packages.survey(assembly.plugins(configuration.current()))
+    settings = configuration.current()
+    found = packages.survey(assembly.plugins(settings), settings)
     return found, packages.install(found) if install else ()
 
 
@@ -132,7 +137,7 @@ def _prepare(settings: Settings, home: Home, tell: Tell, service: str | None = N
     from gatepost.run import apply, certificates, files, packages, site  # noqa: PLC0415
 
     plugins = assembly.plugins(settings, service)
-    packages.require(plugins)
+    packages.require(plugins, settings)
     surveyed = site.survey(settings, service)
     topology = assembly.topology(settings, ipv6=surveyed.ipv6)
     problems = certificates.problems(settings)
@@ -142,13 +147,14 @@ def _prepare(settings: Settings, home: Home, tell: Tell, service: str | None = N
     # What a killed supervisor has left is ended by the next one.
     ours = running["processes"] if running else [left.pid for left in memory.recall(home)]
     preflight.check(home, topology, ours)
+    plan = assembly.assemble(settings, surveyed, service)
+    # Before all else that is made: a database server may be away or refuse us.
+    _migrate(settings)
     with apply.lock(home):
         tell(f"Preparing {home.root}")
-        plan = assembly.assemble(settings, surveyed, service)
         files.make_users(plan.users)
         group = plan.users[0].name if plan.users else None
         site.prepare(settings, group)
-        _migrate(home, settings)
         plan = assembly.assemble(settings, site.survey(settings, service), service)
         tell("Checking the configuration with the daemons' own checkers")
         _apply(plan, home)
@@ -160,10 +166,11 @@ def _apply(plan: Plan, home: Home) -> None:
     apply.apply(plan, home)
 
 
-def _migrate(home: Home, settings: Settings) -> None:
+def _migrate(settings: Settings) -> None:
+    from gatepost.accounts.database import database_of  # noqa: PLC0415
     from gatepost.accounts.store import open_store  # noqa: PLC0415  slow to import
 
-    open_store(home.database, delimiter=settings.mail.recipient_delimiter).close()
+    open_store(database_of(settings)).close()
 
 
 def _tell_changes(home: Home, tell: Tell) -> None:

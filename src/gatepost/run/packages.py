@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gatepost.contracts import Plugin
 from gatepost.errors import OperationError, PreflightError
+from gatepost.settings import Settings
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _UNITS = ("postfix", "dovecot")
@@ -28,10 +29,10 @@ class Package:
     """Whether this release of Debian has it."""
 
 
-def survey(plugins: Iterable[Plugin]) -> tuple[Package, ...]:
+def survey(plugins: Iterable[Plugin], settings: Settings) -> tuple[Package, ...]:
     """Return every package that the plug-ins name, the needed ones first."""
     plugins = tuple(plugins)
-    needed = sorted({name for plugin in plugins for name in plugin.packages})
+    needed = _needed(plugins, settings)
     optional = sorted({name for plugin in plugins for name in plugin.optional_packages})
     there = _installed([*needed, *optional])
     known = _available([name for name in optional if name not in there])
@@ -44,9 +45,9 @@ def survey(plugins: Iterable[Plugin]) -> tuple[Package, ...]:
     )
 
 
-def require(plugins: Iterable[Plugin]) -> None:
+def require(plugins: Iterable[Plugin], settings: Settings) -> None:
     """Raise `PreflightError` with the command that mends it when a needed package is missing."""
-    needed = sorted({name for plugin in plugins for name in plugin.packages})
+    needed = _needed(plugins, settings)
     there = _installed(needed)
     missing = [name for name in needed if name not in there]
     if missing:
@@ -80,6 +81,10 @@ def install(packages: Iterable[Package]) -> tuple[str, ...]:
             _apt("install", *names)
     _disable(unit for unit in new_units if _has_unit(unit))
     return tuple(names)
+
+
+def _needed(plugins: Iterable[Plugin], settings: Settings) -> list[str]:
+    return sorted({name for plugin in plugins for name in plugin.packages(settings)})
 
 
 def _installed(names: Iterable[str]) -> set[str]:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from gatepost.errors import OperationError, StartError
-from gatepost.model import Home, OnChange, Process
-from gatepost.run import control, logs, memory, record
+from gatepost.model import Address, Home, OnChange, Process
+from gatepost.run import control, logs, memory, record, servers
 from gatepost.run.child import end_session
 from gatepost.run.logs import LogStream
 from gatepost.run.memory import Started
@@ -48,6 +48,7 @@ class Supervisor:
         self._changing = asyncio.Lock()
         self._startup: asyncio.Task[None] | None = None
         self._change_at_work: asyncio.Task[Any] | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Start everything, serve requests until stopped, stop everything.
@@ -91,6 +92,7 @@ class Supervisor:
             self._problem = problem
         else:
             self._log.say("ready: " + ", ".join(self._services))
+            self._watch = asyncio.create_task(self._watch_servers())
         self._started.set()
         # Whoever waits for the answer must get it before everything ends.
         await asyncio.sleep(0.05 if problem else 0)
@@ -115,7 +117,7 @@ class Supervisor:
     async def _start_no_more(self) -> None:
         """Give up what is being started or changed: it would start what has just been stopped."""
         self._stopping.set()
-        tasks = [task for task in (self._startup, self._change_at_work) if task]
+        tasks = [task for task in (self._startup, self._change_at_work, self._watch) if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -184,6 +186,20 @@ class Supervisor:
             return "restarted", None
         service.process = process
         return None, None
+
+    async def _watch_servers(self) -> None:
+        """Have services ask a server again that was away, see `gatepost.run.servers`."""
+        async for server in servers.back(self._servers, self._log.say):
+            async with self._changing:
+                for name, service in self._services.items():
+                    if server in service.process.servers:
+                        said = await service.reload(service.process)
+                        self._log.say(
+                            f"{name} could not reload: {said}" if said else f"{name} reloaded"
+                        )
+
+    def _servers(self) -> set[Address]:
+        return {s for service in self._services.values() for s in service.process.servers}
 
     # --- requests --------------------------------------------------------------------------
 

@@ -61,21 +61,38 @@ class DatabaseDriver(StrEnum):
     """Where accounts are kept."""
 
     SQLITE = "sqlite"
+    PGSQL = "pgsql"
+
+
+class DatabaseTls(StrEnum):
+    """How the connection to a database server is protected, in PostgreSQL's own words."""
+
+    DISABLE = "disable"
+    ALLOW = "allow"
+    PREFER = "prefer"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the server's certificate is looked at."""
+        return self in {DatabaseTls.VERIFY_CA, DatabaseTls.VERIFY_FULL}
 
 
 def _driver(text: str) -> DatabaseDriver:
-    """Read the driver; the ones that are promised for later are named as such."""
-    if text.lower() in {"pgsql", "mysql"}:
+    """Read the driver; the one that is promised for later is named as such."""
+    if text.lower() == "mysql":
         raise ValueError(
-            f'"{text}" comes with a later version; this one keeps accounts in SQLite.\n'
-            "Set {name}=sqlite, or leave it unset"
+            f'"{text}" comes with a later version; this one keeps accounts in SQLite or '
+            "PostgreSQL.\nSet {name}=sqlite or {name}=pgsql"
         )
     try:
         return DatabaseDriver(text.lower())
     except ValueError:
         raise ValueError(
             f'"{text}" is not a database that Gatepost knows.\n'
-            "Set {name}=sqlite, or leave it unset"
+            "Set {name}=sqlite, or {name}=pgsql for PostgreSQL"
         ) from None
 
 
@@ -227,21 +244,36 @@ class StorageSettings(Concern):
 class DatabaseSettings(Concern):
     """The database of accounts.
 
-    SQLite needs none of the `DB_*` below but `DB_DRIVER`; they are kept for the drivers to come.
+    SQLite needs `DB_DRIVER` only, and refuses the others: accounts would end in another place than
+    the one they name. PostgreSQL needs `DB_HOST`, `DB_NAME`, `DB_USER` and `DB_PASSWORD`.
     """
 
     db_driver: Annotated[DatabaseDriver, _text(_driver)] = DatabaseDriver.SQLITE
-    """Where accounts are kept: `sqlite`, in `GATEPOST_HOME`."""
-    db_host: str | None = None
-    """Host of the database server."""
-    db_port: int | None = None
+    """Where accounts are kept: `sqlite`, in `GATEPOST_HOME`, or `pgsql`, a PostgreSQL server.
+
+    Postfix and Dovecot ask the database themselves, for every message and every login."""
+    db_host: Annotated[str, _text(parsing.database_host)] | None = None
+    """Host name or IP address of the database server."""
+    db_port: Annotated[int, _text(parsing.port)] = 5432
     """Port of the database server."""
-    db_name: str | None = None
-    """Name of the database."""
-    db_user: str | None = None
+    db_name: Annotated[str, _text(parsing.database_word)] | None = None
+    """Name of the database; `DB_USER` must own it, and Gatepost makes its tables there."""
+    db_user: Annotated[str, _text(parsing.database_word)] | None = None
     """User at the database server."""
-    db_password: SecretStr | None = None
+    db_password: Annotated[SecretStr, _text(parsing.password)] | None = None
     """Password at the database server."""
+    db_tls_mode: Annotated[DatabaseTls, _choice(DatabaseTls)] = Field(
+        json_schema_extra={"default": "`verify-full` with `DB_TLS_CA_FILE`, otherwise `require`"}
+    )
+    """How the connection to the database server is protected, in PostgreSQL's own words.
+
+    `require` encrypts and believes any certificate; `verify-ca` and `verify-full` also ask who the
+    server is, and need `DB_TLS_CA_FILE`. `disable`, `allow` and `prefer` may send everything in
+    clear, password hashes included: only for a network where nobody else listens."""
+    db_tls_ca_file: AbsolutePath | None = None
+    """PEM file with the certificates that the database server's own is signed by.
+
+    Everybody must be able to read it: Postfix and Dovecot do so as users of their own."""
 
 
 class TlsSettings(Concern):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydantic import SecretStr, ValidationError
 
 from gatepost.errors import SettingsError
 from gatepost.model import IPAddress, IPNetwork
+from gatepost.settings import database
 from gatepost.settings.concerns import (
     CONCERNS,
     ClientSettings,
@@ -82,6 +83,13 @@ class Settings:
                     (info.description or "").split("\n\n")[0].replace("\n", " "),
                 )
 
+    def withhold_secrets(self, environ: MutableMapping[str, str]) -> None:
+        """Take secrets out of an environment that programs of other users will inherit."""
+        for attribute, concern in CONCERNS.items():
+            for name in concern.model_fields:
+                if isinstance(getattr(getattr(self, attribute), name), SecretStr):
+                    environ.pop(name.upper(), None)
+
 
 def load(
     environ: Mapping[str, str],
@@ -106,8 +114,10 @@ def load(
             groups[attribute] = _group(attribute, given, defaults.of(attribute, groups))
         except SettingsError as error:
             problems.extend(error.problems)
+    problems.extend(database.incomplete(given))
     if not problems:
         problems.extend(_contradictions(groups))
+        problems.extend(database.contradictions(groups["database"]))
     if problems:
         raise SettingsError(*problems)
     known = {name.upper() for concern in CONCERNS.values() for name in concern.model_fields}
@@ -167,6 +177,8 @@ class _Defaults:
             return {"service_bind_address": ANY_ADDRESS if everywhere else loopback}
         if attribute == "proxy":
             return self._proxy(groups.get("listen"))
+        if attribute == "database":
+            return {"db_tls_mode": database.tls_mode(self.given)}
         return {}
 
     def _mail(self) -> dict[str, object]:

@@ -25,6 +25,7 @@ _MAX_PORT = 65535
 _MAX_NAME = 253
 _LEAST_MESSAGE = 64 * 1024
 _LONGEST_WAIT = 60.0
+_DATABASE_WORD = re.compile(r"[a-zA-Z0-9_.@$+-]{1,63}")
 
 
 def boolean(text: str) -> bool:
@@ -147,6 +148,44 @@ def host_port(text: str) -> Address:
             "Write for example {name}=traefik-internal:33143, or [fd00::1]:33143 for IPv6"
         )
     return Address(match[1] or match[2].lower(), int(match[3]))
+
+
+def port(text: str) -> int:
+    """Read a TCP port."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) <= _MAX_PORT:
+        raise ValueError(f'"{text}" is not a port.\nWrite a number from 1 to 65535: {{name}}=5432')
+    return int(text)
+
+
+def database_host(text: str) -> str:
+    """Read one host name or IP address; an IPv6 address may stand in brackets."""
+    host = text.removeprefix("[").removesuffix("]") if text.startswith("[") else text
+    if not _is_host(host) or "%" in host:
+        raise ValueError(
+            f'"{text}" is not a host name or IP address; a port has a variable of its own.\n'
+            "Write for example {name}=db.example.net"
+        )
+    return host.lower()
+
+
+def database_word(text: str) -> str:
+    """Read the name of a database or of its user, such that no daemon reads it otherwise."""
+    if not _DATABASE_WORD.fullmatch(text):
+        raise ValueError(
+            f'"{text}" is not a name that every daemon reads alike.\n'
+            "Use up to 63 letters, digits and _ . @ $ + - only: {name}=gatepost"
+        )
+    return text
+
+
+def password(text: str) -> str:
+    """Read a password: anything that fits on a line. It is never repeated in a message."""
+    if not text.isprintable():
+        raise ValueError(
+            "it holds a control character, such as a line break or a tab.\n"
+            "Give the user of the database a password without one, and set {name} to it"
+        )
+    return text
 
 
 def _is_host(text: str) -> bool:

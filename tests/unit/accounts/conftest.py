@@ -1,17 +1,21 @@
-"""A migrated database for each test, copied from one that is made once."""
+"""The accounts in SQLite: a migrated database for each test, copied from one made once."""
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from account_fixtures import home, store
 
-from gatepost.accounts.records import Mailbox
-from gatepost.accounts.store import Store, open_store
+from gatepost.accounts.sqlite import SqliteDatabase
+from gatepost.accounts.store import open_store
+from gatepost.model import Home
 
-HASH = "{SSHA}c2FsdGVkIGFuZCBoYXNoZWQ="
+__all__ = ["home", "store"]
 
 
 @pytest.fixture(scope="session")
@@ -23,21 +27,40 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def database(template: Path, tmp_path: Path) -> Path:
+def database(template: Path, tmp_path: Path) -> SqliteDatabase:
     """Return a database of this test's own."""
-    return Path(shutil.copy(template, tmp_path / "accounts.sqlite3"))
+    return SqliteDatabase(Path(shutil.copy(template, tmp_path / "accounts.sqlite3")))
 
 
 @pytest.fixture
-def store(database: Path) -> Iterator[Store]:
-    """Open an empty store."""
-    with open_store(database, delimiter="+") as opened:
-        yield opened
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Return the settings of a home without a database."""
+    return {"GATEPOST_HOME": str(tmp_path / "home"), "MAILNAME": "mail.example.org"}
 
 
 @pytest.fixture
-def home(store: Store) -> Store:
-    """Return a store with the domain example.org and the mailbox anna."""
-    store.add_domain("example.org")
-    store.add_mailbox(Mailbox("anna@example.org", HASH))
-    return store
+def empty(environment: dict[str, str]) -> SqliteDatabase:
+    """Return the database that will be made there."""
+    return SqliteDatabase(Home(Path(environment["GATEPOST_HOME"])).database)
+
+
+@pytest.fixture
+def raw(database: SqliteDatabase) -> Iterator[sa.Connection]:
+    """Connect to the test's database past our own code."""
+    engine = sa.create_engine(f"sqlite:///{database.path}", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+@pytest.fixture
+def read_whole(raw: sa.Connection) -> Callable[[str], set[str]]:
+    """Return a function that tells which tables a query reads from end to end."""
+
+    def tables(query: str) -> set[str]:
+        plan = raw.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")
+        scans = (re.match(r"SCAN (\w+)", row[3]) for row in plan)
+        # A constant is no table; what a recursion has found so far is read through.
+        return {scan[1] for scan in scans if scan} - {"CONSTANT", "chain", "logins"}
+
+    return tables

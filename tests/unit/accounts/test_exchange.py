@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from account_fixtures import HASH
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from gatepost.accounts.records import Account, Alias, Domain, Mailbox
 from gatepost.accounts.store import Store
 from gatepost.errors import ImportFileError
 
-HASH = "{SSHA}c2FsdGVkIGFuZCBoYXNoZWQ="
 CSV = """\
 type,address,password_hash,quota,enabled,send_only,targets
 domain,Bücher.example,,,,,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from pathlib import Path
 
+import alembic.op
+import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from gatepost.accounts import migrations
+from gatepost.accounts.database import Database
 from gatepost.accounts.store import open_store
 from gatepost.accounts.tables import SCHEMA_VERSION, metadata
 
@@ -23,53 +26,82 @@ def test_the_newest_migration_is_the_one_the_store_looks_for() -> None:
     assert len(script.get_heads()) == 1
 
 
-def test_migrations_lead_to_the_tables(database: Path) -> None:
+def test_migrations_lead_to_the_tables(raw: sa.Connection) -> None:
     """A column would be there on new machines and missing on old ones, or the reverse."""
-    engine = sa.create_engine(f"sqlite:///{database}")
-    with engine.connect() as connection:
-        difference = compare_metadata(MigrationContext.configure(connection), metadata)
-    engine.dispose()
-    assert difference == []
+    assert compare_metadata(MigrationContext.configure(raw), metadata) == []
 
 
-def test_a_changed_table_is_noticed(database: Path) -> None:
+def test_a_changed_table_is_noticed(raw: sa.Connection) -> None:
     """The control: the comparison above could be blind."""
     changed = sa.MetaData()
     for table in metadata.tables.values():
         table.to_metadata(changed)
     changed.tables["domains"].append_column(sa.Column("extra", sa.Integer))
-    engine = sa.create_engine(f"sqlite:///{database}")
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), changed)
-    engine.dispose()
+    assert compare_metadata(MigrationContext.configure(raw), changed)
 
 
-def test_a_failed_migration_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_migration_leaves_nothing(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half a schema could neither be used nor migrated again."""
-    path = tmp_path / "accounts.sqlite3"
-    program = (
-        "import sys; from pathlib import Path; import alembic.op as op\n"
-        "from gatepost.accounts.store import open_store\n"
-        "real, calls = op.create_index, []\n"
-        "def fail(*a, **k):\n"
-        "    raise RuntimeError('power cut')\n"
-        "op.create_index = fail\n"
-        "open_store(Path(sys.argv[1]))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False
-    )
-    assert "power cut" in done.stderr
-    with open_store(path) as store:
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(alembic.op, "create_index", fail)
+        with pytest.raises(RuntimeError, match="power cut"):
+            open_store(empty)
+    with open_store(empty) as store:
         assert store.domains() == ()
 
 
-def test_an_open_store_needs_no_alembic(database: Path) -> None:
+OPEN = (
+    "import os, sys\n"
+    "from gatepost.accounts.database import database_of\n"
+    "from gatepost.accounts.store import open_store\n"
+    "from gatepost.settings import load\n"
+    "sys.stdin.readline()\n"
+    "open_store(database_of(load(os.environ))).close()\n"
+    "print('alembic' in sys.modules)\n"
+)
+"""A first command, which waits for a line before it opens the database."""
+
+
+def test_two_first_commands_make_the_tables_once(
+    empty: Database, environment: dict[str, str]
+) -> None:
+    """The second would end in "table already exists", or leave half of them."""
+    commands = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN],
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for command in commands:
+        assert command.stdin
+        command.stdin.write("\n")
+        command.stdin.flush()
+    said = [command.communicate(timeout=60) for command in commands]
+    assert [command.returncode for command in commands] == [0, 0, 0], said
+    with open_store(empty) as store:
+        assert store.domains() == ()
+
+
+def test_an_open_store_needs_no_alembic(empty: Database, environment: dict[str, str]) -> None:
     """Every command would take a third of a second longer."""
-    program = (
-        "import sys; from pathlib import Path\n"
-        "from gatepost.accounts.store import open_store\n"
-        "open_store(Path(sys.argv[1])).close()\n"
-        "assert 'alembic' not in sys.modules\n"
+    open_store(empty).close()
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN],
+        env={**os.environ, **environment},
+        input="\n",
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    subprocess.run([sys.executable, "-c", program, str(database)], check=True)
+    assert done.stdout == "False\n"

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from gatepost.accounts import sqlite
+from gatepost.accounts.sqlite import SqliteDatabase
 from gatepost.accounts.store import Store, open_store
-from gatepost.errors import PreflightError
+from gatepost.errors import OperationError, PreflightError
 
 
 def mode(path: Path) -> int:
@@ -56,39 +57,39 @@ def test_a_machine_without_the_readers_works(
     sqlite.prepare(tmp_path / "accounts.sqlite3")
 
 
-def test_companions_stay_when_the_store_closes(store: Store, database: Path) -> None:
+def test_companions_stay_when_the_store_closes(store: Store, database: SqliteDatabase) -> None:
     """Postfix may not make them: it could not open the database until the next command."""
     store.add_domain("example.org")
     store.close()
-    assert all(file.exists() for file in companions(database))
-    assert all(mode(file) & 0o007 == 0 for file in companions(database))
+    assert all(file.exists() for file in companions(database.path))
+    assert all(mode(file) & 0o007 == 0 for file in companions(database.path))
 
 
-def test_sqlite_itself_deletes_them(store: Store, database: Path) -> None:
+def test_sqlite_itself_deletes_them(store: Store, database: SqliteDatabase) -> None:
     """The control: without this the promise above would need no work of ours."""
     store.close()
-    connection = sqlite3.connect(database)
+    connection = sqlite3.connect(database.path)
     connection.execute("CREATE TABLE other (x)")
     connection.close()
-    assert not any(file.exists() for file in companions(database))
+    assert not any(file.exists() for file in companions(database.path))
 
 
-def test_held_open_they_stay_whoever_closes(store: Store, database: Path) -> None:
+def test_held_open_they_stay_whoever_closes(store: Store, database: SqliteDatabase) -> None:
     """An administrator's ``sqlite3`` would stop the mail."""
     store.close()
-    with sqlite.hold_open(database):
-        connection = sqlite3.connect(database)
+    with sqlite.hold_open(database.path):
+        connection = sqlite3.connect(database.path)
         connection.execute("CREATE TABLE other (x)")
         connection.close()
-        assert all(file.exists() for file in companions(database))
-    assert all(file.exists() for file in companions(database))
+        assert all(file.exists() for file in companions(database.path))
+    assert all(file.exists() for file in companions(database.path))
 
 
-def test_laying_them_down_loses_nothing(store: Store, database: Path) -> None:
+def test_laying_them_down_loses_nothing(store: Store, database: SqliteDatabase) -> None:
     """A change that is only in the log yet would be gone."""
     store.add_domain("example.org")
-    assert companions(database)[0].stat().st_size > 0
-    sqlite.keep_readable(database)
+    assert companions(database.path)[0].stat().st_size > 0
+    sqlite.keep_readable(database.path)
     with open_store(database) as other:
         assert [d.name for d in other.domains()] == ["example.org"]
 
@@ -108,3 +109,11 @@ def test_a_user_without_rights_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(PreflightError, match="as root") as error:
         sqlite.prepare(path)
     assert str(path) in str(error.value)
+
+
+def test_what_is_no_database_is_told(tmp_path: Path) -> None:
+    """The user would see a traceback of SQLAlchemy's."""
+    file = tmp_path / "accounts.sqlite3"
+    file.write_text("this is not a database, whatever its name says" * 10)
+    with pytest.raises(OperationError, match=r"accounts\.sqlite3.*no SQLite database"):
+        open_store(file)

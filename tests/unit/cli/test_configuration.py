@@ -21,7 +21,9 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_show_is_a_table_that_fits(tmp_path: Path) -> None:
     """A terminal of a hundred columns would wrap it into nonsense."""
-    (tmp_path / ".env").write_text("DB_PASSWORD=hush\n")
+    (tmp_path / ".env").write_text(
+        "DB_DRIVER=pgsql\nDB_HOST=db.example.net\nDB_NAME=a\nDB_USER=b\nDB_PASSWORD=hush\n"
+    )
     done = CliRunner().invoke(config, ["show"])
     assert done.exit_code == 0, done.output
     assert max(map(len, done.output.splitlines())) <= 100

@@ -311,3 +311,40 @@ def test_a_home_too_long_is_refused_with_the_number(machine: Site, letter: str) 
     assert files(machine, GATEPOST_HOME=longest)
     with pytest.raises(UsageError, match=r"1 bytes too long.*at most 65 bytes"):
         files(machine, GATEPOST_HOME=longest + "z")
+
+
+# --- a database server ----------------------------------------------------------------------
+
+PGSQL = {
+    "DB_DRIVER": "pgsql",
+    "DB_HOST": "db.example.net",
+    "DB_NAME": "gatepost",
+    "DB_USER": "gatepost",
+    "DB_PASSWORD": "secret-word",
+}
+SQL_FILE = {"2.3": "sql.conf.ext", "2.4": "sql.conf"}
+
+
+def test_the_password_of_the_database_is_for_root_only(machine: Site, dialect: str) -> None:
+    """Every user of the machine could change all accounts."""
+    written = files(machine, **PGSQL)
+    assert [name for name, f in written.items() if PGSQL["DB_PASSWORD"] in f.content] == [
+        SQL_FILE[dialect]
+    ]
+    assert written[SQL_FILE[dialect]].mode == 0o600
+    assert files(machine)[SQL_FILE[dialect]].mode == 0o644, "SQLite has no secret"
+
+
+def test_a_question_about_nobody_is_an_error_on_a_server_only(machine: Site) -> None:
+    """Mail would bounce that must wait; SQLite would not know the error."""
+    for variables, guarded in ((PGSQL, 2), ({}, 0)):
+        written = files(machine, **variables).values()
+        assert sum(file.content.count("not escaped") for file in written) == guarded
+
+
+@pytest.mark.parametrize("driver", ["sqlite", "pgsql"])
+def test_the_client_of_the_database_in_use_is_installed(driver: str) -> None:
+    """Dovecot would end with "Unknown database driver"."""
+    variables = PGSQL if driver == "pgsql" else {}
+    packages = DAEMON.packages(load({"MAILNAME": "mail.example.org", **variables}))
+    assert {name for name in packages if name.endswith(("sql", "sqlite"))} == {f"dovecot-{driver}"}

@@ -13,7 +13,7 @@ from gatepost.contracts import Context
 from gatepost.daemons.postfix import DAEMON
 from gatepost.daemons.postfix.listeners import LISTENERS
 from gatepost.errors import SettingsError
-from gatepost.model import Home, Site
+from gatepost.model import Home, Installed, Site
 from gatepost.settings import load
 
 INTERNAL = {listener.internal_port for listener in LISTENERS}
@@ -130,7 +130,7 @@ def test_tls_begins_as_the_listener_says(site: Site) -> None:
 )
 def test_any_postmaster_is_found(site: Site, postmaster: str, asked: str, *, reaches: bool) -> None:
     """A quote or a percent sign would break the query, and all mail would be deferred."""
-    table = rendered(site, POSTMASTER=postmaster)["sqlite-postmaster.cf"]
+    table = rendered(site, POSTMASTER=postmaster)["postmaster.cf"]
     query = table.partition("query = ")[2]
     values = {"u": "postmaster", "d": asked, "s": f"postmaster@{asked}", "%": "%"}
     database = sqlite3.connect(":memory:")
@@ -138,6 +138,59 @@ def test_any_postmaster_is_found(site: Site, postmaster: str, asked: str, *, rea
     database.execute("INSERT INTO domains VALUES ('example.org')")
     found = database.execute(re.sub("%(.)", lambda mark: values[mark[1]], query)).fetchall()
     assert found == ([(postmaster,)] if reaches else [])
+
+
+PGSQL = {
+    "DB_DRIVER": "pgsql",
+    "DB_HOST": "fd00::5",
+    "DB_NAME": "gatepost",
+    "DB_USER": "gatepost",
+    "DB_PASSWORD": "secret word",
+}
+LOOKUPS = {
+    *("domains.cf", "alias-domains.cf", "recipients.cf", "aliases.cf", "postmaster.cf"),
+    *("send-only.cf", "senders.cf"),
+}
+
+
+def test_the_password_of_the_database_is_for_postfix_only(site: Site) -> None:
+    """Every user of the machine could change all accounts."""
+    files = DAEMON.files(context(site, **PGSQL))
+    secret = {file.path.name for file in files if "secret word" in file.content}
+    assert secret == LOOKUPS
+    assert {(f.mode, f.group) for f in files if f.path.name in LOOKUPS} == {(0o640, "postfix")}
+    assert "secret" not in main_cf(site, **PGSQL)["virtual_mailbox_maps"]
+
+
+def test_a_server_is_asked_through_proxymap_and_a_file_is_not(site: Site) -> None:
+    """Hundreds of smtpd would each hold seven connections, and a server allows a hundred."""
+    asked = ("virtual_mailbox_domains", "virtual_alias_maps", "smtpd_sender_login_maps")
+    on_server, in_file = main_cf(site, **PGSQL), main_cf(site)
+    for name in (*asked, "smtpd_recipient_restrictions"):
+        assert "proxy:pgsql:$config_directory/" in on_server[name]
+        assert "proxy:" not in in_file[name]
+        assert "sqlite:$config_directory/" in in_file[name]
+    assert re.search(r"(?m)^proxymap unix", rendered(site, **PGSQL)["master.cf"])
+    assert "proxymap" not in rendered(site)["master.cf"]
+
+
+@pytest.mark.parametrize(("version", "chosen"), [("3.7.11", False), ("3.10.13", True)])
+def test_a_failed_server_is_soon_asked_again_where_that_can_be_set(
+    site: Site, version: str, *, chosen: bool
+) -> None:
+    """Postfix 3.7 refuses a parameter that it does not know, and would not start."""
+    installed = {**site.installed, "postfix": Installed(version)}
+    table = rendered(replace(site, installed=installed), **PGSQL)["domains.cf"]
+    assert ("retry_interval" in table) is chosen
+    assert "hosts = inet:fd00::5:5432 inet:fd00::5:5432\n" in table
+
+
+@pytest.mark.parametrize("driver", ["sqlite", "pgsql"])
+def test_the_client_of_the_database_in_use_is_installed(driver: str) -> None:
+    """Postfix would end with "unsupported dictionary type"."""
+    variables = PGSQL if driver == "pgsql" else {}
+    settings = load({"MAILNAME": "mail.example.org", **variables})
+    assert DAEMON.packages(settings) == ("postfix", f"postfix-{driver}")
 
 
 def test_ipv6_stands_in_brackets(site: Site) -> None:

@@ -13,13 +13,21 @@ from gatepost.contracts import Plugin
 from gatepost.errors import OperationError, PreflightError
 from gatepost.run import packages
 from gatepost.run.packages import Package
+from gatepost.settings import load
+
+SETTINGS = load({"MAILNAME": "mail.example.org"})
 
 POSTFIX = cast(
-    "Plugin", SimpleNamespace(packages=("postfix", "libsasl2"), optional_packages=("postfix-lmdb",))
+    "Plugin",
+    SimpleNamespace(
+        packages=lambda _: ("postfix", "libsasl2"), optional_packages=("postfix-lmdb",)
+    ),
 )
 DOVECOT = cast(
     "Plugin",
-    SimpleNamespace(packages=("dovecot-core",), optional_packages=("dovecot-flatcurve", "xapian")),
+    SimpleNamespace(
+        packages=lambda _: ("dovecot-core",), optional_packages=("dovecot-flatcurve", "xapian")
+    ),
 )
 
 
@@ -80,7 +88,7 @@ def test_what_is_missing_is_named_with_the_command(debian: Debian) -> None:
     """The user would see "postfix: not found" and have to know Debian's names."""
     debian.has("postfix installed", "libsasl2 config-files")
     with pytest.raises(PreflightError) as told:
-        packages.require([POSTFIX, DOVECOT])
+        packages.require([POSTFIX, DOVECOT], SETTINGS)
     assert str(told.value) == (
         "System packages are missing: dovecot-core, libsasl2. "
         "Install them: gatepost packages --install"
@@ -90,14 +98,14 @@ def test_what_is_missing_is_named_with_the_command(debian: Debian) -> None:
 def test_nothing_missing_is_no_error(debian: Debian) -> None:
     """No server could be started."""
     debian.has("postfix installed", "libsasl2 installed", "dovecot-core installed")
-    packages.require([POSTFIX, DOVECOT])
+    packages.require([POSTFIX, DOVECOT], SETTINGS)
 
 
 def test_the_survey_tells_what_can_be_had(debian: Debian) -> None:
     """Installing would ask apt for a package that this release does not have, and fail whole."""
     debian.has("postfix installed", "xapian installed")
     debian.knows("postfix-lmdb")
-    assert packages.survey([POSTFIX, DOVECOT]) == (
+    assert packages.survey([POSTFIX, DOVECOT], SETTINGS) == (
         Package("dovecot-core", installed=False, optional=False, available=True),
         Package("libsasl2", installed=False, optional=False, available=True),
         Package("postfix", installed=True, optional=False, available=True),

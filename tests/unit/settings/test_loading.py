@@ -72,7 +72,7 @@ def test_false(text: str) -> None:
         ("MTA_DIRECT_CLIENTS", "yes", "reject"),
         ("REVERSE_PROXY", "my proxy", "REVERSE_PROXY=traefik"),
         ("GATEPOST_HOME", "mail", "GATEPOST_HOME=/"),
-        ("DB_DRIVER", "pgsql", "later"),
+        ("DB_DRIVER", "mysql", "later"),
         ("DB_DRIVER", "oracle", "DB_DRIVER=sqlite"),
         ("TLS_CERT_FILE", "cert.pem", "TLS_CERT_FILE=/"),
     ],
@@ -175,6 +175,99 @@ def test_a_misspelt_variable_is_noticed(written: str, meant: str) -> None:
     assert [w for w in warnings if written in w and meant in w], warnings
 
 
+PGSQL = {
+    "DB_DRIVER": "pgsql",
+    "DB_HOST": "db.example.net",
+    "DB_NAME": "gatepost",
+    "DB_USER": "gatepost",
+    "DB_PASSWORD": "secret word",
+}
+
+
+def test_a_database_server_is_asked_for_whole() -> None:
+    """The server would start and fail at the first message."""
+    found = problems(DB_DRIVER="pgsql", DB_PORT="x", MAILNAME="")
+    assert [problem.partition(":")[0] for problem in found] == [
+        "DB_PORT",
+        "DB_HOST",
+        "DB_NAME",
+        "DB_USER",
+        "DB_PASSWORD",
+    ]
+    assert settings(**PGSQL).database.db_port == 5432
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "DB_HOST",
+        "DB_PORT",
+        "DB_NAME",
+        "DB_USER",
+        "DB_PASSWORD",
+        "DB_TLS_MODE",
+        "DB_TLS_CA_FILE",
+    ],
+)
+def test_a_server_that_nobody_would_ask_is_told(variable: str) -> None:
+    """Accounts would end in a file, and the server that was meant would stay empty."""
+    values = PGSQL | {"DB_PORT": "5433", "DB_TLS_MODE": "require", "DB_TLS_CA_FILE": "/ca.pem"}
+    (problem,) = problems(**{variable: values[variable]})
+    assert problem.startswith(f"{variable}: ")
+    assert "DB_DRIVER=pgsql" in problem
+    assert "secret" not in problem
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("DB_HOST", "db.example.net:5433", ["DB_HOST=", "port"]),
+        ("DB_HOST", "/run/postgresql", ["DB_HOST="]),
+        ("DB_HOST", "fd00::5%eth0", ["DB_HOST="]),
+        ("DB_PORT", "0", ["65535", "DB_PORT=5432"]),
+        ("DB_PORT", "65536", ["65535", "DB_PORT=5432"]),
+        ("DB_NAME", "two words", ["DB_NAME=gatepost"]),
+        ("DB_USER", "o'brien", ["DB_USER=gatepost"]),
+        ("DB_PASSWORD", "two\nlines", ["control character"]),
+        ("DB_TLS_MODE", "on", ["disable, allow, prefer, require, verify-ca, verify-full"]),
+        ("DB_TLS_MODE", "verify-full", ["DB_TLS_CA_FILE"]),
+        ("DB_TLS_CA_FILE", "ca.pem", ["DB_TLS_CA_FILE=/"]),
+    ],
+)
+def test_a_bad_value_of_the_database_is_named(variable: str, value: str, words: list[str]) -> None:
+    """A daemon would read it as something else, or try to connect for ever."""
+    (problem,) = problems(**PGSQL | {variable: value})
+    assert problem.startswith(f"{variable}: ")
+    assert "lines" not in problem, "a password must not end in a log"
+    for word in words:
+        assert word in problem
+
+
+@pytest.mark.parametrize("host", ["localhost", "db.example.net", "192.0.2.5", "fd00::5"])
+def test_a_database_server_has_a_name_or_an_address(host: str) -> None:
+    """A server could not be named as its administrator names it."""
+    assert settings(**PGSQL | {"DB_HOST": host}).database.db_host == host
+    assert settings(**PGSQL | {"DB_HOST": "[fd00::5]"}).database.db_host == "fd00::5"
+
+
+def test_the_database_is_verified_when_it_can_be() -> None:
+    """Password hashes would go to whoever answers, or in clear."""
+    assert settings(**PGSQL).database.db_tls_mode == "require"
+    assert settings(**PGSQL, DB_TLS_CA_FILE="/ca.pem").database.db_tls_mode == "verify-full"
+    chosen = settings(**PGSQL, DB_TLS_CA_FILE="/ca.pem", DB_TLS_MODE="verify-ca")
+    assert chosen.database.db_tls_mode == "verify-ca"
+    (problem,) = problems(**PGSQL, DB_TLS_CA_FILE="/ca.pem", DB_TLS_MODE="prefer")
+    assert "DB_TLS_MODE=verify-full" in problem
+
+
+def test_secrets_are_not_handed_on() -> None:
+    """The reverse proxy, which has its own user, could read the accounts."""
+    environment = PGSQL | {"PATH": "/usr/bin"}
+    settings(**PGSQL).withhold_secrets(environment)
+    assert "DB_PASSWORD" not in environment
+    assert environment.keys() == PGSQL.keys() - {"DB_PASSWORD"} | {"PATH"}
+
+
 @pytest.mark.parametrize("name", ["PATH", "HOME", "LANG", "DISPLAY", "MAILTO", "DB_FOO"])
 def test_other_programs_variables_are_let_be(name: str) -> None:
     """Warnings about nothing teach people to read none."""
@@ -186,7 +279,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text(
         "MAILNAME=file.example.org\nPOSTMASTER='admin@example.org'\n# comment\nRELAYHOST=\n"
-        'DB_PASSWORD="a$b"\n'
+        'DB_DRIVER=pgsql\nDB_HOST=db.example.net\nDB_NAME=mail\nDB_USER=mail\nDB_PASSWORD="a$b"\n'
     )
     found = load({"MAILNAME": "env.example.org", "MYNETWORKS": ""}, dotenv=dotenv)
     assert found.mail.mailname == "env.example.org"

@@ -26,6 +26,7 @@ from gatepost.model import (
     Role,
     SystemUser,
 )
+from gatepost.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +35,6 @@ class Dovecot:
 
     name: str = "dovecot"
     service: str = "mda"
-    packages: tuple[str, ...] = (
-        "dovecot-core",
-        "dovecot-imapd",
-        "dovecot-pop3d",
-        "dovecot-lmtpd",
-        "dovecot-managesieved",
-        "dovecot-sieve",
-        "dovecot-sqlite",
-    )
     # Debian 13 has it, Debian 12 does not.
     optional_packages: tuple[str, ...] = ("dovecot-flatcurve",)
     version_command: tuple[str, ...] = ("dovecot", "--version")
@@ -51,6 +43,18 @@ class Dovecot:
 
     # It takes a PROXY header from haproxy_trusted_networks only.
     guarded: bool = False
+
+    def packages(self, settings: Settings) -> tuple[str, ...]:
+        """Return Dovecot's parts, among them its client for the database in use."""
+        return (
+            "dovecot-core",
+            "dovecot-imapd",
+            "dovecot-pop3d",
+            "dovecot-lmtpd",
+            "dovecot-managesieved",
+            "dovecot-sieve",
+            f"dovecot-{settings.database.db_driver}",
+        )
 
     @property
     def feature_files(self) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gatepost.accounts.pgsql import servers_of
 from gatepost.contracts import Context
 from gatepost.daemons.dovecot.files import FOLDER, MAIL_USER, NAME
 from gatepost.model import (
@@ -32,6 +33,7 @@ def processes(context: Context) -> tuple[Process, ...]:
             name=NAME,
             argv=("dovecot", "-F", "-c", config),
             ready=_ready(context),
+            servers=servers_of(context.settings.database),
             reload=("doveadm", "-c", config, "reload"),
             forget=("doveadm", "-c", config, "auth", "cache", "flush"),
         ),

@@ -25,6 +25,7 @@ from gatepost.model import (
     Role,
     SystemUser,
 )
+from gatepost.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,6 @@ class Postfix:
 
     name: str = "postfix"
     service: str = "mta"
-    packages: tuple[str, ...] = ("postfix", "postfix-sqlite")
     optional_packages: tuple[str, ...] = ()
     # -d: the compiled-in value, so that a broken /etc/postfix/main.cf does not matter.
     version_command: tuple[str, ...] = ("postconf", "-dh", "mail_version")
@@ -42,6 +42,10 @@ class Postfix:
 
     # It has no notion of who may send a PROXY header.
     guarded: bool = True
+
+    def packages(self, settings: Settings) -> tuple[str, ...]:
+        """Return Postfix and its client for the database in use."""
+        return ("postfix", f"postfix-{settings.database.db_driver}")
 
     @property
     def feature_files(self) -> Mapping[str, str]:

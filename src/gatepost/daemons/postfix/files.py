@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from gatepost.accounts import lookups
+from gatepost.accounts.pgsql import Connection
 from gatepost.contracts import Context
 from gatepost.daemons.postfix.listeners import smtpd_services
 from gatepost.errors import SettingsError
 from gatepost.model import Home, IPNetwork, OnChange, RenderedFile, Role
 from gatepost.rendering import render
+from gatepost.settings.concerns import DatabaseDriver
 
 FOLDER = PurePosixPath("postfix")
 """Postfix's folder in the configuration."""
@@ -42,16 +46,17 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
     _check_length(context.site.home)
     return (
         _file("main.cf", **_main(context)),
-        _file("master.cf", services=tuple(smtpd_services(context.topology.of("postfix")))),
+        _file(
+            "master.cf",
+            services=tuple(smtpd_services(context.topology.of("postfix"))),
+            proxymap=_Proxymap() if _on_server(context) else None,
+        ),
         _file(
             "submission-header-checks",
             mailname=mailname,
             mailname_pattern=mailname.replace(".", r"\."),
         ),
-        *(
-            _file(name, database=context.site.home.database, query=query)
-            for name, query in _queries(context).items()
-        ),
+        *_tables(context),
         # The programs that start and check Postfix: a running one has no use for a new version.
         _file(
             "start",
@@ -63,6 +68,7 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
             "check",
             OnChange.NOTHING,
             mode=0o755,
+            map_type=context.settings.database.db_driver,
             maps=tuple(_queries(context)),
             relay_passwords=shlex.quote(f"texthash:{passwords}") if passwords else "",
         ),
@@ -82,10 +88,14 @@ def _check_length(home: Home) -> None:
 
 
 def _file(
-    name: str, on_change: OnChange = OnChange.RELOAD, mode: int = 0o644, **values: Any
+    name: str,
+    on_change: OnChange = OnChange.RELOAD,
+    mode: int = 0o644,
+    group: str = "root",
+    **values: Any,
 ) -> RenderedFile:
     content = render(__package__, name, **values)
-    return RenderedFile(FOLDER / name, content, "postfix", on_change, mode)
+    return RenderedFile(FOLDER / name, content, "postfix", on_change, mode, group)
 
 
 def _main(context: Context) -> dict[str, Any]:
@@ -94,6 +104,7 @@ def _main(context: Context) -> dict[str, Any]:
     relayhost = mail.relayhost or ""
     relay_tls_wrapper = relayhost.rpartition(":")[2] in _WRAPPER_PORTS
     return {
+        "tables": "proxy:pgsql" if _on_server(context) else "sqlite",
         "queue_directory": site.home.queue,
         "data_directory": site.home.state / "postfix",
         "mailname": mail.mailname,
@@ -117,30 +128,86 @@ def _main(context: Context) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Proxymap:
+    """Postfix's service that asks the database for all its other processes."""
+
+    processes: int = 8
+    """At most so many, with a connection for each table: 56 of the 100 that a server allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pgsql:
+    """How Postfix reaches a PostgreSQL server (pgsql_table(5))."""
+
+    host: str
+    user: str
+    password: str
+    parameters: str
+    retry_seconds: int | None
+    """How long it leaves a server alone that failed; None where that is always a minute."""
+
+
+def _on_server(context: Context) -> bool:
+    return context.settings.database.db_driver is DatabaseDriver.PGSQL
+
+
+def _tables(context: Context) -> tuple[RenderedFile, ...]:
+    """Return a file for each look-up; those with a password only Postfix reads."""
+    pgsql = _pgsql(context) if _on_server(context) else None
+    mode, group = (0o640, "postfix") if pgsql else (0o644, "root")
+    return tuple(
+        _file(
+            name,
+            mode=mode,
+            group=group,
+            pgsql=pgsql,
+            database=context.site.home.database,
+            query=query,
+        )
+        for name, query in _queries(context).items()
+    )
+
+
+def _pgsql(context: Context) -> _Pgsql:
+    to = Connection.of(context.settings.database, "gatepost-postfix")
+    options = (("dbname", to.name), *to.options)
+    return _Pgsql(
+        # Not as a URI: Postfix writes that into the log, password and all, when it fails.
+        host=f"inet:{to.host}:{to.port}",
+        user=to.user,
+        password=to.password,
+        parameters=" ".join(f"{name}={value}" for name, value in options),
+        retry_seconds=5 if _version(context) >= (3, 10) else None,
+    )
+
+
+def _version(context: Context) -> tuple[int, ...]:
+    return tuple(int(n) for n in re.findall(r"\d+", context.site.installed["postfix"].version)[:2])
+
+
 def _queries(context: Context) -> dict[str, str]:
     """Return the look-ups in Postfix's dialect: file name → SQL, one line each.
 
-    ``%s`` is what Postfix asks for, ``%u`` and ``%d`` its local part and domain (sqlite_table(5));
-    Postfix escapes them for use between quotes.
+    ``%s`` is what Postfix asks for, ``%u`` and ``%d`` its local part and domain (sqlite_table(5),
+    pgsql_table(5)); Postfix escapes them for use between quotes.
     """
     mailname = _sql(context.settings.mail.mailname)
     postmaster = _sql(context.settings.mail.postmaster)
     ours = lookups.MAILBOX_DOMAIN.bind(domain="%s")
     domain_is_ours = lookups.MAILBOX_DOMAIN.bind(domain="%d")
     queries = {
-        "sqlite-domains.cf": ours,
-        "sqlite-alias-domains.cf": (
-            f"SELECT {mailname} WHERE '%s' = {mailname} AND NOT EXISTS ({ours})"
-        ),
-        "sqlite-recipients.cf": lookups.RECIPIENT.bind(address="%s"),
-        "sqlite-aliases.cf": lookups.ALIAS.bind(address="%s"),
+        "domains.cf": ours,
+        "alias-domains.cf": (f"SELECT {mailname} WHERE '%s' = {mailname} AND NOT EXISTS ({ours})"),
+        "recipients.cf": lookups.RECIPIENT.bind(address="%s"),
+        "aliases.cf": lookups.ALIAS.bind(address="%s"),
         # POSTMASTER does not lead to itself, so that a catch-all may still take it.
-        "sqlite-postmaster.cf": (
+        "postmaster.cf": (
             f"SELECT {postmaster} WHERE '%u' = 'postmaster' AND '%s' <> {postmaster}"
             f" AND ('%d' = {mailname} OR EXISTS ({domain_is_ours}))"
         ),
-        "sqlite-send-only.cf": lookups.SEND_ONLY.bind(address="%s"),
-        "sqlite-senders.cf": lookups.SENDER.bind(address="%s"),
+        "send-only.cf": lookups.SEND_ONLY.bind(address="%s"),
+        "senders.cf": lookups.SENDER.bind(address="%s"),
     }
     return {name: " ".join(query.split()) for name, query in queries.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gatepost.accounts.pgsql import servers_of
 from gatepost.contracts import Context
 from gatepost.daemons.postfix.files import FOLDER
 from gatepost.daemons.postfix.listeners import pass_service
@@ -23,6 +24,7 @@ def processes(context: Context) -> tuple[Process, ...]:
             name=NAME,
             argv=("/bin/sh", f"{config}/start"),
             ready=_ready(context),
+            servers=servers_of(context.settings.database),
             reload=("postfix", "-c", config, "reload"),
         ),
     )

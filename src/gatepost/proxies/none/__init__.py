@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from gatepost.contracts import Context
 from gatepost.model import Check, Directory, Process, RenderedFile, SystemUser
+from gatepost.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +18,14 @@ class NoProxy:
     """Nothing to write and nothing to start."""
 
     name: str = "none"
-    packages: tuple[str, ...] = ()
     optional_packages: tuple[str, ...] = ()
     version_command: tuple[str, ...] = ()
     feature_files: Mapping[str, str] = field(default_factory=dict)
     fronts: bool = False
+
+    def packages(self, settings: Settings) -> tuple[str, ...]:  # noqa: ARG002
+        """Return nothing: there is no program."""
+        return ()
 
     def files(self, context: Context) -> tuple[RenderedFile, ...]:  # noqa: ARG002
         """Return no files."""

