@@ -86,6 +86,14 @@ up: .venv/ready ## Install what is missing, start the mail server, prove that it
 down: ## Stop the mail server
 	@if [ -x .venv/bin/gatepost ]; then $(GATEPOST) down; else echo "Nothing is installed."; fi
 
+# --- containers -----------------------------------------------------------------------------
+
+.PHONY: images
+images: ## Build the container images: mta, mda, and all in one
+	$(if $(shell for engine in docker podman buildah; do command -v $$engine; done),,\
+		$(call debian_packages,buildah mmdebstrap debian-archive-keyring))
+	@deploy/build-images
+
 # --- what they stand on ---------------------------------------------------------------------
 
 .PHONY: python
@@ -99,7 +107,7 @@ python:
 		.venv/bin/python -c '' || "$$($(FIND_PYTHON))" -m venv --clear .venv)
 	$(call step,Installing Gatepost and its libraries into .venv,\
 		.venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \
-			--editable .; \
+			--editable '.[traefik]'; \
 		.venv/bin/python -m compileall -q src)
 	@touch $@
 
@@ -180,7 +188,7 @@ constraints: | python ## Pin the newest libraries that fit into constraints.txt
 		folder=$$(mktemp -d); \
 		trap 'rm -rf "$$folder"' EXIT; \
 		"$$($(FIND_PYTHON))" -m venv "$$folder"; \
-		"$$folder/bin/python" -m pip install --disable-pip-version-check '.[dev$(comma)docs]'; \
+		"$$folder/bin/python" -m pip install --disable-pip-version-check '.[traefik$(comma)dev$(comma)docs]'; \
 		"$$folder/bin/python" -m pip uninstall --yes gatepost; \
 		{ sed '/^[^#]/$(comma)$$d' constraints.txt; "$$folder/bin/python" -m pip freeze --local; } \
 			> "$$folder/constraints.txt"; \

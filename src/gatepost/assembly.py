@@ -7,7 +7,7 @@ line here.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from graphlib import TopologicalSorter
@@ -42,6 +42,13 @@ CLIENT_SETTINGS = {
     "submission": "mta_smtp_submission_address",
 }
 """Listener → the setting that says where Gatepost's own clients connect for it."""
+
+ROLE_SETTINGS = {
+    Role.DELIVERY: "mda_lmtp_address",
+    Role.SASL: "mda_sasl_address",
+    Role.QUOTA_STATUS: "mda_quota_status_address",
+}
+"""Role → the setting that says where it is found."""
 
 
 @cache
@@ -83,9 +90,12 @@ def plugins(settings: Settings, service: str | None = None) -> tuple[Plugin, ...
     With `service` (``mta`` or ``mda``) only the daemons of that service, and no proxy: this is
     what one container runs.
     """
-    if service is None:
-        return (*daemons(), proxy(settings))
-    return tuple(daemon for daemon in daemons() if daemon.service == service)
+    return daemons_of(service) if service else (*daemons(), proxy(settings))
+
+
+def daemons_of(service: str | None) -> tuple[Daemon, ...]:
+    """Return the daemons of one service, or all."""
+    return tuple(d for d in daemons() if service is None or d.service == service)
 
 
 def services() -> tuple[str, ...]:
@@ -96,11 +106,13 @@ def services() -> tuple[str, ...]:
 # --- topology -------------------------------------------------------------------------------
 
 
-def topology(settings: Settings, *, ipv6: bool = True) -> Topology:
+def topology(settings: Settings, *, ipv6: bool = True, service: str | None = None) -> Topology:
     """Bind the listener table to the addresses of these settings.
 
-    `ipv6` tells whether the kernel speaks IPv6; if not, the IPv6 wildcard is left out. Raises
-    `SettingsError` when an internal address points at a port that demands a PROXY header.
+    With `service`, as in `plugins`, as one container has them: the other service is elsewhere, and
+    its Kubernetes Service publishes the internal listeners. `ipv6` tells whether the kernel speaks
+    IPv6; if not, the IPv6 wildcard is left out. Raises `SettingsError` when an internal address
+    points at a port that demands a PROXY header.
     """
     front = proxy(settings)
     service_hosts = _hosts(settings.listen.service_bind_address, ipv6=ipv6)
@@ -111,27 +123,54 @@ def topology(settings: Settings, *, ipv6: bool = True) -> Topology:
         port = listener.public_port if standard else listener.entry_point_port
         return tuple(Address(host, port) for host in public_hosts)
 
-    bound = tuple(
+    here = plugins(settings, service)
+    everywhere = tuple(
         _bind(
             listener,
             daemon,
             proxied=_upstream_proxy(settings, daemon),
-            public=public(listener) if front.fronts else (),
+            public=public(listener) if front.fronts and service is None else (),
             service_hosts=service_hosts,
         )
         for daemon in daemons()
         for listener in daemon.listeners
     )
+    names = {plugin.name for plugin in here}
+    bound = tuple(row for row in everywhere if row.daemon in names)
+    # Others on this machine share its loopback; those in containers of their own come from afar.
+    role_hosts = service_hosts if service else (Address(service_hosts[0], 1).reachable.host,)
+    offers = {
+        role: tuple(Address(host, port) for host in role_hosts)
+        for offered in (*(d.offers for d in daemons() if d in here), _gate_offers(bound))
+        for role, port in offered.items()
+    }
     return Topology(
         listeners=bound,
-        roles={
-            role: Address(service_hosts[0], port).reachable
-            for offers in (*(daemon.offers for daemon in daemons()), _gate_offers(bound))
-            for role, port in offers.items()
-        },
-        clients=_clients(settings, bound),
+        offers=offers,
+        roles=_roles(settings, offers),
+        clients=_clients(settings, everywhere, names),
         trusted_proxies=settings.proxy.trusted_proxies,
     )
+
+
+def internal_service(service: str) -> str:
+    """Return the name of the Kubernetes Service that publishes a service's internal listeners."""
+    return f"{service}-internal"
+
+
+def _roles(settings: Settings, offers: Mapping[Role, tuple[Address, ...]]) -> dict[Role, Address]:
+    """Decide where each role is found: as it is set, here, or at the service that offers it."""
+    roles = {
+        role: Address(internal_service(daemon.service), port)
+        for daemon in daemons()
+        for role, port in daemon.offers.items()
+    }
+    roles.update({role: addresses[0].reachable for role, addresses in offers.items()})
+    for role, variable in ROLE_SETTINGS.items():
+        chosen: Address | None = getattr(settings.services, variable)
+        if chosen:
+            roles[role] = chosen
+    return roles
 
 
 def _hosts(addresses: Iterable[IPAddress], *, ipv6: bool) -> tuple[str, ...]:
@@ -173,12 +212,23 @@ def _upstream_proxy(settings: Settings, daemon: Daemon) -> bool:
     return switches[daemon.service]
 
 
-def _clients(settings: Settings, listeners: tuple[BoundListener, ...]) -> dict[str, Address]:
-    """Decide where Gatepost's own clients connect; refuse a port they would hang on."""
+def _clients(
+    settings: Settings, listeners: tuple[BoundListener, ...], here: Collection[str]
+) -> dict[str, Address]:
+    """Decide where Gatepost's own clients connect; refuse a port they would hang on.
+
+    `here` are the daemons that run in the same place.
+    """
+    services_of = {daemon.name: daemon.service for daemon in daemons()}
     clients: dict[str, Address] = {}
     problems: list[str] = []
     for bound in listeners:
-        default = bound.internal[0].reachable
+        elsewhere = internal_service(services_of[bound.daemon])
+        default = (
+            bound.internal[0].reachable
+            if bound.daemon in here
+            else Address(elsewhere, bound.listener.public_port)
+        )
         variable = CLIENT_SETTINGS.get(bound.name)
         chosen: Address | None = getattr(settings.clients, variable) if variable else None
         clients[bound.name] = chosen or default
@@ -219,7 +269,7 @@ def assemble(settings: Settings, site: Site, service: str | None = None) -> Plan
 
     `service` as in `plugins`. Raises `UsageError` when a need is not met by any plug-in.
     """
-    context = Context(settings, topology(settings, ipv6=site.ipv6), site)
+    context = Context(settings, topology(settings, ipv6=site.ipv6, service=service), site)
     used = plugins(settings, service)
     handoffs = tuple(h for daemon in daemons() if daemon in used for h in daemon.handoffs(context))
     return Plan(

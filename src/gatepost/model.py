@@ -129,11 +129,14 @@ class Topology:
     """Who listens where, for whom: the one table that every side reads."""
 
     listeners: tuple[BoundListener, ...]
+    """The rows of the daemons that run here: all, or those of one service in a container."""
     roles: Mapping[Role, Address]
-    """Where each role is offered, as its users connect to it."""
+    """Where each role is found, here or elsewhere, as its users connect to it."""
     clients: Mapping[str, Address]
     """Listener name → where Gatepost's own clients connect (the ``MDA_*``/``MTA_*_ADDRESS``)."""
     trusted_proxies: tuple[IPNetwork, ...]
+    offers: Mapping[Role, tuple[Address, ...]] = field(default_factory=dict)
+    """Where the daemons that run here offer each role."""
 
     def of(self, daemon: str) -> tuple[BoundListener, ...]:
         """Return the listeners that one daemon answers on, in table order."""
@@ -231,8 +234,6 @@ class Site:
     """What the mail server shows to clients."""
     relay_client: Certificate
     """Client certificate by which the mail store's own submissions (Sieve) are known to the MTA."""
-    relay_client_fingerprint: str
-    """SHA-256 of that certificate (DER), upper-case hex pairs joined by colons."""
     api_key: str
     """Key of the mail store's HTTP interface."""
     program: Path

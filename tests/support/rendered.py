@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gatepost import assembly
@@ -29,6 +29,8 @@ class Machine:
     postfix: Installed
     dovecot: Installed
     ipv6: bool = True
+    service: str | None = None
+    """The one service that its container runs."""
 
 
 DEBIAN_12 = Machine(Installed("3.7.11"), Installed("2.3.19.1"))
@@ -42,6 +44,8 @@ CASES = {
     "relay": DEBIAN_12,
     "postgresql": DEBIAN_12,
     "postgresql-2.4": DEBIAN_13,
+    "mta": replace(DEBIAN_13, service="mta"),
+    "mda": replace(DEBIAN_13, service="mda"),
 }
 
 
@@ -66,12 +70,11 @@ def render(case: Path) -> tuple[RenderedFile, ...]:
         relay_client=Certificate(
             home.secrets / "relay-client.crt", home.secrets / "relay-client.key"
         ),
-        relay_client_fingerprint=":".join(["AB"] * 32),
         api_key="unit-test-key",
         program=Path("/opt/gatepost/bin/gatepost"),
         ipv6=machine.ipv6,
     )
-    return assembly.assemble(settings, site).files
+    return assembly.assemble(settings, site, machine.service).files
 
 
 def write(case: Path) -> None:

@@ -29,7 +29,6 @@ def site() -> Site:
         relay_client=Certificate(
             home.secrets / "relay-client.crt", home.secrets / "relay-client.key"
         ),
-        relay_client_fingerprint=":".join(["AB"] * 32),
         api_key="unit-test-key",
         program=Path("/opt/gatepost/bin/gatepost"),
     )

@@ -15,7 +15,7 @@ BASE = {"MAILNAME": "mail.example.org", "GATEPOST_HOME": "/srv/gatepost"}
 
 
 def settings(place: Place = Place.MACHINE, /, **variables: str) -> Settings:
-    return load({**BASE, **variables}, place=place)
+    return load({**BASE, "GATEPOST_PLACE": place, **variables})
 
 
 CONTRACT = {
@@ -136,3 +136,64 @@ def test_services_are_the_ones_gatepost_run_takes() -> None:
 def test_home_is_where_the_settings_say() -> None:
     """A second instance would write over the first."""
     assert settings().storage.gatepost_home == Path("/srv/gatepost")
+
+
+# --- one service in a container ---------------------------------------------------------------
+
+
+def test_a_container_has_its_own_listeners_only() -> None:
+    """The MTA's pod would wait for ports that another pod opens, or hold them against itself."""
+    for service, names in (("mta", {"smtp", "submission", "submissions"}), ("mda", MDA)):
+        topology = assembly.topology(settings(Place.CONTAINER), service=service)
+        assert {bound.name for bound in topology.listeners} == names
+        assert {daemon.service for daemon in assembly.daemons_of(service)} == {service}
+
+
+MDA = {"imap", "imaps", "pop3", "pop3s", "sieve"}
+
+
+def test_the_other_service_is_found_by_its_internal_service() -> None:
+    """Mail would wait in the queue for ever: nobody answers on the pod's own loopback."""
+    topology = assembly.topology(settings(Place.CONTAINER), service="mta")
+    assert topology.roles[Role.DELIVERY] == Address("mda-internal", 2003)
+    assert topology.roles[Role.SASL] == Address("mda-internal", 2004)
+    assert topology.roles[Role.QUOTA_STATUS] == Address("mda-internal", 2005)
+    assert topology.clients["imap"] == Address("mda-internal", 143)
+    assert topology.clients["smtp"] == Address("127.0.0.1", 32025)
+    assert Role.SASL not in topology.offers
+    other = assembly.topology(settings(Place.CONTAINER), service="mda")
+    assert other.clients["smtp"] == Address("mta-internal", 25)
+
+
+def test_a_container_offers_roles_to_other_pods_and_a_machine_to_itself() -> None:
+    """Delivery would be refused from the MTA's pod, or be open to a whole network."""
+    pod = assembly.topology(settings(Place.CONTAINER), service="mda")
+    assert pod.offers[Role.DELIVERY] == (Address("0.0.0.0", 2003), Address("::", 2003))
+    machine = assembly.topology(settings(SERVICE_BIND_ADDRESS="all"))
+    assert {a.host for addresses in machine.offers.values() for a in addresses} == {"127.0.0.1"}
+
+
+def test_where_the_mail_store_is_can_be_set() -> None:
+    """Whose Services have other names could not run the MTA in a container of its own."""
+    found = settings(
+        Place.CONTAINER,
+        MDA_LMTP_ADDRESS="store.example:24",
+        MDA_SASL_ADDRESS="store.example:12345",
+        MDA_QUOTA_STATUS_ADDRESS="[fd00::5]:2005",
+    )
+    roles = assembly.topology(found, service="mta").roles
+    assert roles[Role.DELIVERY] == Address("store.example", 24)
+    assert roles[Role.SASL] == Address("store.example", 12345)
+    assert roles[Role.QUOTA_STATUS] == Address("fd00::5", 2005)
+
+
+def test_another_pods_port_that_demands_a_header_is_refused() -> None:
+    """Sieve would submit to a port that waits for a PROXY header and then hangs up."""
+    found = settings(
+        Place.CONTAINER,
+        MTA_UPSTREAM_PROXY="true",
+        TRUSTED_PROXIES="10.42.0.7",
+        MTA_SMTP_ADDRESS="mta:25",
+    )
+    with pytest.raises(SettingsError, match="MTA_SMTP_ADDRESS=mta-internal:25"):
+        assembly.topology(found, service="mda")

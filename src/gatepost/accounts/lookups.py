@@ -131,4 +131,13 @@ USERS = _query(
 )
 """Every mailbox that holds mail, for ``doveadm -A``."""
 
-QUERIES = (MAILBOX_DOMAIN, RECIPIENT, ALIAS, SEND_ONLY, SENDER, PASSWORD, USER, USERS)
+RELAY_CLIENT = _query(
+    "RELAY_CLIENT",
+    "SELECT name FROM relay_clients WHERE fingerprint = LOWER(:fingerprint)",
+)
+"""One row when a client certificate is a mail store's own, whose redirects may leave."""
+
+QUERIES = (
+    *(MAILBOX_DOMAIN, RECIPIENT, ALIAS, SEND_ONLY, SENDER),
+    *(PASSWORD, USER, USERS, RELAY_CLIENT),
+)

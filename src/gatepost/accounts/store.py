@@ -28,6 +28,7 @@ from gatepost.accounts.tables import (
     aliases,
     domains,
     mailboxes,
+    relay_clients,
 )
 from gatepost.errors import AccountError, OperationError
 
@@ -109,6 +110,21 @@ class Store:
                     f'"{_version(connection)}", this Gatepost knows up to {SCHEMA_VERSION}. '
                     "Install the Gatepost that wrote it, or a newer one."
                 ) from None
+
+    def set_relay_client(self, name: str, fingerprint: str) -> None:
+        """Make a client certificate the one by which the mail store of that name is known.
+
+        `fingerprint` is its SHA-256 (DER), hex pairs joined by colons.
+        """
+        known = fingerprint.lower()
+        this = relay_clients.c.name == name
+        with self._reading() as connection:
+            query = sa.select(relay_clients.c.fingerprint).where(this)
+            if connection.scalar(query) == known:
+                return
+        with self._writing() as connection:
+            connection.execute(sa.delete(relay_clients).where(this))
+            connection.execute(sa.insert(relay_clients).values(name=name, fingerprint=known))
 
     # --- domains -------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
     true,
 )
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest migration; a database that is there already opens without Alembic."""
 
 ADDRESS_LENGTH = 320
@@ -79,4 +79,14 @@ alias_targets = Table(
     Column("destination", String(ADDRESS_LENGTH), nullable=False),
     UniqueConstraint("alias_id", "position"),
     Index(None, "destination"),
+)
+
+relay_clients = Table(
+    "relay_clients",
+    metadata,
+    # Host name of the mail store: the one it has now, and no key that it had before.
+    Column("name", String(255), primary_key=True),
+    # SHA-256 of its client certificate (DER): lower-case hex pairs joined by colons.
+    Column("fingerprint", String(95), nullable=False),
+    Index(None, "fingerprint"),
 )

@@ -9,20 +9,24 @@ from gatepost.errors import UsageError
 from gatepost.settings import Place, Settings, load
 
 
-def settings(place: Place = Place.MACHINE) -> Settings:
+def settings(**fallback: str) -> Settings:
     """Return the settings of this call: the environment, then ``.env`` in the working folder.
 
-    Raises `SettingsError` with every problem.
+    `fallback` are variables that count when the environment does not have them. Raises
+    `SettingsError` with every problem.
     """
-    return load(os.environ, place=place, dotenv=Path(".env"))
+    return load({**fallback, **os.environ}, dotenv=Path(".env"))
 
 
-def current(place: Place = Place.MACHINE) -> Settings:
-    """Return the settings, held against the listener table as well; raises `SettingsError`."""
+def current(service: str | None = None) -> Settings:
+    """Return the settings, held against the listener table as well; raises `SettingsError`.
+
+    `service` is the one that runs in a container of its own.
+    """
     from gatepost import assembly  # noqa: PLC0415  plug-ins are not needed for every command
 
-    found = settings(place)
-    assembly.topology(found)
+    found = settings(GATEPOST_PLACE=Place.CONTAINER) if service else settings()
+    assembly.topology(found, service=service)
     return found
 
 

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gatepost.actions import configuration
-from gatepost.errors import StartError, UsageError
-from gatepost.model import Address, BoundListener, Home, Plan
+from gatepost.errors import GatepostError, StartError, UsageError
+from gatepost.model import Address, BoundListener, Home, Plan, Role
 from gatepost.run import control, logs, memory, preflight, record
 from gatepost.settings import Place, Settings
+
+if TYPE_CHECKING:
+    from gatepost.accounts.store import Store
+    from gatepost.run.health import Health
 
 Tell = Callable[[str], None]
 """Told what is being done, a line for each step."""
 
+OpenAccounts = Callable[[Settings], "Store"]
+"""Opens the database of accounts, made and migrated."""
+
 _STOP_SECONDS = 60.0
+_DATABASE_SECONDS = 2.0
+"""How often a database that is away is tried again."""
+_TOLD_AGAIN_SECONDS = 60.0
+"""How often it is said that it is still away."""
 
 
 def home_of(settings: Settings) -> Home:
@@ -39,6 +51,9 @@ def up(*, detach: bool, tell: Tell) -> None:
     home = home_of(settings)
     for warning in settings.warnings:
         tell(f"Warning: {warning}")
+    if settings.place is Place.CONTAINER and not detach:
+        _run_in_container(settings, home, tell)
+        return
     _prepare(settings, home, tell)
     # The daemons have what they need in files; the reverse proxy needs no database.
     settings.withhold_secrets(os.environ)
@@ -51,7 +66,7 @@ def up(*, detach: bool, tell: Tell) -> None:
         _run_here(home)
 
 
-def run(service: str) -> None:
+def run(service: str, tell: Tell) -> None:
     """Run the daemons of one service here until told to stop, as a container does.
 
     Raises as `up` does, and `UsageError` for a service that there is not.
@@ -62,12 +77,11 @@ def run(service: str) -> None:
         raise UsageError(
             f'run: "{service}" is not a service. Name one of: {", ".join(assembly.services())}.'
         )
-    settings = configuration.current(Place.CONTAINER)
+    settings = configuration.current(service)
     preflight.require_root()
-    home = home_of(settings)
-    _prepare(settings, home, lambda _: None, service)
-    settings.withhold_secrets(os.environ)
-    _run_here(home, to_file=False)
+    for warning in settings.warnings:
+        tell(f"Warning: {warning}")
+    _run_in_container(settings, home_of(settings), tell, service)
 
 
 def down(tell: Tell) -> bool:
@@ -131,7 +145,20 @@ def missing_packages(*, install: bool) -> tuple[Any, tuple[str, ...]]:
 # --- the steps of `up` ----------------------------------------------------------------------
 
 
-def _prepare(settings: Settings, home: Home, tell: Tell, service: str | None = None) -> None:
+def _open_accounts(settings: Settings) -> Store:
+    from gatepost.accounts.database import database_of  # noqa: PLC0415
+    from gatepost.accounts.store import open_store  # noqa: PLC0415  slow to import
+
+    return open_store(database_of(settings))
+
+
+def _prepare(
+    settings: Settings,
+    home: Home,
+    tell: Tell,
+    service: str | None = None,
+    open_accounts: OpenAccounts = _open_accounts,
+) -> None:
     """Check everything, then write: accounts, keys, configuration."""
     from gatepost import assembly  # noqa: PLC0415
     from gatepost.run import apply, certificates, files, packages, site  # noqa: PLC0415
@@ -139,7 +166,7 @@ def _prepare(settings: Settings, home: Home, tell: Tell, service: str | None = N
     plugins = assembly.plugins(settings, service)
     packages.require(plugins, settings)
     surveyed = site.survey(settings, service)
-    topology = assembly.topology(settings, ipv6=surveyed.ipv6)
+    topology = assembly.topology(settings, ipv6=surveyed.ipv6, service=service)
     problems = certificates.problems(settings)
     if problems:
         raise UsageError(*problems)
@@ -149,12 +176,14 @@ def _prepare(settings: Settings, home: Home, tell: Tell, service: str | None = N
     preflight.check(home, topology, ours)
     plan = assembly.assemble(settings, surveyed, service)
     # Before all else that is made: a database server may be away or refuse us.
-    _migrate(settings)
+    open_accounts(settings).close()
     with apply.lock(home):
         tell(f"Preparing {home.root}")
         files.make_users(plan.users)
         group = plan.users[0].name if plan.users else None
         site.prepare(settings, group)
+        if any(Role.DELIVERY in daemon.offers for daemon in assembly.daemons_of(service)):
+            _introduce_mail_store(settings, home)
         plan = assembly.assemble(settings, site.survey(settings, service), service)
         tell("Checking the configuration with the daemons' own checkers")
         _apply(plan, home)
@@ -166,11 +195,13 @@ def _apply(plan: Plan, home: Home) -> None:
     apply.apply(plan, home)
 
 
-def _migrate(settings: Settings) -> None:
-    from gatepost.accounts.database import database_of  # noqa: PLC0415
-    from gatepost.accounts.store import open_store  # noqa: PLC0415  slow to import
+def _introduce_mail_store(settings: Settings, home: Home) -> None:
+    """Let the MTA, which may be elsewhere, know the mail store's client certificate."""
+    from gatepost.run import certificates  # noqa: PLC0415
 
-    open_store(database_of(settings)).close()
+    certificate = certificates.relay_client(home).cert_file
+    with _open_accounts(settings) as store:
+        store.set_relay_client(socket.gethostname(), certificates.fingerprint(certificate))
 
 
 def _tell_changes(home: Home, tell: Tell) -> None:
@@ -204,12 +235,49 @@ def _start_in_background(home: Home, tell: Tell) -> None:
     tell("The mail server is ready")
 
 
-def _run_here(home: Home, *, to_file: bool = True) -> None:
+def _run_here(home: Home) -> None:
     from gatepost.run.supervise import supervise  # noqa: PLC0415
 
     sys.stdout.flush()
-    file = logs.path(home) if to_file else None
-    supervise(home, logs.LogStream(file, sys.stdout.fileno()))
+    supervise(home, logs.LogStream(logs.path(home), sys.stdout.fileno()))
+
+
+def _run_in_container(
+    settings: Settings, home: Home, tell: Tell, service: str | None = None
+) -> None:
+    """Prepare and run, and tell a container's probes how it goes all the while."""
+    from gatepost.run import container, site  # noqa: PLC0415
+    from gatepost.run.health import Health, serving  # noqa: PLC0415
+
+    health = Health()
+    ipv6 = site.has_ipv6()
+
+    def open_patiently(settings: Settings) -> Store:
+        return _open_patiently(settings, tell, health)
+
+    with serving(health, ipv6=ipv6):
+        _prepare(settings, home, tell, service, open_patiently)
+    settings.withhold_secrets(os.environ)
+    # The whole server proves itself from its log file; a service alone has its pod's log.
+    container.become(home, ipv6=ipv6, log_file=service is None)
+
+
+def _open_patiently(settings: Settings, tell: Tell, health: Health) -> Store:
+    """Open the accounts; wait for a server that is away or refuses us, and say what it takes.
+
+    In a cluster everything starts at once, and what is wrong may be mended at the server.
+    """
+    told, again = "", 0.0
+    while True:
+        try:
+            return _open_accounts(settings)
+        except GatepostError as error:
+            reason = " ".join(str(error).split())
+            if reason != told or time.monotonic() > again:
+                tell(f"Waiting for the database of accounts. {reason}")
+                told, again = reason, time.monotonic() + _TOLD_AGAIN_SECONDS
+            health.wait_for(reason)
+            time.sleep(_DATABASE_SECONDS)
 
 
 # --- small answers --------------------------------------------------------------------------

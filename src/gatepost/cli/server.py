@@ -116,7 +116,7 @@ def run(service: str) -> None:
 
     This is what a container starts. The log goes to standard output.
     """
-    server.run(service)
+    server.run(service, _tell)
 
 
 @click.command()

@@ -80,7 +80,8 @@ def main(file: Path, user: str) -> None:
 
     gate.watch(awake.fileno(), on_signal)
     # Who answers here counts as ready, and may be sent a signal.
-    serve(counters, configuration.metrics)
+    for address in configuration.metrics:
+        serve(counters, address)
     names = ", ".join(f"{name} ({len(group)})" for name, group in listeners.items())
     journal.always(f"ready: {names}; {len(configuration.trusted)} trusted networks")
     gate.run()

@@ -35,7 +35,7 @@ class Configuration:
     limits: Limits
     handoffs: Mapping[str, str]
     """Listener → UNIX socket of the Postfix service that takes its connections."""
-    metrics: Address
+    metrics: tuple[Address, ...]
     """Where counters are told to Prometheus."""
 
     def dump(self) -> str:
@@ -51,7 +51,7 @@ class Configuration:
                     "connections_per_minute": self.limits.connections_per_minute,
                 },
                 "handoffs": dict(self.handoffs),
-                "metrics": {"host": self.metrics.host, "port": self.metrics.port},
+                "metrics": [{"host": at.host, "port": at.port} for at in self.metrics],
             },
             indent=2,
         )
@@ -63,7 +63,7 @@ def load(file: Path) -> Configuration:
     Raise `OSError`, `ValueError`, `KeyError` or `TypeError` when it is not one.
     """
     values = json.loads(file.read_text())
-    limits, metrics = values["limits"], values["metrics"]
+    limits = values["limits"]
     return Configuration(
         hostname=str(values["hostname"]),
         trusted=tuple(ipaddress.ip_network(network) for network in values["trusted"]),
@@ -71,5 +71,5 @@ def load(file: Path) -> Configuration:
         header_seconds=float(values["header_seconds"]),
         limits=Limits(int(limits["open_connections"]), int(limits["connections_per_minute"])),
         handoffs=dict(values["handoffs"]),
-        metrics=Address(str(metrics["host"]), int(metrics["port"])),
+        metrics=tuple(Address(str(at["host"]), int(at["port"])) for at in values["metrics"]),
     )

@@ -51,7 +51,7 @@ def processes(context: Context, handoffs: Sequence[Handoff]) -> tuple[Process, .
                 str(context.site.home.config / _FILE),
                 user,
             ),
-            ready=(Readiness(_metrics(context)),),
+            ready=(Readiness(_metrics(context)[0].reachable),),
             reload=("kill", "-HUP", "{pid}"),
             sockets=tuple(
                 (handoff.listener, address)
@@ -62,5 +62,7 @@ def processes(context: Context, handoffs: Sequence[Handoff]) -> tuple[Process, .
     )
 
 
-def _metrics(context: Context) -> Address:
-    return context.topology.roles[Role.METRICS]
+def _metrics(context: Context) -> tuple[Address, ...]:
+    offered = context.topology.offers[Role.METRICS]
+    # Its web server takes IPv4 too on the IPv6 wildcard, and would fight itself over the port.
+    return tuple(address for address in offered if address.host == "::") or offered

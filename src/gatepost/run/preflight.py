@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
+import tempfile
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
 import psutil
 
@@ -16,6 +19,8 @@ _SOCKET_PATH_BYTES = 107
 """Of sun_path in unix(7), without the final NUL."""
 _LONGEST_SOCKET = "run/dovecot/imap-hibernate-and-login-sockets"
 """About the longest name of a socket that a daemon makes below the home."""
+_ROOM = 1 << 20
+"""Bytes that a start writes at least: keys, a configuration, the beginning of a database."""
 
 
 def require_root() -> None:
@@ -48,12 +53,35 @@ def _home(home: Home) -> Iterator[str]:
         )
     if home.root.exists() and not home.root.is_dir():
         yield f'GATEPOST_HOME: "{home.root}" is not a folder. Choose a folder, or a new path.'
+    elif obstacle := _room(home.root):
+        yield obstacle
+
+
+def _room(root: Path) -> str | None:
+    """Tell why nothing could be written below a folder that may not be there yet."""
+    there = next(folder for folder in (root, *root.parents) if folder.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=there) as trial:
+            trial.write(bytes(_ROOM))
+            trial.flush()
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return (
+                f'GATEPOST_HOME: "{root}" has no room left ({error.strerror}). Nothing is lost: '
+                "make room, or enlarge the volume, and start again."
+            )
+        return (
+            f'GATEPOST_HOME: "{root}" cannot be written to ({error.strerror}). Mount it writable, '
+            "or choose another folder."
+        )
+    return None
 
 
 def _listening(topology: Topology) -> Iterator[Address]:
     for bound in topology.listeners:
         yield from (*bound.public, *bound.service, *bound.internal)
-    yield from topology.roles.values()
+    for addresses in topology.offers.values():
+        yield from addresses
 
 
 def _addresses(topology: Topology) -> Iterator[str]:

@@ -18,7 +18,6 @@ from gatepost.model import Home, Installed, Site
 from gatepost.run import certificates
 from gatepost.settings import Settings
 
-_UNKNOWN_FINGERPRINT = ":".join(["00"] * 32)
 _UNKNOWN_KEY = "made-at-first-start"
 
 
@@ -29,8 +28,6 @@ def survey(settings: Settings, service: str | None = None) -> Site:
     `PreflightError` when a program that the plan needs is missing.
     """
     home = Home(settings.storage.gatepost_home)
-    client = certificates.relay_client(home)
-    made = client.cert_file.exists()
     key = _api_key(home)
     return Site(
         home=home,
@@ -40,10 +37,7 @@ def survey(settings: Settings, service: str | None = None) -> Site:
             if plugin.version_command
         },
         certificate=certificates.shown(settings, home),
-        relay_client=client,
-        relay_client_fingerprint=(
-            certificates.fingerprint(client.cert_file) if made else _UNKNOWN_FINGERPRINT
-        ),
+        relay_client=certificates.relay_client(home),
         api_key=key.read_text().strip() if key.exists() else _UNKNOWN_KEY,
         program=Path(sys.executable).parent / "gatepost",
         ipv6=has_ipv6(),

@@ -21,6 +21,7 @@ from gatepost.errors import OperationError, StartError
 from gatepost.model import Address, Home, OnChange, Process
 from gatepost.run import control, logs, memory, record, servers
 from gatepost.run.child import end_session
+from gatepost.run.health import Health
 from gatepost.run.logs import LogStream
 from gatepost.run.memory import Started
 from gatepost.run.record import Record
@@ -36,10 +37,11 @@ _UNREADABLE = (
 class Supervisor:
     """Runs the configuration in use of one home until it is told to stop."""
 
-    def __init__(self, home: Home, log: LogStream) -> None:
+    def __init__(self, home: Home, log: LogStream, health: Health | None = None) -> None:
         """Take a home that has a configuration, and where to write what services say."""
         self._home = home
         self._log = log
+        self._health = health or Health()
         self._services: dict[str, Service] = {}
         self._record: Record | None = None
         self._stopping = asyncio.Event()
@@ -58,6 +60,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        self._health.obstacle = self._obstacle
+        beating = asyncio.create_task(self._beat())
         with _only_one(self._home):
             await _end_leftovers(self._home, self._log)
             server = await self._listen()
@@ -74,6 +78,7 @@ class Supervisor:
                 await self._stop_all()
                 server.close()
                 control.path(self._home).unlink(missing_ok=True)
+                beating.cancel()
         if self._problem:
             raise StartError(self._problem)
 
@@ -238,13 +243,30 @@ class Supervisor:
             }
             for name, service in self._services.items()
         ]
-        ready = self._started.is_set() and bool(services) and not self._stopping.is_set()
         return {
-            "ready": ready and all(s.state is State.READY for s in self._services.values()),
+            "ready": self._obstacle() is None,
             "services": services,
             # This process too: it keeps listening sockets for its services.
             "processes": [os.getpid(), *(s["pid"] for s in services if s["pid"]), *self._retired()],
         }
+
+    def _obstacle(self) -> str | None:
+        """Return what is not ready; None when everything is."""
+        if self._stopping.is_set():
+            return "stopping"
+        if not self._started.is_set() or not self._services:
+            return "starting"
+        waiting = [
+            f"{name} is {service.state}"
+            for name, service in list(self._services.items())
+            if service.state is not State.READY
+        ]
+        return ", ".join(waiting) or None
+
+    async def _beat(self) -> None:
+        while True:
+            self._health.beat()
+            await asyncio.sleep(1)
 
     def _retired(self) -> list[int]:
         return [child.pid for s in self._services.values() for child in s.retiring]
@@ -333,14 +355,14 @@ def keep_accounts_readable(home: Home) -> contextlib.AbstractContextManager[None
     return sqlite.hold_open(home.database) if home.database.exists() else contextlib.nullcontext()
 
 
-def supervise(home: Home, log: LogStream) -> None:
+def supervise(home: Home, log: LogStream, health: Health | None = None) -> None:
     """Run the configuration in use of a home until a signal or a request ends it.
 
-    Raises `StartError` when a service does not become ready.
+    `health` is told how it goes. Raises `StartError` when a service does not become ready.
     """
 
     async def main() -> None:
-        await Supervisor(home, log).run()
+        await Supervisor(home, log, health).run()
 
     with keep_accounts_readable(home):
         asyncio.run(main())

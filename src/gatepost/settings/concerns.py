@@ -43,6 +43,13 @@ Count = Annotated[int, _text(parsing.count)]
 Seconds = Annotated[float, _text(parsing.seconds)]
 
 
+class Place(StrEnum):
+    """Where the program runs; some defaults depend on it."""
+
+    MACHINE = "machine"
+    CONTAINER = "container"
+
+
 class PublicPorts(StrEnum):
     """Which ports the reverse proxy opens."""
 
@@ -189,6 +196,26 @@ class ClientSettings(Concern):
     Example: `traefik-internal:33587`."""
 
 
+class ServiceSettings(Concern):
+    """Where the MTA finds the mail store, when the two run in containers of their own.
+
+    Everywhere else these are this machine's own, and need no setting.
+    """
+
+    mda_lmtp_address: HostPort | None = Field(
+        default=None, json_schema_extra={"default": "mda-internal:2003 beside an MDA elsewhere"}
+    )
+    """Where mail is delivered by LMTP (RFC 2033)."""
+    mda_sasl_address: HostPort | None = Field(
+        default=None, json_schema_extra={"default": "mda-internal:2004 beside an MDA elsewhere"}
+    )
+    """Where submission asks whether a login is right (Dovecot's authentication protocol)."""
+    mda_quota_status_address: HostPort | None = Field(
+        default=None, json_schema_extra={"default": "mda-internal:2005 beside an MDA elsewhere"}
+    )
+    """Where Postfix asks whether a mailbox takes a message (its policy protocol)."""
+
+
 class MailSettings(Concern):
     """Names, limits and routes of the mail itself."""
 
@@ -233,7 +260,13 @@ class MailSettings(Concern):
 
 
 class StorageSettings(Concern):
-    """Where everything is kept."""
+    """Where it runs, and where everything is kept."""
+
+    gatepost_place: Annotated[Place, _choice(Place)] = Place.MACHINE
+    """Where the program runs: `machine` or `container`. The images set it.
+
+    In a container the daemons listen on all addresses, the proxy is somebody else's, and health is
+    told over HTTP on port 2007: `/ready` and `/live`."""
 
     gatepost_home: AbsolutePath = Path("/var/lib/gatepost")
     """The folder of everything Gatepost writes: configuration, queue, mail, accounts, logs.
@@ -292,6 +325,7 @@ CONCERNS: dict[str, type[Concern]] = {
     "mail": MailSettings,
     "proxy": ProxySettings,
     "clients": ClientSettings,
+    "services": ServiceSettings,
     "listen": ListenSettings,
     "tls": TlsSettings,
     "storage": StorageSettings,

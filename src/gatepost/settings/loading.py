@@ -7,7 +7,6 @@ import re
 import socket
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,9 @@ from gatepost.settings.concerns import (
     DatabaseSettings,
     ListenSettings,
     MailSettings,
+    Place,
     ProxySettings,
+    ServiceSettings,
     StorageSettings,
     TlsSettings,
 )
@@ -33,13 +34,6 @@ NO_PROXY = "none"
 HIDDEN = "********"
 _WIDEST = {4: 16, 6: 48}
 _LABELS_OF_A_DOMAIN = 2
-
-
-class Place(StrEnum):
-    """Where the program runs; some defaults depend on it."""
-
-    MACHINE = "machine"
-    CONTAINER = "container"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +51,10 @@ class Value:
 class Settings:
     """All settings, valid together."""
 
-    place: Place
     proxy: ProxySettings
     listen: ListenSettings
     clients: ClientSettings
+    services: ServiceSettings
     mail: MailSettings
     storage: StorageSettings
     database: DatabaseSettings
@@ -69,6 +63,11 @@ class Settings:
     """What is allowed and deserves a second look, a sentence each."""
     sources: Mapping[str, Source] = field(default_factory=dict)
     """Variable → who set it; a variable that is not there has its default."""
+
+    @property
+    def place(self) -> Place:
+        """Where the program runs."""
+        return self.storage.gatepost_place
 
     def values(self) -> Iterator[Value]:
         """Yield every variable with its value, source and meaning; secrets are hidden."""
@@ -94,7 +93,6 @@ class Settings:
 def load(
     environ: Mapping[str, str],
     *,
-    place: Place = Place.MACHINE,
     dotenv: Path | None = None,
     hostname: Callable[[], str] = socket.getfqdn,
 ) -> Settings:
@@ -106,10 +104,11 @@ def load(
     given = gather(environ, dotenv)
     problems: list[str] = []
     warnings: list[str] = []
-    defaults = _Defaults(place, given, hostname, warnings)
+    defaults = _Defaults(given, hostname, warnings)
     groups: dict[str, Any] = {}
     # In this order because later defaults are derived from earlier values.
-    for attribute in ("mail", "listen", "proxy", "clients", "tls", "storage", "database"):
+    first = ("storage", "mail", "listen", "proxy")
+    for attribute in (*first, *(name for name in CONCERNS if name not in first)):
         try:
             groups[attribute] = _group(attribute, given, defaults.of(attribute, groups))
         except SettingsError as error:
@@ -128,7 +127,6 @@ def load(
         for name, nearest in misspelt(given, known)
     )
     return Settings(
-        place=place,
         warnings=tuple(warnings),
         sources={name: value.source for name, value in given.items() if name in known},
         **groups,
@@ -162,7 +160,6 @@ def _sentence(variable: str, problem: Any) -> str:
 class _Defaults:
     """Defaults that depend on the place and on other variables."""
 
-    place: Place
     given: Mapping[str, Given]
     hostname: Callable[[], str]
     warnings: list[str]
@@ -171,12 +168,13 @@ class _Defaults:
         """Return the derived defaults of one concern."""
         if attribute == "mail":
             return self._mail()
+        storage: StorageSettings | None = groups.get("storage")
+        in_container = storage is not None and storage.gatepost_place is Place.CONTAINER
         if attribute == "listen":
             loopback: tuple[IPAddress, ...] = (ipaddress.ip_address("127.0.0.1"),)
-            everywhere = self.place is Place.CONTAINER
-            return {"service_bind_address": ANY_ADDRESS if everywhere else loopback}
+            return {"service_bind_address": ANY_ADDRESS if in_container else loopback}
         if attribute == "proxy":
-            return self._proxy(groups.get("listen"))
+            return self._proxy(groups.get("listen"), NO_PROXY if in_container else "traefik")
         if attribute == "database":
             return {"db_tls_mode": database.tls_mode(self.given)}
         return {}
@@ -205,8 +203,7 @@ class _Defaults:
         )
         return name
 
-    def _proxy(self, listen: ListenSettings | None) -> dict[str, object]:
-        fallback = NO_PROXY if self.place is Place.CONTAINER else "traefik"
+    def _proxy(self, listen: ListenSettings | None, fallback: str) -> dict[str, object]:
         chosen = self.given["REVERSE_PROXY"].text if "REVERSE_PROXY" in self.given else fallback
         ours = chosen.lower() != NO_PROXY
         return {

@@ -143,14 +143,14 @@ def subject(machine: Machine, daemons: tuple[Daemon, ...], ports: PublicPorts) -
     nowhere = Path(os.devnull)
     return Subject(
         topology=Topology(
-            tuple(
+            listeners=tuple(
                 _bound(listener, daemon.name, machine, ports)
                 for daemon in daemons
                 for listener in daemon.listeners
             ),
-            {},
-            {},
-            (),
+            roles={},
+            clients={},
+            trusted_proxies=(),
         ),
         home=Home(nowhere),
         mailname=machine.host,

@@ -83,9 +83,9 @@ def targets(topology: Topology, place: Place) -> tuple[Target, ...]:
             return _service(topology)
         case Place.CLIENT:
             return tuple(
-                Target(topology.named(name), address.reachable, (), place)
-                for name, address in topology.clients.items()
-                if name in CLIENT_SETTINGS
+                Target(bound, topology.clients[bound.name].reachable, (), place)
+                for bound in topology.listeners
+                if bound.name in CLIENT_SETTINGS and bound.name in topology.clients
             )
 
 

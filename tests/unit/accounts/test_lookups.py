@@ -215,3 +215,14 @@ def test_a_wrong_mark_is_an_error(marks: dict[str, str]) -> None:
     """The query would silently find nothing, on a server that seems to run."""
     with pytest.raises(TypeError, match="RECIPIENT takes"):
         lookups.RECIPIENT.bind(**marks)
+
+
+def test_a_mail_store_is_known_by_its_certificate(ask: Ask, home: Store) -> None:
+    """What Sieve forwards would be refused as relaying, or a stranger's certificate would relay."""
+    old, new = ":".join(["AB"] * 32), ":".join(["CD"] * 32)
+    home.set_relay_client("mda-0", old)
+    assert ask(lookups.RELAY_CLIENT, fingerprint=old) == ["mda-0"]
+    assert ask(lookups.RELAY_CLIENT, fingerprint=new) == []
+    home.set_relay_client("mda-0", new)
+    assert ask(lookups.RELAY_CLIENT, fingerprint=new.lower()) == ["mda-0"]
+    assert ask(lookups.RELAY_CLIENT, fingerprint=old) == []

@@ -95,9 +95,9 @@ def test_nobody_relays_by_address_unless_named(site: Site) -> None:
     settings = main_cf(site)
     assert settings["mynetworks"] == ""
     assert settings["smtpd_relay_restrictions"] == (
-        "permit_mynetworks, permit_tls_clientcerts, reject_unauth_destination"
+        "permit_mynetworks, check_ccert_access sqlite:$config_directory/relay-clients.cf, "
+        "reject_unauth_destination"
     )
-    assert settings["relay_clientcerts"] == f"inline:{{ {{ {':'.join(['AB'] * 32)} = sieve }} }}"
 
 
 def test_logins_are_for_submission_and_tls_only(site: Site) -> None:
@@ -149,7 +149,7 @@ PGSQL = {
 }
 LOOKUPS = {
     *("domains.cf", "alias-domains.cf", "recipients.cf", "aliases.cf", "postmaster.cf"),
-    *("send-only.cf", "senders.cf"),
+    *("send-only.cf", "senders.cf", "relay-clients.cf"),
 }
 
 

@@ -17,7 +17,7 @@ CONFIGURATION = Configuration(
     header_seconds=3.0,
     limits=Limits(50, 600),
     handoffs={"smtp": "/srv/gatepost/queue/private/gate-smtp"},
-    metrics=Address("127.0.0.1", 2006),
+    metrics=(Address("127.0.0.1", 2006),),
 )
 
 

@@ -50,7 +50,7 @@ def test_the_file_says_what_the_settings_say(site: Site, tmp_path: Path) -> None
         handoffs={
             name: str(queue / f"gate-{name}") for name in ("smtp", "submission", "submissions")
         },
-        metrics=Address("127.0.0.1", METRICS_PORT),
+        metrics=(Address("127.0.0.1", METRICS_PORT),),
     )
 
 

@@ -176,7 +176,7 @@ def configuration(folder: Path) -> Configuration:
         header_seconds=0.25,
         limits=Limits(0, 0),
         handoffs={"smtp": str(folder / "pass")},
-        metrics=Address("127.0.0.1", 1),
+        metrics=(Address("127.0.0.1", 1),),
     )
 
 
@@ -805,7 +805,7 @@ def process(folder: Path, listening: socket.socket) -> Iterator[tuple[subprocess
     file = folder / "gate.json"
     file.write_text(
         replace(
-            configuration(folder), header_seconds=2.0, metrics=Address("127.73.0.1", port)
+            configuration(folder), header_seconds=2.0, metrics=(Address("127.73.0.1", port),)
         ).dump()
     )
     user = psutil.Process().username()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +74,7 @@ def test_a_roles_port_is_looked_at_too(
     home: Home, topology: Callable[..., Topology], taken: Address
 ) -> None:
     """A port that no mail program knows, such as LMTP's, would be found taken by a daemon only."""
-    wanted = replace(topology(), roles={Role.DELIVERY: taken})
+    wanted = replace(topology(), offers={Role.DELIVERY: (taken,)})
     (problem,) = problems(home, wanted)
     assert problem.startswith(f"Port {taken} is taken by ")
 
@@ -165,3 +167,28 @@ def test_only_root_starts_the_server(
         return
     with pytest.raises(PreflightError, match="with sudo, or as root"):
         preflight.require_root()
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "has no room left (No space left on device). Nothing is lost: make room"),
+        (errno.EROFS, "cannot be written to (Read-only file system). Mount it writable"),
+    ],
+)
+def test_a_home_that_takes_nothing_is_told(
+    home: Home,
+    topology: Callable[..., Topology],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    words: str,
+) -> None:
+    """A pod with a full or read-only volume would end with a traceback."""
+    assert problems(home, topology()) == ()
+
+    def refuse(**_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    (problem,) = problems(home, topology())
+    assert problem.startswith(f'GATEPOST_HOME: "{home.root}" {words}')

@@ -17,7 +17,7 @@ from gatepost.settings.sources import Source
 
 
 def settings(place: Place = Place.MACHINE, /, **variables: str) -> Settings:
-    return load({"MAILNAME": "mail.example.org", **variables}, place=place)
+    return load({"MAILNAME": "mail.example.org", "GATEPOST_PLACE": place, **variables})
 
 
 def problems(**variables: str) -> tuple[str, ...]:

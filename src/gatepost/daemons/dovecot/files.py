@@ -13,6 +13,7 @@ from gatepost.contracts import Context
 from gatepost.daemons.dovecot.dialect import dialect
 from gatepost.daemons.dovecot.listeners import (
     CLIENTS_OF_A_LOGIN_PROCESS,
+    inet_service,
     login_services,
 )
 from gatepost.errors import SettingsError
@@ -142,10 +143,10 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         # listeners.conf
         "login_services": services,
         "trusted_proxies": " ".join(str(network) for network in topology.trusted_proxies),
-        "delivery": topology.roles[Role.DELIVERY],
-        "sasl": topology.roles[Role.SASL],
-        "quota_status": topology.roles[Role.QUOTA_STATUS],
-        "api": topology.roles[Role.API],
+        "delivery": inet_service(topology.offers[Role.DELIVERY]),
+        "sasl": inet_service(topology.offers[Role.SASL]),
+        "quota_status": inet_service(topology.offers[Role.QUOTA_STATUS]),
+        "api": inet_service(topology.offers[Role.API]),
         "api_key": site.api_key,
         # processes.conf
         "mail_user": MAIL_USER,

@@ -70,6 +70,19 @@ class InetListener:
 
 
 @dataclass(frozen=True, slots=True)
+class InetService:
+    """Where a service for other programs listens: one port on some addresses."""
+
+    addresses: tuple[str, ...]
+    port: int
+
+
+def inet_service(offered: tuple[Address, ...]) -> InetService:
+    """Return where a role is offered, as Dovecot writes it."""
+    return InetService(_hosts(offered), offered[0].port)
+
+
+@dataclass(frozen=True, slots=True)
 class LoginService:
     """One ``service …-login`` block: who answers before the login."""
 

@@ -50,7 +50,7 @@ def _ready(context: Context) -> tuple[Readiness, ...]:
             )
             for bound in context.topology.of(NAME)
         ),
-        Readiness(context.topology.roles[Role.DELIVERY], b"220 "),
+        Readiness(context.topology.offers[Role.DELIVERY][0].reachable, b"220 "),
     )
 
 

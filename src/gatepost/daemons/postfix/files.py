@@ -117,7 +117,6 @@ def _main(context: Context) -> dict[str, Any]:
         "message_size_limit": mail.message_size_limit,
         "client_connections": mail.mta_client_connections,
         "client_connections_per_minute": mail.mta_client_connections_per_minute,
-        "relay_client_fingerprint": site.relay_client_fingerprint,
         "tls_key_file": site.certificate.key_file,
         "tls_cert_file": site.certificate.cert_file,
         "tls_ciphers": ":".join(TLS_CIPHERS),
@@ -208,6 +207,9 @@ def _queries(context: Context) -> dict[str, str]:
         ),
         "send-only.cf": lookups.SEND_ONLY.bind(address="%s"),
         "senders.cf": lookups.SENDER.bind(address="%s"),
+        "relay-clients.cf": (
+            f"SELECT 'OK' WHERE EXISTS ({lookups.RELAY_CLIENT.bind(fingerprint='%s')})"
+        ),
     }
     return {name: " ".join(query.split()) for name, query in queries.items()}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from gatepost.accounts.pgsql import servers_of
 from gatepost.contracts import Context
 from gatepost.daemons.postfix.files import FOLDER
-from gatepost.daemons.postfix.listeners import pass_service
-from gatepost.model import Check, Directory, Handoff, Process, Readiness, Tls
+from gatepost.daemons.postfix.listeners import SMTP, pass_service
+from gatepost.model import Check, Directory, Handoff, Process, Readiness, Role, Tls
 
 NAME = "postfix"
 
@@ -31,13 +31,20 @@ def processes(context: Context) -> tuple[Process, ...]:
 
 
 def _ready(context: Context) -> tuple[Readiness, ...]:
-    """Ask the internal listeners: on a proxied service port the gate answers."""
+    """Ask the internal listeners: on a proxied service port the gate answers.
+
+    Submission greets only when the mail store answers too. One that is elsewhere may be away, and
+    mail from other servers is taken all the same.
+    """
+    rows = context.topology.of(NAME)
+    if Role.SASL not in context.topology.offers:
+        rows = tuple(bound for bound in rows if bound.listener == SMTP)
     return tuple(
         Readiness(
             bound.internal[0].reachable,
             b"" if bound.listener.tls is Tls.IMPLICIT else b"220 ",
         )
-        for bound in context.topology.of(NAME)
+        for bound in rows
     )
 
 
