@@ -160,7 +160,7 @@ def gate_alone() -> Iterator[tuple[psutil.Process, tuple[str, int]]]:
             header_seconds=600.0,
             limits=Limits(0, 0),
             handoffs={"smtp": path},
-            metrics=Address(host, 2006),
+            metrics=(Address(host, 2006),),
         )
         file.write_text(configuration.dump())
         process = subprocess.Popen(
