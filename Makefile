@@ -134,7 +134,8 @@ test-packages: .venv/ready-dev
 .PHONY: test
 test: lint docs test-packages ## Install what tests need; lint, build the docs, run every test
 	@echo "→ Running every test: unit, real daemons, the newcomer's path"
-	@$(AS_ROOT) $(PYTEST) $(SIDE_BY_SIDE) $(ARGS) tests/newcomer tests/unit tests/real
+	@$(AS_ROOT) $(PYTEST) $(SIDE_BY_SIDE) $(ARGS) tests/newcomer tests/unit tests/manifests \
+		tests/real
 
 .PHONY: test-unit
 test-unit: .venv/ready-dev ## Run the tests that need neither root nor daemons (under a minute)
