@@ -1,0 +1,176 @@
+"""`gatepost run mta` and `gatepost run mda`, each in a place of its own, are one mail server."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from two_places import NETWORK, Place, Running, running, two_places
+
+GATEPOST = Path(sys.executable).with_name("gatepost")
+PROXY = f"{NETWORK}.9"
+CLIENT = "203.0.113.7"
+ANNA, BERT = "anna@example.org", "bert@example.org"
+PASSWORD = "a long pass word"
+HEALTH = (
+    "import sys, urllib.request, urllib.error\n"
+    "try: answer = urllib.request.urlopen('http://127.0.0.1:2007/ready', timeout=5)\n"
+    "except urllib.error.HTTPError as error: answer = error\n"
+    "except OSError: sys.exit('nobody')\n"
+    "print(answer.status, answer.read().decode().strip())\n"
+)
+
+
+@dataclass
+class Split:
+    """One server in two places."""
+
+    mta_place: Place
+    mda_place: Place
+    mta: Running
+    mda: Running
+    mail: Path
+
+    def send(self, *words: str, source: Place | None = None) -> str:
+        """Send a message with swaks and return what was said."""
+        sender = ("--from", "x@elsewhere.test")
+        return (source or self.mda_place).run("swaks", *sender, "--timeout", "10", *words)
+
+    def count(self, address: str) -> int:
+        """Count a mailbox's messages."""
+        local = address.partition("@")[0]
+        folder = self.mail / "example.org" / local / "Maildir"
+        return sum(1 for name in ("new", "cur") for _ in (folder / name).glob("*"))
+
+
+def ready(place: Place) -> str:
+    return place.run(sys.executable, "-c", HEALTH).strip()
+
+
+def until(what: str, true: object, *, seconds: float = 20) -> None:
+    assert callable(true)
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not in time: {what}"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Split]:
+    """Start both, with accounts in a folder that they share."""
+    folder = tmp_path_factory.mktemp("split")
+    # Daemons under users of their own pass through it.
+    for parent in (folder, *folder.parents[:2]):
+        parent.chmod(0o755)
+    mta_home, mda_home = folder / "a", folder / "d"
+    (mda_home / "accounts").mkdir(parents=True)
+    mta_home.mkdir()
+    (mta_home / "accounts").symlink_to(mda_home / "accounts")
+    environment = {
+        "MAILNAME": "mail.example.org",
+        "MTA_UPSTREAM_PROXY": "true",
+        "MDA_UPSTREAM_PROXY": "true",
+        "TRUSTED_PROXIES": f"{PROXY}/32",
+        # As a Kubernetes Service would lead there from port 25.
+        "MTA_SMTP_ADDRESS": "mta-internal:32025",
+    }
+    names = {"mta-internal": 2, "mda-internal": 3}
+    with two_places(names) as (mta_place, mda_place):
+        mda_place.add_address(PROXY)
+        mda_environment = {**environment, "GATEPOST_HOME": str(mda_home)}
+        mta_environment = {**environment, "GATEPOST_HOME": str(mta_home)}
+        with (
+            running(mda_place, folder / "mda.log", mda_environment, GATEPOST, "run", "mda") as mda,
+            running(mta_place, folder / "mta.log", mta_environment, GATEPOST, "run", "mta") as mta,
+        ):
+            for one in (mda, mta):
+                one.wait_for("ready: ", seconds=40)
+            gatepost(mda_environment, "domain", "add", "example.org")
+            for address in (ANNA, BERT):
+                gatepost(mda_environment, "mailbox", "add", address, "--password-stdin")
+            yield Split(mta_place, mda_place, mta, mda, mda_home / "mail")
+    assert not list(Path("/run/netns").glob(f"{mta_place.namespace[:-1]}*"))
+
+
+def gatepost(environment: dict[str, str], *words: str) -> None:
+    subprocess.run(
+        [GATEPOST, *words],
+        env={**environment, "PATH": "/usr/bin:/usr/sbin:/bin:/sbin"},
+        input=PASSWORD,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+
+
+def test_both_tell_that_they_are_ready(split: Split) -> None:
+    """A cluster would send no client, or kill a pod that works."""
+    for place in (split.mta_place, split.mda_place):
+        until("ready", lambda place=place: ready(place) == "200 ready")
+
+
+def test_mail_and_logins_cross_from_one_to_the_other(split: Split) -> None:
+    """The MTA would look for the mail store on its own loopback: mail stays, nobody submits."""
+    before = split.count(ANNA)
+    assert "250 2.0.0" in split.send("--to", ANNA, "--server", "mta-internal:32025")
+    login = ("--tls", "--auth-user", BERT, "--auth-password")
+    server = ("--to", ANNA, "--from", BERT, "--server", "mta-internal:32587")
+    assert "250 2.0.0" in split.send(*server, *login, PASSWORD)
+    assert "535 5.7.8" in split.send(*server, *login, "wrong")
+    until("both delivered", lambda: split.count(ANNA) == before + 2)
+
+
+def test_the_proxy_says_who_a_client_is_and_nobody_else(split: Split) -> None:
+    """In a cluster every pod could come to the service port."""
+    header: tuple[str, ...] = (
+        "--proxy-version",
+        "1",
+        "--proxy-family",
+        "TCP4",
+        "--proxy-source",
+        CLIENT,
+    )
+    header += ("--proxy-source-port", "40000", "--proxy-dest", "192.0.2.1", "--proxy-dest-port")
+    server = ("--to", ANNA, "--server", f"{split.mta_place.address}:31025")
+    believed = split.send(*server, *header, "25", "--local-interface", PROXY)
+    assert "250 2.0.0" in believed
+    split.mta.wait_for(f"[{CLIENT}]:40000")
+    other = [word.replace("40000", "40001") for word in header]
+    refused = split.send(*server, *other, "25")
+    assert "421 4.7.0" in refused
+    assert f"[{CLIENT}]:40001" not in split.mta.text()
+
+
+def test_what_sieve_forwards_may_leave(split: Split) -> None:
+    """A redirect would be refused as relaying, since the MTA does not know who asks."""
+    out = "out@elsewhere.test"
+    home = split.mail / "example.org" / BERT.partition("@")[0]
+    home.mkdir(parents=True, exist_ok=True)
+    script = home / ".dovecot.sieve"
+    script.write_text(f'redirect "{out}";\n')
+    for path in (home, script):
+        shutil.chown(path, "gatepost-mail", "gatepost-mail")
+    refused = split.send("--to", out, "--server", "mta-internal:32025")
+    assert "554 5.7.1" in refused, "the control: the same place without the certificate"
+    assert "250 2.0.0" in split.send("--to", BERT, "--server", "mta-internal:32025")
+    split.mta.wait_for(f"to=<{out}>")
+    script.unlink()
+
+
+def test_mail_waits_for_a_mail_store_that_is_away(split: Split) -> None:
+    """A restart of one pod would make the other refuse mail, or lose it."""
+    before = split.count(ANNA)
+    assert split.mda.stop() == 0
+    assert ready(split.mda_place) == "nobody"
+    assert "250 2.0.0" in split.send("--to", ANNA, "--server", "mta-internal:32025")
+    assert ready(split.mta_place) == "200 ready"
+    mark = split.mda.mark()
+    split.mda.start()
+    split.mda.wait_for("ready: ", since=mark, seconds=40)
+    until("delivered", lambda: split.count(ANNA) == before + 1, seconds=60)
