@@ -19,9 +19,9 @@ APT_GET := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes
 
 GATEPOST := $(AS_ROOT) .venv/bin/gatepost
 PYTEST := .venv/bin/pytest -p no:cacheprovider
-# Tests wait more than they compute. Half the time, on a machine that has nothing else to do:
-# make test SIDE_BY_SIDE='--numprocesses 2 --dist loadfile --no-loadscope-reorder'
-SIDE_BY_SIDE ?=
+# Tests wait more than they compute: two at once take half the time. SIDE_BY_SIDE= runs them one by
+# one, which is easier to read when something fails.
+SIDE_BY_SIDE ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 SECONDS ?= 60
 
@@ -30,6 +30,11 @@ SECONDS ?= 60
 # its server for tests to start, and the daemons' clients, which only DB_DRIVER=pgsql installs.
 TEST_PACKAGES := debian-archive-keyring dovecot-pgsql haproxy iproute2 libnet-ssleay-perl \
 	mmdebstrap openssl postfix-pgsql postgresql swaks
+# Podman runs our images; netavark, aardvark-dns and iptables are the networks of Podman Compose.
+TEST_PACKAGES += aardvark-dns iptables netavark podman runc
+
+# Manifests are held against Traefik's own types; a package of npm's carries them.
+TRAEFIK_TYPES := .venv/traefik-models/kubernetes-models-traefik-2.0.0.tgz
 
 # A virtual environment that was moved, or whose Python was upgraded away, is made anew.
 ifneq ($(wildcard .venv/ready*),)
@@ -123,8 +128,13 @@ python:
 			--editable '.[docs]')
 	@touch $@
 
+$(TRAEFIK_TYPES): | .venv/ready-dev
+	$(if $(shell command -v npm),,$(call debian_packages,npm))
+	$(call step,Fetching Traefik's types,mkdir -p $(@D); \
+		npm pack --silent --pack-destination $(@D) @kubernetes-models/traefik@2.0.0)
+
 .PHONY: test-packages
-test-packages: .venv/ready-dev
+test-packages: .venv/ready-dev $(TRAEFIK_TYPES)
 	$(if $(call missing,$(TEST_PACKAGES)),\
 		$(call debian_packages,$(call missing,$(TEST_PACKAGES))))
 	@$(GATEPOST) packages --install
@@ -133,9 +143,9 @@ test-packages: .venv/ready-dev
 
 .PHONY: test
 test: lint docs test-packages ## Install what tests need; lint, build the docs, run every test
-	@echo "→ Running every test: unit, real daemons, the newcomer's path"
+	@echo "→ Running every test: unit, images, real daemons, the newcomer's path"
 	@$(AS_ROOT) $(PYTEST) $(SIDE_BY_SIDE) $(ARGS) tests/newcomer tests/unit tests/manifests \
-		tests/real
+		tests/images tests/real
 
 .PHONY: test-unit
 test-unit: .venv/ready-dev ## Run the tests that need neither root nor daemons (under a minute)
@@ -162,7 +172,7 @@ lint: .venv/ready-dev ## Check format, style, types and who imports whom
 
 .PHONY: bench
 bench: test-packages ## Measure speed and size on this machine
-	@for benchmark in import_and_look_up machine gate; do \
+	@for benchmark in import_and_look_up machine images gate; do \
 		$(AS_ROOT) .venv/bin/python "bench/$$benchmark.py" $(ARGS); echo; \
 	done
 
@@ -174,7 +184,7 @@ docs: .venv/ready-docs ## Build the documentation into docs/_build
 		.venv/bin/sphinx-build --quiet -W --keep-going -n docs docs/_build)
 
 .PHONY: docs-pages
-docs-pages: .venv/ready ## Write the generated reference pages anew
+docs-pages: .venv/ready-docs ## Write the generated reference pages anew
 	$(call step,Writing the generated reference pages,.venv/bin/python docs/generate.py)
 
 .PHONY: rendered

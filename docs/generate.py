@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from code: settings, ports and commands.
+"""Write the reference pages that follow from code: settings, ports, commands, manifests.
 
 `make docs-pages` runs it; tests/unit/test_docs.py fails when a page is stale.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+import manifests
 from gatepost.assembly import daemons
 from gatepost.cli import group
 from gatepost.gate import plan as gate
@@ -168,7 +169,17 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-PAGES = {"settings.md": documentation.page, "ports.md": ports, "commands.md": commands}
+def kubernetes() -> str:
+    """Return the page of Kubernetes objects, from the manifests."""
+    return manifests.page(_NOTICE.format(source="the manifests below `deploy/`"))
+
+
+PAGES = {
+    "settings.md": documentation.page,
+    "ports.md": ports,
+    "commands.md": commands,
+    "kubernetes.md": kubernetes,
+}
 """Page of docs/reference → what makes it."""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -17,6 +16,7 @@ from shipped import (
     RenderingError,
     admitted,
     container,
+    environment,
     of_kind,
     overlay,
     pod_labels,
@@ -28,7 +28,7 @@ from gatepost.errors import SettingsError
 from gatepost.gate.plan import METRICS_PORT
 from gatepost.model import Listener
 from gatepost.run import health
-from gatepost.settings import Place, load
+from gatepost.settings import load
 
 KUBERNETES = kubernetes_validate.latest_version()
 TRAEFIK = {"app.kubernetes.io/name": "traefik"}
@@ -308,24 +308,10 @@ def test_only_the_mta_asks_the_mail_store(objects: list[Manifest]) -> None:
 # --- what the user fills in -----------------------------------------------------------------------
 
 
-def environment(objects: list[Manifest]) -> dict[str, str]:
-    """Return what a pod is told: the ConfigMap and the Secret that it names."""
-    sources: list[dict[str, Any]] = container(of_kind(objects, "StatefulSet")["mta"])["envFrom"]
-    names = [source[kind]["name"] for source in sources for kind in source if kind != "prefix"]
-    found = {o["metadata"]["name"]: o for o in objects if o["kind"] in {"ConfigMap", "Secret"}}
-    told = {"GATEPOST_PLACE": Place.CONTAINER.value}
-    for name in names:
-        if found[name]["kind"] == "ConfigMap":
-            told |= found[name]["data"]
-        else:
-            told |= dict.fromkeys(found[name]["data"], "a password")
-    return told
-
-
 @SERVICES
 def test_the_example_is_a_configuration(objects: list[Manifest], service: str) -> None:
     """Who follows the example to the letter would get pods that refuse to start."""
-    settings = load(environment(objects))
+    settings = load(environment(objects, service))
     topology = assembly.topology(settings, service=service)
     assert {bound.listener for bound in topology.listeners} == rows(service)
     assert all(bound.proxied for bound in topology.listeners)
@@ -343,7 +329,8 @@ def test_a_missing_env_file_is_named(tmp_path: Path) -> None:
 
 def test_a_half_filled_env_file_is_told_by_the_pod(tmp_path: Path) -> None:
     """The pod would start without a proxy that it believes, or without a database."""
-    told = environment(render(overlay(tmp_path, files={".env": "MAILNAME=mail.example.org\n"})))
+    files = {".env": "MAILNAME=mail.example.org\n"}
+    told = environment(render(overlay(tmp_path, files=files)), "mta")
     with pytest.raises(SettingsError) as refused:
         load(told)
     variables = {problem.partition(":")[0] for problem in refused.value.problems}

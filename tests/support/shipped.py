@@ -66,6 +66,18 @@ def pod_labels(stateful_set: Manifest) -> dict[str, str]:
     return labels
 
 
+def environment(objects: list[Manifest], service: str) -> dict[str, str]:
+    """Return what a pod is told: by its image, the ConfigMap and the Secret that it names."""
+    told = {"GATEPOST_PLACE": "container"}
+    for source in container(of_kind(objects, "StatefulSet")[service])["envFrom"]:
+        if "configMapRef" in source:
+            told |= of_kind(objects, "ConfigMap")[source["configMapRef"]["name"]]["data"]
+        else:
+            secret = of_kind(objects, "Secret")[source["secretRef"]["name"]]
+            told |= dict.fromkeys(secret["data"], "a password")
+    return told
+
+
 def admitted(policy: Manifest, labels: Mapping[str, str]) -> Iterator[int]:
     """Yield the ports that a policy opens to a pod with these labels in the same namespace."""
     for rule in policy["spec"]["ingress"]:

@@ -49,7 +49,7 @@ def gatepost_calls(page: Path) -> Iterator[list[str]]:
             yield shlex.split(found[1])
 
 
-@pytest.mark.parametrize("name", ["settings.md", "ports.md", "commands.md"])
+@pytest.mark.parametrize("name", ["settings.md", "ports.md", "commands.md", "kubernetes.md"])
 def test_generated_page_is_fresh(name: str) -> None:
     """The reference page tells of options, defaults or ports that the program no longer has."""
     page = (DOCS / "reference" / name).read_text()
