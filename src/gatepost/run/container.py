@@ -9,6 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
+
+if __name__ == "__main__":
+    # Nobody speaks TLS here. Libraries that would load OpenSSL do without: 2 MB, for good.
+    for _name in ("ssl", "_ssl", "_hashlib"):
+        sys.modules[_name] = None  # type: ignore[assignment]  # as the import system has it
+
 from pathlib import Path
 from typing import NoReturn
 
