@@ -21,15 +21,30 @@ _LONGEST_SOCKET = "run/dovecot/imap-hibernate-and-login-sockets"
 """About the longest name of a socket that a daemon makes below the home."""
 _ROOM = 1 << 20
 """Bytes that a start writes at least: keys, a configuration, the beginning of a database."""
+_CAPABILITIES = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "KILL": 5, "SETGID": 6, "SETUID": 7}
+"""What every daemon or its supervisor needs; name and bit as in capabilities(7)."""
 
 
 def require_root() -> None:
-    """Raise `PreflightError` when this user is not root."""
+    """Raise `PreflightError` when this user is not root, or a root with too few capabilities."""
     if os.geteuid() != 0:
         raise PreflightError(
             "The mail server is started by root: it opens ports and runs each daemon as a user "
             "of its own. Run the same command with sudo, or as root."
         )
+    held = _effective()
+    if missing := [name for name, bit in _CAPABILITIES.items() if not held >> bit & 1]:
+        raise PreflightError(
+            f"This root lacks {', '.join(missing)}: files are given to the daemons' users, and "
+            "each daemon runs as its own and is told to end. Give it these capabilities: in "
+            "Kubernetes securityContext.capabilities.add, with Docker or Podman --cap-add."
+        )
+
+
+def _effective() -> int:
+    """Return this process's effective capabilities, a bit for each; see proc(5)."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
 
 
 def check(home: Home, topology: Topology, ours: Collection[int]) -> None:

@@ -18,6 +18,7 @@ from gatepost.errors import PreflightError
 from gatepost.model import Address, Home, Role, Topology
 from gatepost.run import preflight
 
+ALL_CAPABILITIES = (1 << 41) - 1
 NOT_OURS = "192.0.2.1"
 """Of TEST-NET-1 (RFC 5737), which no machine has."""
 
@@ -162,10 +163,28 @@ def test_only_root_starts_the_server(
 ) -> None:
     """Another user would see the daemons fail one after the other; root must not be refused."""
     monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(preflight, "_effective", lambda: ALL_CAPABILITIES)
     if not refused:
         preflight.require_root()
         return
     with pytest.raises(PreflightError, match="with sudo, or as root"):
+        preflight.require_root()
+
+
+@pytest.mark.parametrize(
+    ("taken", "told"),
+    [(1 << 5, "lacks KILL: "), (0b1001, "lacks CHOWN, FOWNER: "), (1 << 18, "")],
+)
+def test_root_of_a_container_may_lack_what_is_needed(
+    monkeypatch: pytest.MonkeyPatch, taken: int, told: str
+) -> None:
+    """A page of Python, or a service that cannot be stopped, would be all there is to see."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(preflight, "_effective", lambda: ALL_CAPABILITIES & ~taken)
+    if not told:
+        preflight.require_root()
+        return
+    with pytest.raises(PreflightError, match=told):
         preflight.require_root()
 
 
