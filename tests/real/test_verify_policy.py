@@ -29,6 +29,7 @@ from gatepost.model import (
 )
 from gatepost.verify.checks.auth_offer import auth_offer
 from gatepost.verify.letters import Letters
+from gatepost.verify.logs import LogFile
 from gatepost.verify.mailbox import Login
 from gatepost.verify.run import Run
 from gatepost.verify.targets import Target
@@ -72,7 +73,7 @@ def test_an_offer_to_the_servers_own_address_is_no_failure(direct_server: Instan
         topology=Topology((bound,), {}, {}, ()),
         mailname="mail.example.org",
         certificate=Certificate(Path("unread"), Path("unread")),
-        witness=LogWitness(direct_server.log_file, ()),
+        witness=LogWitness(LogFile(direct_server.log_file), ()),
         login=LOGIN,
         no_login="",
         letters=Letters(0, 0),

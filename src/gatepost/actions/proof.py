@@ -19,7 +19,8 @@ from gatepost.model import Home, Topology
 from gatepost.run import certificates, record, reports, site
 from gatepost.settings import Settings
 from gatepost.settings.concerns import PublicPorts
-from gatepost.verify import catalogue, export, outside, proof
+from gatepost.verify import catalogue, cluster, emptying, export, outside, proof
+from gatepost.verify.kubernetes import Api
 from gatepost.verify.mailbox import Login, probe_mailbox
 from gatepost.verify.report import Report
 
@@ -56,6 +57,48 @@ def prove(
         daemons=assembly.daemons(),
         make_mailbox=make_mailbox,
         relaying=settings.mail.mynetworks,
+    )
+    return _report(subject, checks, tell)
+
+
+def prove_in_cluster(
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    only: Collection[str] = (),
+    skip: Collection[str] = (),
+    tell: proof.Tell = _quiet,
+) -> Report:
+    """Prove a server that runs in the cluster, from a pod of its own.
+
+    `environ` says where the Kubernetes API is. Raises `UsageError` as `prove`, and where this is no
+    pod.
+    """
+    checks = catalogue.chosen(only, skip, cluster=True)
+    api = Api.of(environ)
+    home = Home(settings.storage.gatepost_home)
+    around = cluster.around(settings, api)
+    topology = cluster.topology(settings)
+
+    @contextmanager
+    def make_mailbox(nonce: str) -> Iterator[Login]:
+        home.run.mkdir(parents=True, exist_ok=True)
+        with _mailbox(settings, home, nonce) as login:
+            try:
+                yield login
+            finally:
+                # The mail store is another pod's: its mail is removed as a mail program does.
+                emptying.empty(topology, login)
+
+    subject = proof.Subject(
+        topology=topology,
+        home=home,
+        mailname=settings.mail.mailname,
+        certificate=None,
+        daemons=assembly.daemons(),
+        make_mailbox=make_mailbox,
+        relaying=settings.mail.mynetworks,
+        cluster=around,
     )
     return _report(subject, checks, tell)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +26,13 @@ Prove = Callable[[Tell], report.Report]
 """Makes one run."""
 
 
-@click.command(epilog="Checks: " + ", ".join(check.name for check in catalogue.CHECKS) + ".")
+@click.command(
+    epilog="Checks: "
+    + ", ".join(check.name for check in catalogue.CHECKS)
+    + "; with --cluster also "
+    + ", ".join(sorted({c.name for c in catalogue.IN_CLUSTER} - {c.name for c in catalogue.CHECKS}))
+    + "."
+)
 @click.option("--only", multiple=True, metavar="CHECK", help="Make this check only; repeatable.")
 @click.option("--skip", multiple=True, metavar="CHECK", help="Leave this check out; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
@@ -53,6 +60,13 @@ Prove = Callable[[Tell], report.Report]
     help="Probe another machine from outside, by host name or IP address.",
 )
 @click.option(
+    "--cluster",
+    "in_cluster",
+    is_flag=True,
+    help="Prove the server of this Kubernetes cluster, from a pod of its own; see "
+    "deploy/kustomize/verify.",
+)
+@click.option(
     "--ports",
     type=click.Choice([ports.value for ports in PublicPorts]),
     metavar="WHICH",
@@ -68,6 +82,7 @@ def verify(
     prometheus: Path | None,
     watch: int | None,
     target: str | None,
+    in_cluster: bool,
     ports: str | None,
 ) -> None:
     """Prove that the mail path works and keeps the client's address.
@@ -86,6 +101,7 @@ def verify(
     In monitoring:            gatepost verify --prometheus FILE.prom
     In CI:                    gatepost verify --junit FILE.xml
     From somewhere else:      gatepost verify --target mail.example.org
+    In Kubernetes, in a pod:  gatepost verify --cluster
 
     With --target nothing but the machine's name is needed: no server here, no settings, no root.
     Its log and accounts cannot be seen from outside; what takes those is "not proven", with what
@@ -100,12 +116,21 @@ def verify(
         if path is not None
     }
     _refuse_what_makes_no_sense(as_json=as_json, watch=watch, target=target, ports=ports)
-    catalogue.chosen(only, skip)
+    if in_cluster and target is not None:
+        raise UsageError(
+            "verify --cluster --target: the one is made in a pod of the cluster, the other from "
+            "anywhere else. Leave one of them out."
+        )
+    catalogue.chosen(only, skip, cluster=in_cluster)
     proof.check_files(files)
     prove: Prove
     if target is None:
         settings = configuration.current()
         prove = lambda tell: proof.prove(settings, only=only, skip=skip, tell=tell)  # noqa: E731
+        if in_cluster:
+            prove = lambda tell: proof.prove_in_cluster(  # noqa: E731
+                settings, os.environ, only=only, skip=skip, tell=tell
+            )
     else:
         there = PublicPorts(ports or PublicPorts.STANDARD)
         prove = lambda tell: proof.prove_outside(  # noqa: E731

@@ -5,6 +5,9 @@ whose words are in `protocols`, on a `wire` with a deadline) and `witnesses` (th
 lines) → `checks` (one function each, named in the one table of `catalogue`) → findings → `report`,
 which `table` and `export` show.
 
+In a cluster the same is made from a pod of its own (`cluster`): the log is that of other pods
+(`pods`), and some checks ask the API (`kubernetes`, `objects`).
+
 A check never raises and never waits beyond the deadline of its run: a dead server, a hanging port
 and garbage are findings. What a check believes, a daemon has said. What could not be tested is
 *not proven*, never passed. Nothing is changed but the probe's own mailbox, which is gone at the

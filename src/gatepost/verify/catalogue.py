@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 
 from gatepost.errors import UsageError
 from gatepost.model import BoundListener, Protocol
 from gatepost.verify.checks.auth_offer import auth_offer
 from gatepost.verify.checks.banner import banner
 from gatepost.verify.checks.client_address import client_address, client_address_there
+from gatepost.verify.checks.endpoints import endpoints
 from gatepost.verify.checks.forged_direct import forged_direct
+from gatepost.verify.checks.forged_in_cluster import forged_in_cluster
 from gatepost.verify.checks.forged_through_proxy import forged_through_proxy
 from gatepost.verify.checks.header_versions import header_versions
 from gatepost.verify.checks.internal_address import internal_address
 from gatepost.verify.checks.missing_header import missing_header
 from gatepost.verify.checks.open_relay import open_relay
+from gatepost.verify.checks.proxy_log import proxy_log
 from gatepost.verify.checks.round_trip import round_trip
+from gatepost.verify.checks.route import route
 from gatepost.verify.checks.sender_forgery import sender_forgery
 from gatepost.verify.checks.shared_address import shared_address
 from gatepost.verify.checks.tls import tls
+from gatepost.verify.checks.traffic_policy import traffic_policy
 from gatepost.verify.checks.trust_breadth import trust_breadth
+from gatepost.verify.checks.trust_in_cluster import trust_in_cluster
 from gatepost.verify.run import Outcome, Run, takes_logins
 from gatepost.verify.targets import Place, Target
 
@@ -52,6 +58,8 @@ class Check:
     outside: Callable[[Run, Target], Outcome] | None = None
     """Makes it on another machine, where there is neither a log to read nor a mailbox; None when
     nothing of it can be seen from outside."""
+    early: bool = False
+    """Whether it is made before clients come, for it tells why they cannot get through."""
 
     def concerns(self, bound: BoundListener) -> bool:
         """Tell whether it is made on a listener."""
@@ -181,20 +189,97 @@ CHECKS: tuple[Check, ...] = (
 FIRST = "banner"
 """The check that finds out who answers at all, before the others begin."""
 
+_ONLY_THERE: tuple[Check, ...] = (
+    Check(
+        "endpoints",
+        "each Service of the server has a pod behind it that is ready",
+        "kubectl get endpointslices",
+        judge=endpoints,
+        early=True,
+    ),
+    Check(
+        "route",
+        "an IngressRouteTCP leads from an entry point that Traefik has to the listener's Service, "
+        "with PROXY protocol version 2",
+        "kubectl get ingressroutetcp -o yaml",
+        route,
+        place=Place.CLUSTER,
+        early=True,
+    ),
+    Check(
+        "traffic-policy",
+        "what leads from the world to Traefik keeps the client's address: externalTrafficPolicy is "
+        "Local, or a load balancer's PROXY header names the client",
+        "kubectl get services -o yaml",
+        judge=traffic_policy,
+    ),
+    Check(
+        "proxy-log",
+        "Traefik's log has no error about the routes, Services and entry points of the server",
+        "kubectl logs -l app.kubernetes.io/name=traefik",
+        judge=proxy_log,
+    ),
+)
+_FROM_THE_PROXY_ONLY = {
+    "missing-header": "forged-direct",
+    "header-versions": "route and client-address",
+}
+"""Checks that speak as the proxy does, from its own address, which no other pod has → what stands
+for them in a cluster."""
 
-def chosen(only: Collection[str] = (), skip: Collection[str] = ()) -> tuple[Check, ...]:
+
+def _in_cluster() -> Iterator[Check]:
+    yield from _ONLY_THERE
+    for check in CHECKS:
+        if check.name == "forged-direct":
+            yield replace(
+                check,
+                passes_when="a PROXY header from this pod straight to the proxy's Services is "
+                "refused, kept off by a NetworkPolicy, or its sender served under its own address",
+                by_hand="From a pod: nc to the Service's port {port}, beginning with a header",
+                probe=forged_in_cluster,
+            )
+        elif check.name == "trust-breadth":
+            yield replace(
+                check,
+                passes_when="TRUSTED_PROXIES covers Traefik's pods and little else",
+                by_hand="kubectl get pods -o wide -l app.kubernetes.io/name=traefik",
+                judge=trust_in_cluster,
+            )
+        elif check.name not in _FROM_THE_PROXY_ONLY:
+            yield check
+
+
+IN_CLUSTER = tuple(_in_cluster())
+"""The table for a pod of its own in a cluster (``--cluster``)."""
+
+
+def chosen(
+    only: Collection[str] = (), skip: Collection[str] = (), *, cluster: bool = False
+) -> tuple[Check, ...]:
     """Return the checks to make, in table order.
 
     Raises `UsageError` for a name that is not in the table, or when nothing is left.
     """
-    names = [check.name for check in CHECKS]
+    table = IN_CLUSTER if cluster else CHECKS
+    names = [check.name for check in table]
     for option, given in (("--only", only), ("--skip", skip)):
         for name in given:
+            if cluster and name in _FROM_THE_PROXY_ONLY:
+                raise UsageError(
+                    f"verify --cluster {option} {name}: only the proxy may say what this check "
+                    f"says. In a cluster {_FROM_THE_PROXY_ONLY[name]} stands for it."
+                )
+            if name not in names and name in {check.name for check in _ONLY_THERE}:
+                raise UsageError(
+                    f"verify {option} {name}: this check asks the Kubernetes API; add --cluster, "
+                    "in a pod."
+                )
             if name not in names:
                 raise UsageError(
                     f'verify {option}: there is no check "{name}". Choose from: {", ".join(names)}.'
                 )
-    kept = tuple(c for c in CHECKS if (not only or c.name in only) and c.name not in skip)
+    kept = tuple(c for c in table if (not only or c.name in only) and c.name not in skip)
     if not kept:
         raise UsageError(
             "verify: --only and --skip leave no check to make. "

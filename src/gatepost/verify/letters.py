@@ -106,6 +106,8 @@ class Letters:
         self._news = threading.Condition()
         self._senders = senders
         self._readers = readers
+        self.anyone_reads = readers > 0
+        """Whether there was a reader at the beginning."""
         self._posted: list[Letter] = []
         self._copies: dict[str, Copy] = {}
 

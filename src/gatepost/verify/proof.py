@@ -24,8 +24,13 @@ from gatepost.model import (
 )
 from gatepost.verify.catalogue import CHECKS, FIRST, Check
 from gatepost.verify.checks import round_trip
+from gatepost.verify.cluster import as_kubectl
+from gatepost.verify.kubernetes import Unreadable
 from gatepost.verify.letters import Letters
+from gatepost.verify.logs import Log, LogFile
 from gatepost.verify.mailbox import Login
+from gatepost.verify.objects import Cluster
+from gatepost.verify.pods import PodLogs
 from gatepost.verify.remedies import remedy
 from gatepost.verify.run import Outcome, Run, time_is_up
 from gatepost.verify.targets import Place, Target, targets
@@ -60,6 +65,15 @@ class Subject:
     """Name or address of another machine, probed from outside; see `gatepost.verify.outside`."""
     relaying: tuple[IPNetwork, ...] = ()
     """Networks that may relay without logging in (`MYNETWORKS`)."""
+    cluster: Cluster | None = None
+    """The cluster, when this is a pod of its own in it; see `gatepost.verify.cluster`."""
+
+    @property
+    def log(self) -> Log:
+        """What the daemons say."""
+        if self.cluster:
+            return PodLogs(self.cluster)
+        return LogFile(self.home.logs / "gatepost.log")
 
 
 def prove(
@@ -81,7 +95,7 @@ def prove(
             for place, found in everything.items()
         }
     public = everything[Place.PUBLIC]
-    witness = LogWitness(subject.home.logs / "gatepost.log", subject.daemons)
+    witness = LogWitness(subject.log, subject.daemons)
     with witness, ExitStack() as stack:
         run = Run(
             nonce=secrets.token_hex(8),
@@ -96,6 +110,7 @@ def prove(
             deadline=deadline,
             relaying=subject.relaying,
             outside=subject.outside,
+            cluster=subject.cluster,
         )
         jobs: list[Job] = [(check, None) for check in checks if check.judge]
         jobs += [
@@ -106,12 +121,19 @@ def prove(
         ]
         # What mostly waits begins first, and waits while the others work.
         jobs.sort(key=lambda job: not job[0].waits)
-        count = _Count(len(public) + len(jobs), tell)
+        early = [job for job in jobs if job[0].early]
+        jobs = [job for job in jobs if not job[0].early]
+        count = _Count(len(public) + len(early) + len(jobs), tell)
+        causes = _all_at_once(run, early, count)
         greeted = _all_at_once(run, [(_named(FIRST), target) for target in public], count)
         reached = tuple(target for target in public if target not in run.unreached)
         run = stack.enter_context(_equipped(run, subject, checks, reached))
-        found = {**greeted, **_all_at_once(run, jobs, count)}
-    return tuple(_in_order(subject.topology, checks, everything, found))
+        found = {**causes, **greeted, **_all_at_once(run, jobs, count)}
+    findings = _in_order(subject.topology, checks, everything, found)
+    if subject.cluster is None:
+        return tuple(findings)
+    services = subject.cluster.services
+    return tuple(replace(one, fix=as_kubectl(one.fix, services)) for one in findings)
 
 
 def _named(name: str) -> Check:
@@ -214,7 +236,7 @@ def _outcome(run: Run, check: Check, target: Target | None) -> Outcome:
         try:
             if check.name != FIRST and target in run.unreached:
                 raise run.unreached[target]  # as if it had met it itself
-            return check.probe(run, target)
+            return _explained(run, check, target, check.probe(run, target))
         except ProbeError as error:
             return _stopped(run, check, target, error)
 
@@ -224,6 +246,8 @@ def _outcome(run: Run, check: Check, target: Target | None) -> Outcome:
 def _guarded(check: Check, work: Callable[[], Outcome]) -> Outcome:
     try:
         return work()
+    except Unreadable as silent:
+        return Outcome(Status.NOT_PROVEN, check.passes_when, silent.observed, fix=silent.fix)
     except Exception as error:  # noqa: BLE001  whatever it is, the other rows must be shown
         return Outcome(
             Status.FAIL,
@@ -238,6 +262,8 @@ def _stopped(run: Run, check: Check, target: Target, error: ProbeError) -> Outco
 
     A trouble that another check of this run is for fails there; here nothing is proven.
     """
+    if explained := _cause(run, check, target):
+        return Outcome(Status.NOT_PROVEN, check.passes_when, error.observed, fix=explained)
     other = "tls" if error.trouble is Trouble.TLS else FIRST if run.is_down(target) else ""
     if other in run.selected - {check.name}:
         return Outcome(
@@ -251,8 +277,24 @@ def _stopped(run: Run, check: Check, target: Target, error: ProbeError) -> Outco
         early = time_is_up(run, expected, error.observed, check.name)
         if early:
             return early
-    fix = remedy(error, target, run.outside)
+    fix = remedy(error, target, run.outside, in_cluster=run.cluster is not None)
     return Outcome(Status.FAIL, check.passes_when, error.observed, fix=fix)
+
+
+def _explained(run: Run, check: Check, target: Target, outcome: Outcome) -> Outcome:
+    """Leave a failure to the row that found its cause."""
+    if outcome.status is not Status.FAIL or check.early or check.place is Place.SERVICE:
+        return outcome
+    cause = _cause(run, check, target)
+    return replace(outcome, status=Status.NOT_PROVEN, fix=cause) if cause else outcome
+
+
+def _cause(run: Run, check: Check, target: Target) -> str:
+    """Say which row tells why clients of a listener cannot get through; empty when none does."""
+    cause = run.causes.get(target.bound.name, "")
+    if cause not in run.selected - {check.name}:
+        return ""
+    return f"See the {cause} row{'' if cause == 'endpoints' else f' of {target.bound.name}'} first."
 
 
 # --- findings -----------------------------------------------------------------------------------

@@ -185,6 +185,13 @@ class Imap(Session):
         """Open the inbox for reading only."""
         self.command("EXAMINE INBOX")
 
+    def empty(self) -> None:
+        """Remove all messages of the inbox."""
+        self.command("SELECT INBOX")
+        if self.uids():
+            self.command("UID STORE 1:* +FLAGS.SILENT (\\Deleted)")
+            self.command("EXPUNGE")
+
     def uids(self) -> list[int]:
         """Return the identifiers of all messages there are now."""
         self.command("NOOP")

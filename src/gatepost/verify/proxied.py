@@ -119,14 +119,12 @@ def refusal_of(run: Run, target: Target, host: str) -> str:
 # --- what cannot be tested -----------------------------------------------------------------------
 
 
-def no_log(run: Run, expected: str) -> Outcome:
-    """Say that without the daemon's words nothing is proven."""
-    return Outcome(
-        Status.NOT_PROVEN,
-        expected,
-        f"no log to read at {run.witness.path}",
-        fix="Run verify on the machine of the server, where `gatepost up` writes its log.",
-    )
+def no_log(run: Run, target: Target, expected: str) -> Outcome | None:
+    """Say that without the daemon's words nothing is proven; None when they can be read."""
+    absence = run.witness.absence(target.bound.daemon)
+    if absence is None:
+        return None
+    return Outcome(Status.NOT_PROVEN, expected, absence.observed, fix=absence.fix)
 
 
 def no_proxy_here(target: Target, expected: str, fix: str) -> Outcome:

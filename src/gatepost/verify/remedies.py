@@ -6,9 +6,13 @@ from gatepost.verify.targets import Target
 from gatepost.verify.wire import ProbeError, Trouble
 
 
-def remedy(error: ProbeError, target: Target, outside: str = "") -> str:
+def remedy(
+    error: ProbeError, target: Target, outside: str = "", *, in_cluster: bool = False
+) -> str:
     """Say what to do when a probe could not go on; `outside` as in `Run.outside`."""
-    return _there(error, target, outside) if outside else _here(error, target)
+    if outside:
+        return _there(error, target, outside)
+    return _in_cluster(error, target) if in_cluster else _here(error, target)
 
 
 def _here(error: ProbeError, target: Target) -> str:  # noqa: PLR0911  a table with conditions
@@ -78,3 +82,45 @@ def _there(error: ProbeError, target: Target, host: str) -> str:
             )
         case Trouble.SILENT | Trouble.CLOSED | Trouble.TLS | Trouble.DENIED:
             return "The log there says why: gatepost logs. Its own proof says more: gatepost verify"
+
+
+def _in_cluster(error: ProbeError, target: Target) -> str:  # noqa: PLR0911  a table with conditions
+    """Say what to do in a cluster, seen from a pod."""
+    daemon = target.bound.daemon
+    logs = f"gatepost logs {daemon}"
+    match error.trouble:
+        case Trouble.REFUSED:
+            return (
+                f"Nobody answers at {target.address}: see that its Service has a pod that is "
+                "ready, and that Traefik has the entry point: kubectl get services,endpointslices"
+            )
+        case Trouble.UNREACHABLE:
+            return (
+                f"See that {target.address.host} is a Service of this cluster (kubectl get "
+                "services; one of another namespace is NAME.NAMESPACE) and that no NetworkPolicy "
+                "keeps this pod from it."
+            )
+        case Trouble.SILENT if target.bound.proxied:
+            return (
+                f"See whether {daemon} runs: gatepost status. A route without PROXY protocol, or "
+                "an entry point with a TLS router beside the TCP router, also leaves clients "
+                f"waiting. Then: {logs}"
+            )
+        case Trouble.SILENT:
+            return f"See whether {daemon} is overloaded or hangs: gatepost status; {logs}"
+        case Trouble.CLOSED if target.bound.proxied:
+            return (
+                f"Traefik has no route for {target.bound.name}, could not reach {daemon}, or "
+                f"{daemon} refused it (TRUSTED_PROXIES): kubectl get ingressroutetcp; {logs}"
+            )
+        case Trouble.CLOSED:
+            return f"See why {daemon} hangs up: {logs}"
+        case Trouble.GARBAGE:
+            return (
+                f"Another program, or another protocol, answers on {target.address}: see where "
+                f"the route of {target.bound.name} leads: kubectl get ingressroutetcp -o yaml"
+            )
+        case Trouble.TLS:
+            return f"See why {daemon} cannot speak TLS: {logs}"
+        case Trouble.DENIED:
+            return f"See why {daemon} said no: {logs}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from gatepost.model import Address, BoundListener, Certificate, IPNetwork, Status, Topology
 from gatepost.verify.letters import Letters
 from gatepost.verify.mailbox import Login
+from gatepost.verify.objects import Cluster
 from gatepost.verify.targets import IPV4, Place, Target
 from gatepost.verify.wire import ProbeError
 from gatepost.verify.witnesses import LogWitness
@@ -74,11 +75,15 @@ class Run:
     """When the last probe must be through, in seconds of `time.monotonic`."""
     outside: str = ""
     """Name or address of another machine that is probed from outside; empty: the server here."""
+    cluster: Cluster | None = None
+    """The cluster, when verify runs in a pod of its own."""
     relaying: tuple[IPNetwork, ...] = ()
     """Networks that may relay without logging in."""
     claims: Claims = field(default_factory=Claims)
     unreached: dict[Target, ProbeError] = field(default_factory=dict)
     """Targets that did not greet, and why: filled by the first phase."""
+    causes: dict[str, str] = field(default_factory=dict)
+    """Listener → the check that found why clients cannot get through: filled before they come."""
 
     def within(self, seconds: float) -> float:
         """Return a deadline that many seconds from now, at most that of the run."""

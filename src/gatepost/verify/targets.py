@@ -10,7 +10,7 @@ from enum import Enum
 
 import psutil
 
-from gatepost.assembly import CLIENT_SETTINGS
+from gatepost.assembly import CLIENT_SETTINGS, daemons
 from gatepost.model import Address, BoundListener, IPNetwork, Listener, Topology
 
 IPV4 = "IPv4"
@@ -29,6 +29,8 @@ class Place(Enum):
     """Where the proxy connects: the service ports that demand a PROXY header."""
     CLIENT = "client"
     """Where Gatepost's own clients connect: the six ``MDA_*`` and ``MTA_*`` addresses."""
+    CLUSTER = "cluster"
+    """Nowhere: the Kubernetes API is asked about the listener. Its Service stands for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,13 @@ def targets(topology: Topology, place: Place) -> tuple[Target, ...]:
                 Target(bound, topology.clients[bound.name].reachable, (), place)
                 for bound in topology.listeners
                 if bound.name in CLIENT_SETTINGS and bound.name in topology.clients
+            )
+        case Place.CLUSTER:
+            services = {daemon.name: daemon.service for daemon in daemons()}
+            return tuple(
+                Target(bound, Address(service, bound.listener.public_port), (), place)
+                for bound in topology.listeners
+                if (service := services.get(bound.daemon))
             )
 
 

@@ -35,6 +35,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setenv("MAILNAME", "mail.example.org")
     monkeypatch.setattr(action, "prove", prove)
     monkeypatch.setattr(action, "prove_outside", prove)
+    monkeypatch.setattr(action, "prove_in_cluster", lambda *_, **__: prove("in the cluster"))
     return made
 
 
@@ -57,6 +58,9 @@ def call(*arguments: str) -> Result:
         (["--watch"], "no terminal"),
         (["--watch", "1"], "give 20 or more"),
         (["--ports", "standard"], "--target HOST"),
+        (["--cluster", "--target", "127.0.0.1"], "Leave one of them out"),
+        (["--cluster", "--only", "missing-header"], "forged-direct stands for it"),
+        (["--only", "route"], "add --cluster"),
     ],
 )
 def test_a_wrong_call_is_refused_before_anything_is_done(
@@ -141,3 +145,10 @@ def test_the_help_teaches_by_examples() -> None:
     said = call("--help").output
     for words in ("gatepost verify --watch", "--target mail.example.org", "not proven", "Checks:"):
         assert words in said
+
+
+def test_a_cluster_is_proven_from_inside(runs: list[str]) -> None:
+    """Everything else would be this pod proving itself."""
+    call("--cluster", "--only", "route", "--json")
+    call("--only", "banner", "--json")
+    assert runs == ["in the cluster", "here"]

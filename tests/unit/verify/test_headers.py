@@ -35,6 +35,7 @@ from gatepost.verify.checks.forged_through_proxy import forged_through_proxy
 from gatepost.verify.checks.header_versions import header_versions
 from gatepost.verify.checks.missing_header import missing_header
 from gatepost.verify.letters import Letters
+from gatepost.verify.logs import LogFile
 from gatepost.verify.run import Outcome, Run
 from gatepost.verify.targets import Place, Target
 from gatepost.verify.wire import ProbeError, Trouble
@@ -174,7 +175,7 @@ class Bench:
         self.public = Target(bound, self.toy.address, (STRANGER,))
         self.service = Target(bound, self.toy.address, (STRANGER,), Place.SERVICE, TRUSTED)
         try:
-            with LogWitness(self.log, (cast("Daemon", self.toy),)) as witness:
+            with LogWitness(LogFile(self.log), (cast("Daemon", self.toy),)) as witness:
                 yield Run(
                     nonce="0123456789abcdef",
                     topology=Topology((bound,), {}, {}, ()),

@@ -25,6 +25,7 @@ from gatepost.model import (
 )
 from gatepost.verify.checks import auth_offer, open_relay, sender_forgery
 from gatepost.verify.letters import Letters
+from gatepost.verify.logs import LogFile
 from gatepost.verify.mailbox import Login
 from gatepost.verify.protocols import Imap, Pop3, Session, Sieve, Smtp
 from gatepost.verify.run import Outcome, Run
@@ -140,7 +141,7 @@ def run(**changes: Any) -> Run:
         topology=Topology((), {}, {}, ()),
         mailname="mail.example.org",
         certificate=Certificate(Path("unread"), Path("unread")),
-        witness=LogWitness(Path("unread"), ()),
+        witness=LogWitness(LogFile(Path("unread")), ()),
         login=LOGIN,
         no_login="",
         letters=Letters(0, 0),

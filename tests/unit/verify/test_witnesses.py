@@ -10,6 +10,7 @@ import pytest
 
 from gatepost.contracts import Daemon
 from gatepost.model import Event, Observation
+from gatepost.verify.logs import LogFile
 from gatepost.verify.witnesses import LogWitness
 
 
@@ -35,7 +36,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def witness(path: Path) -> LogWitness:
-    return LogWitness(path, [cast("Daemon", Toy())])
+    return LogWitness(LogFile(path), [cast("Daemon", Toy())])
 
 
 def port(heard: LogWitness, number: int, seconds: float = 2) -> Observation | None:
@@ -88,5 +89,7 @@ def test_a_log_cut_short_is_read_anew(log: Path) -> None:
 def test_no_log_is_said(tmp_path: Path) -> None:
     """Nothing can be proven then, and the check must know."""
     with witness(tmp_path / "none.log") as heard:
-        assert not heard.exists
+        absence = heard.absence("toy")
+        assert absence
+        assert "none.log" in absence.observed
         assert port(heard, 1, seconds=0) is None

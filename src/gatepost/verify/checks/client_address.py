@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from gatepost.model import Address, Event, Observation, Status
+from gatepost.verify.proxied import no_log
 from gatepost.verify.run import Outcome, Run, takes_logins
 from gatepost.verify.sessions import conversation
 from gatepost.verify.targets import Target
@@ -24,13 +25,8 @@ def client_address(run: Run, target: Target) -> Outcome:
     The client's TCP port ties a line to a probe. The second probe is the control: a daemon that
     sees everyone as one fails.
     """
-    if not run.witness.exists:
-        return Outcome(
-            Status.NOT_PROVEN,
-            _expected(target, []),
-            f"no log to read at {run.witness.path}",
-            fix="Run verify on the machine of the server, where `gatepost up` writes its log.",
-        )
+    if silence := no_log(run, target, _expected(target, [])):
+        return silence
     sources = target.sources if len(target.sources) > 1 else (target.source, target.source)
     probes = [_visit(run, target, source) for source in sources]
     expected = _expected(target, probes)

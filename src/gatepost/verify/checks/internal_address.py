@@ -120,7 +120,7 @@ def _seen(run: Run, target: Target, client: Address) -> Observation | None:
     def ours(said: Observation) -> bool:
         return said.daemon == target.bound.daemon and is_about(said, client)
 
-    if not run.witness.exists:
+    if run.witness.absence(target.bound.daemon):
         return None
     return run.witness.find(ours, deadline=run.within(_LOG_SECONDS))
 
@@ -215,6 +215,8 @@ def _greeting(run: Run, there: Target, opening: bytes) -> str:
 
 def _common_cause(run: Run, there: Target, error: ProbeError) -> str:
     """Return the check that fails as well when clients outside meet the same, else nothing."""
+    if cause := run.causes.get(there.bound.name):
+        return cause
     for public in targets(run.topology, Place.PUBLIC):
         if public.bound != there.bound:
             continue

@@ -146,7 +146,9 @@ def _clients(run: Run, target: Target) -> Iterator[_Client]:
     if sources:
         yield _Client(target, sources[0], portions[0])
     # Whom the proxy names is believed: an address that sounds like home must gain nothing by it.
-    for door in targets(run.topology, Place.SERVICE):
+    # In a cluster this pod is not the proxy, and NetworkPolicies keep it off those ports.
+    doors = () if run.cluster else targets(run.topology, Place.SERVICE)
+    for door in doors:
         if (door.bound, door.family) == (target.bound, target.family) and door.trusted:
             claimed, server = run.claims.take(door.family), door.address
             if not _may_relay(run, claimed.host):

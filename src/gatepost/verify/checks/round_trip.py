@@ -50,6 +50,13 @@ def _send(run: Run, target: Target) -> Outcome:
     finally:
         run.letters.sender_done()
     copy = run.letters.copy(letter, deadline=run.deadline)
+    if copy is None and not run.letters.anyone_reads:
+        return Outcome(
+            Status.NOT_PROVEN,
+            expected,
+            "accepted, and no listener answers by which it could be read",
+            fix="See the banner rows of imap and pop3 first.",
+        )
     if copy is None:
         return Outcome(
             Status.FAIL,

@@ -18,6 +18,7 @@ from gatepost.verify.targets import Target
 from gatepost.verify.wire import ProbeError, Trouble
 
 _EXPECTED = "TLS 1.2 or newer only, with the certificate on disk, valid for MAILNAME"
+_EXPECTED_IN_CLUSTER = "TLS 1.2 or newer only, with a certificate valid for MAILNAME"
 _EXPECTED_THERE = "TLS 1.2 or newer only, with a certificate of a known authority for {host}"
 _PATIENCE_SECONDS = 4.0
 _SOON_DAYS = 14
@@ -81,11 +82,17 @@ def tls(run: Run, target: Target) -> Outcome:
         status = min((flaw.status for flaw in flaws), key=_WORST_FIRST.index)
     return Outcome(
         status,
-        _EXPECTED_THERE.format(host=run.outside) if run.outside else _EXPECTED,
+        _expected(run),
         "; ".join([*(flaw.observed for flaw in flaws), *facts]),
         witness=witness,
         fix=" ".join(dict.fromkeys(flaw.fix for flaw in flaws if flaw.fix)),
     )
+
+
+def _expected(run: Run) -> str:
+    if run.outside:
+        return _EXPECTED_THERE.format(host=run.outside)
+    return _EXPECTED_IN_CLUSTER if run.cluster else _EXPECTED
 
 
 def _not_on_disk(run: Run, served: bytes) -> list[_Flaw]:
