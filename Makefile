@@ -31,7 +31,8 @@ SECONDS ?= 60
 TEST_PACKAGES := debian-archive-keyring dovecot-pgsql haproxy iproute2 libnet-ssleay-perl \
 	mmdebstrap openssl postfix-pgsql postgresql swaks
 # Podman runs our images; netavark, aardvark-dns and iptables are the networks of Podman Compose.
-TEST_PACKAGES += aardvark-dns iptables netavark podman runc
+# nftables stands in for kube-proxy and for a cluster's network plugin.
+TEST_PACKAGES += aardvark-dns iptables netavark nftables podman runc
 
 # Manifests are held against Traefik's own types; a package of npm's carries them.
 TRAEFIK_TYPES := .venv/traefik-models/kubernetes-models-traefik-2.0.0.tgz
@@ -143,9 +144,9 @@ test-packages: .venv/ready-dev $(TRAEFIK_TYPES)
 
 .PHONY: test
 test: lint docs test-packages ## Install what tests need; lint, build the docs, run every test
-	@echo "→ Running every test: unit, images, real daemons, the newcomer's path"
+	@echo "→ Running every test: unit, images, real daemons, a cluster, the newcomer's path"
 	@$(AS_ROOT) $(PYTEST) $(SIDE_BY_SIDE) $(ARGS) tests/newcomer tests/unit tests/manifests \
-		tests/images tests/real
+		tests/images tests/cluster tests/real
 
 .PHONY: test-unit
 test-unit: .venv/ready-dev ## Run the tests that need neither root nor daemons (under a minute)
@@ -154,6 +155,10 @@ test-unit: .venv/ready-dev ## Run the tests that need neither root nor daemons (
 .PHONY: test-real
 test-real: test-packages ## Run the tests against real Postfix, Dovecot and Traefik
 	@$(AS_ROOT) $(PYTEST) $(ARGS) tests/real
+
+.PHONY: test-cluster
+test-cluster: test-packages ## Run the images and the manifests, in containers and network namespaces
+	@$(AS_ROOT) $(PYTEST) $(ARGS) tests/manifests tests/images tests/cluster
 
 .PHONY: test-newcomer
 test-newcomer: test-packages ## Follow the README from a fresh clone, here and on a bare Debian 13

@@ -1,0 +1,60 @@
+"""One cluster for all tests that leave it as they found it; see `mail_cluster`."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+
+import containers
+import pytest
+from mail_cluster import laptop, mail_cluster, phone, rest_of_the_world
+from outside import Outside
+
+import cluster
+from cluster import Cluster, Machine
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_can_be_a_node() -> None:
+    """Say loudly what is missing; where CI counts on these tests they fail."""
+    lacks = containers.requirements() or cluster.missing()
+    if not lacks:
+        return
+    told = f"The tests in a cluster cannot run here. {lacks}"
+    if os.environ.get("CI"):
+        pytest.fail(told)
+    warnings.warn(told, stacklevel=1)
+    pytest.skip(told)
+
+
+@pytest.fixture(scope="session")
+def images(machine_can_be_a_node: None) -> None:  # noqa: ARG001
+    """Build the images, or find that they are what the sources say."""
+    containers.build()
+
+
+@pytest.fixture(scope="session")
+def mail(images: None) -> Iterator[Cluster]:  # noqa: ARG001
+    """Run everything; a test that changes something puts it back."""
+    with mail_cluster() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def sender(mail: Cluster) -> Machine:
+    """Return the machine that mail comes from."""
+    return laptop(mail)
+
+
+@pytest.fixture(scope="session")
+def reader(mail: Cluster) -> Machine:
+    """Return the machine that mail is read on."""
+    return phone(mail)
+
+
+@pytest.fixture(scope="session")
+def outside(mail: Cluster) -> Iterator[Outside]:
+    """Run the server that outgoing mail is given to."""
+    with rest_of_the_world(mail) as world:
+        yield world
