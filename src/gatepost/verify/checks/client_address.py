@@ -41,11 +41,13 @@ def client_address(run: Run, target: Target) -> Outcome:
             f"{target.bound.daemon} saw {' and '.join(map(str, probes))}{one}",
             witness=lines[0],
         )
-    wrong = [f"{_name(s)} instead of {p}" for s, p in zip(seen, probes, strict=True) if s]
+    pairs = list(zip(seen, probes, strict=True))
+    wrong = [f"{_name(s)} instead of {p}" for s, p in pairs if s and not is_about(s, p)]
+    unseen = [str(p) for s, p in pairs if s is None]
     if wrong:
         observed = f"{target.bound.daemon} saw {'; '.join(wrong)}"
     else:
-        observed = f"no line about {' or '.join(map(str, probes))}{_others(run, target)}"
+        observed = f"no line about {' or '.join(unseen)}{_others(run, target)}"
     return Outcome(
         Status.FAIL, expected, observed, witness=lines[0] if lines else "", fix=_fix(target)
     )
