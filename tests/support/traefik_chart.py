@@ -1,7 +1,7 @@
 """What Traefik's Helm chart makes of our values: its Deployment, its Services, extra objects.
 
-The chart itself cannot be fetched everywhere. Written after its version 37, and only as far as our
-values reach: release ``traefik`` in the namespace it is installed in.
+The chart itself cannot be fetched everywhere. Written after its versions 37 and 41, and only as far
+as our values reach: release ``traefik`` in the namespace it is installed in.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def objects(values: dict[str, Any], api: str) -> list[Object]:
     return [
         _deployment(values, ports, api),
         _service("traefik", ports, "default", {"type": "LoadBalancer", **service.get("spec", {})}),
-        *(_service(f"traefik-{name}", ports, name, spec) for name, spec in more.items()),
+        # The chart up to version 39 reads the type beside the spec, those since only in it.
+        *(_service(f"traefik-{name}", ports, name, row["spec"]) for name, row in more.items()),
         *values.get("extraObjects", []),
     ]
 
@@ -62,7 +63,8 @@ def _service(name: str, ports: dict[str, Any], shown: str, spec: dict[str, Any])
 
 def _deployment(values: dict[str, Any], ports: dict[str, Any], api: str) -> Object:
     arguments = [
-        *values.get("globalArguments", []),
+        f"--global.checkNewVersion={str(values['global']['checkNewVersion']).lower()}",
+        f"--global.sendAnonymousUsage={str(values['global']['sendAnonymousUsage']).lower()}",
         *(f"--entryPoints.{name}.address=:{row['port']}/tcp" for name, row in ports.items()),
         "--api.dashboard=true",
         "--ping=true",

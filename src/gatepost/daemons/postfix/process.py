@@ -6,7 +6,7 @@ from gatepost.accounts.pgsql import servers_of
 from gatepost.contracts import Context
 from gatepost.daemons.postfix.files import FOLDER
 from gatepost.daemons.postfix.listeners import SMTP, pass_service
-from gatepost.model import Check, Directory, Handoff, Process, Readiness, Role, Tls
+from gatepost.model import Address, Check, Directory, Handoff, Process, Readiness, Role, Tls
 
 NAME = "postfix"
 
@@ -24,7 +24,7 @@ def processes(context: Context) -> tuple[Process, ...]:
             name=NAME,
             argv=("/bin/sh", f"{config}/start"),
             ready=_ready(context),
-            servers=servers_of(context.settings.database),
+            servers=(*servers_of(context.settings.database), *_logins_elsewhere(context)),
             reload=("postfix", "-c", config, "reload"),
         ),
     )
@@ -46,6 +46,18 @@ def _ready(context: Context) -> tuple[Readiness, ...]:
         )
         for bound in rows
     )
+
+
+def _logins_elsewhere(context: Context) -> tuple[Address, ...]:
+    """Return who answers for logins, when that is not this server.
+
+    Each ``smtpd`` keeps a connection to it. When it went away, the first login by each is refused:
+    "Connection lost to authentication server", with 535 where the network fell silent.
+    """
+    topology = context.topology
+    if Role.SASL in topology.offers or Role.SASL not in topology.roles:
+        return ()
+    return (topology.roles[Role.SASL],)
 
 
 def handoffs(context: Context) -> tuple[Handoff, ...]:
