@@ -202,7 +202,10 @@ def test_traefik_is_reached_on_the_worlds_ports_with_the_clients_address() -> No
 
 def test_the_internal_service_is_the_one_that_addresses_name() -> None:
     """The chart calls it after the release and the key: traefik-internal."""
-    assert values()["service"]["additionalServices"] == {"internal": {"type": "ClusterIP"}}
+    assert values()["service"]["additionalServices"] == {
+        # Charts up to version 39 read the type here; later ones have Kubernetes' own default.
+        "internal": {"type": "ClusterIP", "spec": {"ipFamilyPolicy": "PreferDualStack"}}
+    }
 
 
 def test_k3s_has_the_same_values() -> None:

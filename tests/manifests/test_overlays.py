@@ -251,12 +251,18 @@ def test_database_tls_is_checked_at_both_ends(tmp_path: Path, name: str) -> None
     folder = overlay(tmp_path, name)
     content = yaml.safe_load((folder / "kustomization.yaml").read_text())
     content["components"].append("../../components/database-tls")
+    content["resources"] += ["../../verify", "scheduled.yaml"]
+    cron = KUSTOMIZE / "verify-scheduled" / "cronjob.yaml"
+    (folder / "scheduled.yaml").write_text(cron.read_text())
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
     # As its comment says: the line about the mode goes.
     lines = [line for line in file.read_text().splitlines() if "DB_TLS" not in line]
     file.write_text("\n".join(lines))
     objects = render(folder)
     pods = of_kind(objects, "StatefulSet")
+    scheduled = of_kind(objects, "CronJob")["verify"]["spec"]["jobTemplate"]
+    for proof in (of_kind(objects, "Job")["verify"], scheduled):
+        assert files(proof) == files(pods["mta"])
     for service in ("mta", "mda"):
         settings = load(environment(objects, service)).database
         assert settings.db_tls_mode is DatabaseTls.VERIFY_FULL
