@@ -316,6 +316,7 @@ def test_defaults_in_a_container() -> None:
     found = settings(Place.CONTAINER)
     assert found.proxy.reverse_proxy == "none"
     assert not found.proxy.mda_upstream_proxy
+    assert not found.proxy.mta_upstream_proxy
     assert found.proxy.trusted_proxies == ()
     assert len(found.listen.service_bind_address) == 2
 
