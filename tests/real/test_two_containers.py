@@ -173,9 +173,13 @@ def test_mail_waits_for_a_mail_store_that_is_away(split: Split) -> None:
     assert ready(split.mda_place) == "nobody"
     assert "250 2.0.0" in split.send("--to", ANNA, "--server", "mta-internal:32025")
     assert ready(split.mta_place) == "200 ready"
+    # What a proof in a pod of its own has left is gone as well.
+    left = split.mail / "verify.gatepost.invalid" / "probe-0123" / "Maildir"
+    left.mkdir(parents=True)
     mark = split.mda.mark()
     split.mda.start()
     split.mda.wait_for("ready: ", since=mark, seconds=40)
+    assert not left.parents[1].exists()
     until("delivered", lambda: split.count(ANNA) == before + 1, seconds=60)
 
 

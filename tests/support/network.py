@@ -80,6 +80,7 @@ class Network:
         host = Host(f"{self.mark}-{self._count}", ipv4, ipv6)
         _run("ip", "netns", "add", host.namespace)
         self.hosts[name] = host
+        _expect_no_twins(host)
         _ip(
             self.node.namespace,
             f"link add {link} type veth peer name eth0 netns {host.namespace}",
@@ -131,6 +132,7 @@ def network() -> Iterator[Network]:
             "link set lo up",
             *(f"addr add {address} dev lo" for address in (*NODE, *DOOR, DNS)),
         )
+        _expect_no_twins(node)
         with node.inside():
             for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
                 Path("/proc/sys/net", name).write_text("1")
@@ -139,6 +141,13 @@ def network() -> Iterator[Network]:
         for name in list(made.hosts):
             made.detach(name)
         _run("ip", "netns", "delete", node.namespace)
+
+
+def _expect_no_twins(host: Host) -> None:
+    """Let addresses be used at once: for a second or two nobody would answer over IPv6."""
+    with host.inside():
+        for name in ("all", "default"):
+            Path("/proc/sys/net/ipv6/conf", name, "accept_dad").write_text("0")
 
 
 def listen(host: Host, address: str, port: int, kind: int = socket.SOCK_STREAM) -> socket.socket:

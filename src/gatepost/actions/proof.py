@@ -81,10 +81,10 @@ def prove_in_cluster(
     topology = cluster.topology(settings)
 
     @contextmanager
-    def make_mailbox(_nonce: str) -> Iterator[Login]:
+    def make_mailbox(nonce: str) -> Iterator[Login]:
         home.run.mkdir(parents=True, exist_ok=True)
-        # One for all runs: its empty folder stays in the mail store, and shall not be one of many.
-        with _mailbox(settings, home, "cluster") as login:
+        # Of its own in each run: Dovecot remembers passwords, and cannot be told from here.
+        with _mailbox(settings, home, nonce) as login:
             try:
                 yield login
             finally:

@@ -248,6 +248,7 @@ def _run_in_container(
     """Prepare and run, and tell a container's probes how it goes all the while."""
     from gatepost.run import container, site  # noqa: PLC0415
     from gatepost.run.health import Health, serving  # noqa: PLC0415
+    from gatepost.verify.mailbox import remove_mail  # noqa: PLC0415
 
     health = Health()
     ipv6 = site.has_ipv6()
@@ -257,6 +258,8 @@ def _run_in_container(
 
     with serving(health, ipv6=ipv6):
         _prepare(settings, home, tell, service, open_patiently)
+    # Nothing runs yet, no proof either.
+    remove_mail(home)
     settings.withhold_secrets(os.environ)
     # The whole server proves itself from its log file; a service alone has its pod's log.
     container.become(home, ipv6=ipv6, log_file=service is None)

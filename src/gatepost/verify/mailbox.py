@@ -80,6 +80,14 @@ def _remove_leftovers(store: Store, home: Home, lock: int) -> None:
     except BlockingIOError:
         return
     store.remove_hidden()
+    remove_mail(home)
+
+
+def remove_mail(home: Home) -> None:
+    """Remove the mail folders of all probes; none may be at work.
+
+    A proof that runs in another pod leaves its empty folder behind.
+    """
     folder = home.mail / PROBE_DOMAIN
     for left in folder.glob("probe-*"):
         _remove_mail(home, left.name)

@@ -202,4 +202,17 @@ def _reaches(source: str | None, address: Address) -> bool:
             route.connect((address.host, address.port))
         except OSError:
             return False
-    return True
+    # The kernel sends from ::1 to anywhere, and no answer comes back.
+    return not source or not _is_loopback(source) or _is_here(address)
+
+
+def _is_here(address: Address) -> bool:
+    """Tell whether an address is this machine's: the kernel then sends from that very address."""
+    family = socket.AF_INET6 if address.is_ipv6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as route:
+        route.connect((address.host, address.port))
+        return _is_loopback(address.host) or route.getsockname()[0] == address.host
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host).is_loopback

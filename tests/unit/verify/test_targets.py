@@ -48,3 +48,12 @@ def test_ipv6_probes_come_from_near_the_server(monkeypatch: pytest.MonkeyPatch) 
     server = Address("fd00:6a7e:1::1", 3325)
     found = sources_for(server, (), {server.host}, here)
     assert found == ("fd00:6a7e:1::78", "fd00:6a7e:1::77")
+
+
+@pytest.mark.parametrize(("here", "chosen"), [(True, ("::1",)), (False, ())])
+def test_nobody_answers_to_a_loopback_address_from_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, *, here: bool, chosen: tuple[str, ...]
+) -> None:
+    """In a pod all probes over IPv6 would wait in vain: the kernel lets them leave from ::1."""
+    monkeypatch.setattr(room, "_is_here", lambda _: here)
+    assert sources_for(Address("::1", PORT), (), (), ["::1"]) == chosen
