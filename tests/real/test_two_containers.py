@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -70,9 +71,10 @@ def until(what: str, true: object, *, seconds: float = 20) -> None:
 def split(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Split]:
     """Start both, with accounts in a folder that they share."""
     folder = tmp_path_factory.mktemp("split")
-    # Daemons under users of their own pass through it.
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)
+    # Daemons under users of their own pass through it, and through what pytest made around it.
+    for parent in (folder, *folder.parents):
+        if not parent.stat().st_mode & stat.S_IXOTH:
+            parent.chmod(0o755)
     mta_home, mda_home = folder / "a", folder / "d"
     (mda_home / "accounts").mkdir(parents=True)
     mta_home.mkdir()
