@@ -176,7 +176,8 @@ _KINDS: dict[str, Callable[[Manifest], tuple[str, str]]] = {
 def _traefik() -> Iterator[str]:
     """Yield the Services that the chart makes of the values."""
     values = yaml.safe_load((DEPLOY / "traefik" / "values.yaml").read_text())
-    points = "<br>".join(f"{name} {row['port']}" for name, row in values["ports"].items())
+    rows = {name: row for name, row in values["ports"].items() if "port" in row}
+    points = "<br>".join(f"{name} {row['port']}" for name, row in rows.items())
     for name in values["service"]["additionalServices"]:
         yield (
             f"| Service | `traefik-{name}` | {points} | The entry points within the cluster: what "

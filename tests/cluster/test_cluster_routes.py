@@ -101,3 +101,32 @@ def test_the_references_routes_keep_the_clients_address(
 ) -> None:
     """Whoever follows the document word for word must have what it promises."""
     assert speak(mail, sender, listener, family).seen(mail)
+
+
+def test_a_tls_route_of_others_leaves_mail_alone(mail: Cluster, sender: Machine) -> None:
+    """A web page in the same cluster would silence mail: Traefik waits for its client's words."""
+    page = {
+        "apiVersion": "traefik.io/v1alpha1",
+        "kind": "IngressRoute",
+        "metadata": {"name": "page"},
+        "spec": {
+            "routes": [
+                {
+                    "kind": "Rule",
+                    "match": "Host(`www.example.org`)",
+                    "services": [{"name": "mda", "port": "imap"}],
+                }
+            ],
+            "tls": {},
+        },
+    }
+    named = {**page, "spec": {**page["spec"], "entryPoints": ["imap"]}}  # type: ignore[dict-item]
+    try:
+        # The control, which also shows that Traefik takes the route.
+        mail.apply(named)
+        mail.wait(lambda: not banner(sender), lambda: mail.log(TRAEFIK)[-3000:], LOADED_SECONDS)
+        assert banner(sender, "pop3")
+        mail.apply(page)
+        mail.wait(lambda: banner(sender), lambda: mail.log(TRAEFIK)[-3000:], LOADED_SECONDS)
+    finally:
+        mail.remove("IngressRoute", "page")

@@ -182,7 +182,10 @@ def values() -> Manifest:
 
 def test_entry_points_are_the_references() -> None:
     """Traefik would listen elsewhere than the document and the settings say."""
-    assert values()["ports"] == {
+    ports = values()["ports"]
+    # Routes that name no entry point stay on those of HTTP.
+    assert {name for name, row in ports.items() if row.get("asDefault")} == {"web", "websecure"}
+    assert {name: row for name, row in ports.items() if "asDefault" not in row} == {
         row.name: {"port": row.entry_point_port, "expose": {"default": True, "internal": True}}
         for _, row in ROWS
     }

@@ -27,7 +27,7 @@ _PORTS: dict[str, dict[str, Any]] = {
 
 def objects(values: dict[str, Any], api: str) -> list[Object]:
     """Return what the chart installs; Traefik finds the API server at `api`."""
-    ports = _PORTS | values["ports"]
+    ports = _PORTS | {name: _PORTS.get(name, {}) | row for name, row in values["ports"].items()}
     service = values.get("service", {})
     more = service.get("additionalServices", {})
     return [
@@ -71,6 +71,7 @@ def _deployment(values: dict[str, Any], ports: dict[str, Any], api: str) -> Obje
         "--log.level=INFO",
         "--entryPoints.websecure.http.tls=true",
         *_trusting(ports),
+        *(f"--entryPoints.{n}.asDefault=true" for n, row in ports.items() if row.get("asDefault")),
         # In a cluster these are found out from the pod; this Traefik is told where it is.
         "--providers.kubernetescrd",
         "--providers.kubernetescrd.allowEmptyServices=true",

@@ -46,12 +46,15 @@ def summary(findings: Iterable[Finding]) -> dict[str, int]:
     return {status.value: counted[status] for status in Status}
 
 
-def exit_code(findings: Iterable[Finding]) -> int:
-    """Return 0 when all pass, 1 when something failed, 3 for a risk or something not proven."""
+def exit_code(findings: Iterable[Finding], *, tolerant: bool = False) -> int:
+    """Return 0 when all pass, 1 when something failed, 3 for a risk or something not proven.
+
+    Who is `tolerant` gets 0 for the latter too.
+    """
     counts = summary(findings)
     if counts["fail"]:
         return 1
-    return 3 if counts["risk"] or counts["not_proven"] else 0
+    return 3 if not tolerant and (counts["risk"] or counts["not_proven"]) else 0
 
 
 def as_json(findings: Iterable[Finding]) -> Mapping[str, Any]:

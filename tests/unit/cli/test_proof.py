@@ -113,6 +113,7 @@ def test_all_forms_at_once(tmp_path: Path) -> None:
     said = json.loads(call("--json", "--junit", "y.xml").stdout)
     assert set(said) == {"summary", "findings"}
     assert (tmp_path / "y.xml").exists()
+    assert call("--tolerant").exit_code == 0
 
 
 def test_a_file_that_cannot_be_written_after_all_comes_after_the_report(
