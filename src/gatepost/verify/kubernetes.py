@@ -78,8 +78,8 @@ class Api:
         if not host:
             raise UsageError(
                 "verify --cluster: KUBERNETES_SERVICE_HOST is not set, so this is no pod. It runs "
-                "in the cluster, as the Job of deploy/kustomize/verify: kubectl apply -k "
-                "deploy/kustomize/verify; from elsewhere: gatepost verify --target HOST"
+                "in the cluster, as the Job of deploy/kustomize/verify: name that folder among the "
+                "resources of your overlay. From elsewhere: gatepost verify --target HOST"
             )
         return cls(host, int(port) if port and port.isdigit() else 443, mounted)
 
