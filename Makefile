@@ -150,7 +150,7 @@ test: lint docs test-packages ## Install what tests need; lint, build the docs, 
 
 .PHONY: test-unit
 test-unit: .venv/ready-dev ## Run the tests that need neither root nor daemons (under a minute)
-	@$(PYTEST) $(ARGS) tests/unit
+	@$(PYTEST) $(SIDE_BY_SIDE) $(ARGS) tests/unit
 
 .PHONY: test-real
 test-real: test-packages ## Run the tests against real Postfix, Dovecot and Traefik
