@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatepost.actions import configuration
-from gatepost.errors import GatepostError, StartError, UsageError
-from gatepost.model import Address, BoundListener, Home, Plan, Role
+from gatepost.errors import GatepostError, PreflightError, StartError, UsageError
+from gatepost.model import Address, BoundListener, Home, Plan, Role, Topology
 from gatepost.run import control, logs, memory, preflight, record
 from gatepost.settings import Place, Settings
 
@@ -28,6 +28,7 @@ OpenAccounts = Callable[[Settings], "Store"]
 """Opens the database of accounts, made and migrated."""
 
 _STOP_SECONDS = 60.0
+_SETTLE_SECONDS = 4.0
 _DATABASE_SECONDS = 2.0
 """How often a database that is away is tried again."""
 _TOLD_AGAIN_SECONDS = 60.0
@@ -170,10 +171,7 @@ def _prepare(
     problems = certificates.problems(settings)
     if problems:
         raise UsageError(*problems)
-    running = control.ask(home, "status")
-    # What a killed supervisor has left is ended by the next one.
-    ours = running["processes"] if running else [left.pid for left in memory.recall(home)]
-    preflight.check(home, topology, ours)
+    _check_machine(home, topology)
     plan = assembly.assemble(settings, surveyed, service)
     # Before all else that is made: a database server may be away or refuse us.
     open_accounts(settings).close()
@@ -187,6 +185,30 @@ def _prepare(
         plan = assembly.assemble(settings, site.survey(settings, service), service)
         tell("Checking the configuration with the daemons' own checkers")
         _apply(plan, home)
+
+
+def _check_machine(home: Home, topology: Topology) -> None:
+    """Look whether the plan can run here.
+
+    A supervisor that an interrupted `up` has left may be starting daemons just now: their ports are
+    seen a moment before they are, and a moment after we asked it for them. So it is looked again.
+    """
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while True:
+        running = control.ask(home, "status")
+        # What a killed supervisor has left is ended by the next one.
+        ours = running["processes"] if running else [left.pid for left in memory.recall(home)]
+        try:
+            preflight.check(home, topology, ours)
+        except PreflightError as error:
+            unsettled = isinstance(error, preflight.UnseenOwnerError) or (
+                running is not None and not running["ready"]
+            )
+            if not unsettled or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
 
 
 def _apply(plan: Plan, home: Home) -> None:

@@ -19,10 +19,15 @@ _SOCKET_PATH_BYTES = 107
 """Of sun_path in unix(7), without the final NUL."""
 _LONGEST_SOCKET = "run/dovecot/imap-hibernate-and-login-sockets"
 """About the longest name of a socket that a daemon makes below the home."""
+_UNSEEN = "a program that this user may not see"
 _ROOM = 1 << 20
 """Bytes that a start writes at least: keys, a configuration, the beginning of a database."""
 _CAPABILITIES = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "KILL": 5, "SETGID": 6, "SETUID": 7}
 """What every daemon or its supervisor needs; name and bit as in capabilities(7)."""
+
+
+class UnseenOwnerError(PreflightError):
+    """Nobody is seen to hold a port that is taken, as for a moment when its owner is new."""
 
 
 def require_root() -> None:
@@ -54,6 +59,8 @@ def check(home: Home, topology: Topology, ours: Collection[int]) -> None:
     ports of all these are not "taken".
     """
     problems = [*_home(home), *_addresses(topology), *_ports(topology, ours)]
+    if any(_UNSEEN in problem for problem in problems):
+        raise UnseenOwnerError(*problems)
     if problems:
         raise PreflightError(*problems)
 
@@ -154,7 +161,7 @@ def _session(pid: int) -> int:
 
 def _who(pid: int | None) -> str:
     if pid is None:
-        return "a program that this user may not see"
+        return _UNSEEN
     try:
         return f"{psutil.Process(pid).name()} (process {pid})"
     except psutil.Error:

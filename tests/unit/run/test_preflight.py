@@ -211,3 +211,18 @@ def test_a_home_that_takes_nothing_is_told(
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     (problem,) = problems(home, topology())
     assert problem.startswith(f'GATEPOST_HOME: "{home.root}" {words}')
+
+
+def test_a_port_whose_owner_is_not_seen_is_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+    home: Home,
+    topology: Callable[..., Topology],
+    taken: Address,
+) -> None:
+    """A daemon of ours that has just been started would count as somebody else's for good."""
+    with pytest.raises(PreflightError) as raised:
+        preflight.check(home, topology(taken), ())
+    assert not isinstance(raised.value, preflight.UnseenOwnerError)
+    monkeypatch.setattr(preflight, "_holders", lambda: iter([(taken, None)]))
+    with pytest.raises(preflight.UnseenOwnerError, match="this user may not see"):
+        preflight.check(home, topology(taken), ())
