@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Iterator
 
 import containers
 import pytest
 from mail_cluster import laptop, mail_cluster, phone, rest_of_the_world
 from outside import Outside
+from required import require
 
 import cluster
 from cluster import Cluster, Machine
@@ -18,14 +17,7 @@ from cluster import Cluster, Machine
 @pytest.fixture(scope="session", autouse=True)
 def machine_can_be_a_node() -> None:
     """Say loudly what is missing; where CI counts on these tests they fail."""
-    lacks = containers.requirements() or cluster.missing()
-    if not lacks:
-        return
-    told = f"The tests in a cluster cannot run here. {lacks}"
-    if os.environ.get("CI"):
-        pytest.fail(told)
-    warnings.warn(told, stacklevel=1)
-    pytest.skip(told)
+    require("The tests in a cluster", containers.requirements() or cluster.missing())
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 from accounts import ALICE
-from cluster_clients import PORTS, door, session_port
+from cluster_clients import PORTS, door
 from mail_cluster import MDA, MTA, TRAEFIK
 
 from cluster import Cluster, Machine
@@ -107,7 +107,8 @@ def test_internal_services_need_no_header(mail: Cluster, listener: str) -> None:
     client = Machine(mail.pods[other].host)
     since = mail.mark(daemon)
     with client.client() as inside:
-        port = session_port(inside, (service["spec"]["clusterIP"], PORTS[listener]), listener)
+        address = service["spec"]["clusterIP"], PORTS[listener]
+        port = inside.visit(address, listener, ALICE)
         source = inside.source
     if daemon == MTA:
         mail.wait_for_log(MTA, f"[{source}]:{port}", since=since)

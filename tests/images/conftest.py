@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Iterator, Mapping
 
 import containers
 import pytest
 from container_pair import Pair, hosts, pair
 from network import Host, network
+from required import require
 
 
 @pytest.fixture(scope="session", autouse=True)
 def machine_can_run_containers() -> None:
     """Say loudly what is missing; where CI counts on these tests they fail."""
-    lacks = containers.requirements()
-    if not lacks:
-        return
-    told = f"The tests of the container images cannot run here. {lacks}"
-    if os.environ.get("CI"):
-        pytest.fail(told)
-    warnings.warn(told, stacklevel=1)
-    pytest.skip(told)
+    require("The tests of the container images", containers.requirements())
 
 
 @pytest.fixture(scope="session")

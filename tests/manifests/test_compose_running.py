@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Iterator
 
 import compose_project
@@ -12,6 +10,7 @@ from accounts import ALICE, PASSWORD
 from clients import From, message, wait_for_mail
 from compose_project import Project
 from network import DOOR, Host, network
+from required import require
 
 SETTINGS = "MAILNAME=mail.example.org\n"
 ADDRESSES = ("203.0.113.77", "2001:db8:113::77")
@@ -21,13 +20,7 @@ FAMILIES = pytest.mark.parametrize("family", [4, 6])
 @pytest.fixture(scope="module", autouse=True)
 def _machine_runs_containers() -> None:
     """Say loudly what is missing; where CI counts on these tests they fail."""
-    if not (lacks := compose_project.requirements()):
-        return
-    told = f"The tests of deploy/compose.yaml cannot run here. {lacks}"
-    if os.environ.get("CI"):
-        pytest.fail(told)
-    warnings.warn(told, stacklevel=1)
-    pytest.skip(told)
+    require("The tests of deploy/compose.yaml", compose_project.requirements())
 
 
 @pytest.fixture(scope="module")

@@ -20,23 +20,7 @@ FAMILIES = {4: CLIENT, 6: CLIENT6}
 def speak(server: Instance, listener: str, family: int) -> int:
     """Open a session on a listener, log in where that is possible; return the client's port."""
     address, client = server.public(listener, family=family), From(FAMILIES[family])
-    implicit = listener in {"submissions", "imaps", "pop3s"}
-    if listener == "smtp":
-        with client.smtp(address) as smtp:
-            assert smtp.sock
-            return int(smtp.sock.getsockname()[1])
-    if listener in SMTP:
-        with client.submission(address, ALICE, implicit=implicit) as smtp:
-            assert smtp.sock
-            return int(smtp.sock.getsockname()[1])
-    if listener.startswith("imap"):
-        with client.imap(address, ALICE, implicit=implicit) as imap:
-            return int(imap.sock.getsockname()[1])
-    if listener.startswith("pop3"):
-        with client.pop3(address, ALICE, implicit=implicit) as pop3:
-            return int(pop3.sock.getsockname()[1])
-    with client.sieve(address, ALICE) as sieve:
-        return sieve.port
+    return client.visit(address, listener, ALICE)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

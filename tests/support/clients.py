@@ -138,6 +138,26 @@ class From:
         with connect(address, self.source) as stream:
             yield stream
 
+    def visit(self, address: tuple[str, int], listener: str, account: tuple[str, str]) -> int:
+        """Open a session on a listener, log in where that is possible; return the client's port."""
+        implicit = listener in {"submissions", "imaps", "pop3s"}
+        if listener == "smtp":
+            with self.smtp(address) as smtp:
+                assert smtp.sock
+                return int(smtp.sock.getsockname()[1])
+        if listener.startswith("submission"):
+            with self.submission(address, account, implicit=implicit) as smtp:
+                assert smtp.sock
+                return int(smtp.sock.getsockname()[1])
+        if listener.startswith("imap"):
+            with self.imap(address, account, implicit=implicit) as imap:
+                return int(imap.sock.getsockname()[1])
+        if listener.startswith("pop3"):
+            with self.pop3(address, account, implicit=implicit) as pop3:
+                return int(pop3.sock.getsockname()[1])
+        with self.sieve(address, account) as sieve:
+            return sieve.port
+
 
 class Sieve:
     """A small ManageSieve client (RFC 5804), for what tests need of it."""

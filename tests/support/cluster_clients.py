@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 
 from accounts import ALICE, BOB
-from clients import From, message, wait_for_mail
+from clients import message, wait_for_mail
 from mail_cluster import MDA, MTA
 
 from cluster import DOOR, Cluster, Machine
@@ -23,7 +23,6 @@ PORTS = {
 }
 """Listener → the port that the world knows: what Traefik's load balancer must publish."""
 SMTP = ("smtp", "submission", "submissions")
-_IMPLICIT = {"submissions", "imaps", "pop3s"}
 
 
 @dataclass(frozen=True)
@@ -65,29 +64,8 @@ def speak(made: Cluster, machine: Machine, listener: str, family: int = 4) -> Se
     """Open a session on a listener through Traefik, logged in where that is possible."""
     since = made.mark(MTA if listener in SMTP else MDA)
     with machine.client(family) as client:
-        port = session_port(client, door(listener, family), listener)
+        port = client.visit(door(listener, family), listener, ALICE)
         return Session(listener, client.source, port, since)
-
-
-def session_port(client: From, address: tuple[str, int], listener: str) -> int:
-    """Speak with a listener and return the client's port."""
-    implicit = listener in _IMPLICIT
-    if listener == "smtp":
-        with client.smtp(address) as smtp:
-            assert smtp.sock
-            return int(smtp.sock.getsockname()[1])
-    if listener in SMTP:
-        with client.submission(address, ALICE, implicit=implicit) as smtp:
-            assert smtp.sock
-            return int(smtp.sock.getsockname()[1])
-    if listener.startswith("imap"):
-        with client.imap(address, ALICE, implicit=implicit) as imap:
-            return int(imap.sock.getsockname()[1])
-    if listener.startswith("pop3"):
-        with client.pop3(address, ALICE, implicit=implicit) as pop3:
-            return int(pop3.sock.getsockname()[1])
-    with client.sieve(address, ALICE) as sieve:
-        return sieve.port
 
 
 def send(machine: Machine, *, to: str = BOB[0], family: int = 4, sender: str = "") -> str:

@@ -11,10 +11,6 @@ NONE = "table inet policies { }\ndelete table inet policies\n"
 """The rules of a node that enforces nothing."""
 
 
-NONE = "table inet policies { }\ndelete table inet policies\n"
-"""What takes them all away."""
-
-
 def rules(api: KubernetesApi) -> str:
     """Return the rules for the pods that there are now, in place of those before.
 
