@@ -1,13 +1,17 @@
-"""A container waits for its database, says why in one line, and goes on by itself."""
+"""What a start waits for, and what it does not: a database, a server of ours that is starting."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gatepost.actions import server
-from gatepost.errors import OperationError
+from gatepost.errors import OperationError, PreflightError
+from gatepost.model import Home, Topology
+from gatepost.run import control, memory, preflight
 from gatepost.run.health import Health
 from gatepost.settings import load
 
@@ -33,3 +37,61 @@ def test_it_waits_says_so_once_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> N
         "Waiting for the database of accounts. DB_PASSWORD: not accepted.",
     ]
     assert seen == ["DB_HOST: nobody answers at db:5432."] * 3 + ["DB_PASSWORD: not accepted."]
+
+
+TAKEN = "Port 127.0.0.1:32025 is taken"
+
+
+@pytest.mark.parametrize(
+    ("running", "obstacle", "looks"),
+    [
+        # Daemons of an interrupted `up` come into sight one after the other.
+        (None, preflight.UnseenOwnerError(TAKEN), 3),
+        ({"ready": False, "processes": [1]}, PreflightError(TAKEN), 3),
+        # Controls: nothing is going to change by itself.
+        (None, PreflightError(TAKEN), 1),
+        ({"ready": True, "processes": [1]}, PreflightError(TAKEN), 1),
+    ],
+)
+def test_ports_are_looked_at_again_while_a_server_of_ours_starts(
+    monkeypatch: pytest.MonkeyPatch,
+    running: dict[str, Any] | None,
+    obstacle: PreflightError,
+    looks: int,
+) -> None:
+    """After an interrupted `up` the next one would take its own daemons for somebody else's."""
+    seen: list[object] = []
+
+    def check(*_: object) -> None:
+        seen.append(None)
+        if len(seen) < 3:
+            raise obstacle
+
+    monkeypatch.setattr(control, "ask", lambda *_: running)
+    monkeypatch.setattr(memory, "recall", lambda _: [])
+    monkeypatch.setattr(preflight, "check", check)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    nothing = Home(Path("/nonexistent")), Topology((), {}, {}, ())
+    if looks == 1:
+        with pytest.raises(PreflightError, match=TAKEN):
+            server._check_machine(*nothing)
+    else:
+        server._check_machine(*nothing)
+    assert len(seen) == looks
+
+
+def test_a_port_that_stays_taken_is_told_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program in another container's sight would keep a start waiting for ever."""
+    clock = iter(range(100))
+    monkeypatch.setattr(control, "ask", lambda *_: None)
+    monkeypatch.setattr(memory, "recall", lambda _: [])
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+
+    def check(*_: object) -> None:
+        raise preflight.UnseenOwnerError(TAKEN)
+
+    monkeypatch.setattr(preflight, "check", check)
+    with pytest.raises(PreflightError, match=TAKEN):
+        server._check_machine(Home(Path("/nonexistent")), Topology((), {}, {}, ()))
+    assert next(clock) < 10

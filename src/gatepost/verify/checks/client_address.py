@@ -41,16 +41,24 @@ def client_address(run: Run, target: Target) -> Outcome:
             f"{target.bound.daemon} saw {' and '.join(map(str, probes))}{one}",
             witness=lines[0],
         )
-    pairs = list(zip(seen, probes, strict=True))
-    wrong = [f"{_name(s)} instead of {p}" for s, p in pairs if s and not is_about(s, p)]
-    unseen = [str(p) for s, p in pairs if s is None]
-    if wrong:
-        observed = f"{target.bound.daemon} saw {'; '.join(wrong)}"
-    else:
-        observed = f"no line about {' or '.join(unseen)}{_others(run, target)}"
+    observed = missed(target.bound.daemon, probes, seen)
+    if not any(seen):
+        observed += _others(run, target)
     return Outcome(
         Status.FAIL, expected, observed, witness=lines[0] if lines else "", fix=_fix(target)
     )
+
+
+def missed(daemon: str, probes: list[Address], seen: list[Observation | None]) -> str:
+    """Say what a daemon saw in the place of probes that it should have seen.
+
+    `seen` is what it says of each probe, at least one of which is wrong or None.
+    """
+    pairs = list(zip(seen, probes, strict=True))
+    wrong = [f"{_name(s)} instead of {p}" for s, p in pairs if s and not is_about(s, p)]
+    if wrong:
+        return f"{daemon} saw {'; '.join(wrong)}"
+    return f"no line about {' or '.join(str(p) for s, p in pairs if s is None)}"
 
 
 def _expected(target: Target, probes: list[Address]) -> str:
