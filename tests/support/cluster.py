@@ -10,6 +10,7 @@ of Traefik and PostgreSQL, which cannot be pulled everywhere (`cluster_programs`
 from __future__ import annotations
 
 import contextlib
+import http.client
 import itertools
 import secrets
 import shutil
@@ -299,15 +300,23 @@ class Cluster:
             if obstacle and not pod.main.alive():
                 obstacle = "its container has ended"
                 if pod.item["spec"].get("restartPolicy", "Always") == "Always":
-                    pod.main.stop(0)
-                    pod.main = self._run(pod.item, pod.host)
-                    pod.restarts += 1
+                    obstacle += self._start_again(pod)
             told = "conditions" in pod.item["status"]
             changed = pod.ready != (not obstacle) or not told
             pod.ready, pod.obstacle = not obstacle, obstacle
             if changed:
                 self._report(pod)
                 self._connect()
+
+    def _start_again(self, pod: Pod) -> str:
+        """Start a container anew; return why it could not be: the next round tries again."""
+        try:
+            pod.main.stop(0)
+            pod.main = self._run(pod.item, pod.host)
+        except (AssertionError, subprocess.SubprocessError) as error:
+            return f", and cannot be started again yet: {error}"
+        pod.restarts += 1
+        return ""
 
     def _report(self, pod: Pod) -> None:
         """Tell the API server how a pod is."""
@@ -335,8 +344,12 @@ class Cluster:
                     socket.create_connection((pod.host.ipv4, port), 1).close()
                     return ""
             pod.main.run(*probe["exec"]["command"])
-        except (AssertionError, OSError) as error:
-            return str(error)
+        except (
+            *(AssertionError, OSError, subprocess.SubprocessError),
+            # Who is killed may be killed in the middle of its answer.
+            http.client.HTTPException,
+        ) as error:
+            return str(error) or type(error).__name__
         return ""
 
     @staticmethod
