@@ -24,6 +24,8 @@ PYTEST := .venv/bin/pytest -p no:cacheprovider
 SIDE_BY_SIDE ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 SECONDS ?= 60
+SEED ?= 1
+SEEDS ?= 20
 
 # swaks speaks TLS only with libnet-ssleay-perl; mmdebstrap makes the newcomer's Debian 13.
 # HAProxy is a sender of PROXY headers that is not Traefik. PostgreSQL is a second home for accounts:
@@ -146,7 +148,7 @@ test-packages: .venv/ready-dev $(TRAEFIK_TYPES)
 test: lint docs test-packages ## Install what tests need; lint, build the docs, run every test
 	@echo "→ Running every test: unit, images, real daemons, a cluster, the newcomer's path"
 	@$(AS_ROOT) $(PYTEST) $(SIDE_BY_SIDE) $(ARGS) tests/newcomer tests/unit tests/manifests \
-		tests/images tests/cluster tests/real
+		tests/images tests/cluster tests/hostile tests/faults tests/soak tests/real
 
 .PHONY: test-unit
 test-unit: .venv/ready-dev ## Run the tests that need neither root nor daemons (under a minute)
@@ -164,9 +166,25 @@ test-cluster: test-packages ## Run the images and the manifests, in containers a
 test-newcomer: test-packages ## Follow the README from a fresh clone, here and on a bare Debian 13
 	@$(AS_ROOT) $(PYTEST) $(ARGS) tests/newcomer
 
+.PHONY: faults
+faults: test-packages ## Kill, fill, cut and break it all under load: SEEDS=20 times, from SEED=1 on
+	@FAULT_SEED=$(SEED) FAULT_SEEDS=$(SEEDS) $(AS_ROOT) $(PYTEST) $(SIDE_BY_SIDE) $(ARGS) tests/faults
+
+.PHONY: soak
+soak: test-packages ## Put a server under mixed load for SECONDS=3600, and see that nothing grows
+	@SOAK_SECONDS=$(SECONDS) $(AS_ROOT) $(PYTEST) --capture=no --override-ini faulthandler_timeout=0 \
+		$(ARGS) tests/soak
+
+.PHONY: patience
+patience: test-packages ## Wait for the daemons' own time-outs of stuck clients (nine minutes)
+	@PATIENCE=1 $(AS_ROOT) $(PYTEST) $(ARGS) tests/hostile/test_slow_clients.py -k in_the_end
+
 .PHONY: fuzz
-fuzz: .venv/ready-dev ## Fuzz the PROXY parser for SECONDS=60
-	@.venv/bin/python fuzz/proxy_protocol.py -max_total_time=$(SECONDS) $(ARGS)
+fuzz: .venv/ready-dev ## Fuzz every parser, or one as TARGET=name, for SECONDS=60 each
+	@for target in $(or $(TARGET),$(notdir $(wildcard fuzz/corpus/*))); do \
+		echo "→ Fuzzing $$target for $(SECONDS) s"; \
+		.venv/bin/python "fuzz/$$target.py" -max_total_time=$(SECONDS) $(ARGS); \
+	done
 
 .PHONY: lint
 lint: .venv/ready-dev ## Check format, style, types and who imports whom

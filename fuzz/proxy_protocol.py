@@ -1,27 +1,16 @@
-"""Fuzz the PROXY parser, guided by coverage: ``make fuzz``, or this file with libFuzzer's options.
+"""Fuzz the PROXY parser: what any peer may send to the gate before anything else.
 
-Without a folder among the arguments it starts from ``fuzz/corpus/proxy_protocol``, and what it
-finds goes to ``build/fuzz/proxy_protocol``. ``-merge=1 KEPT FOUND``, two folders, copies into the
-first what the second adds to it; the name of a file tries that one input.
+An input is what has come from a peer.
 """
 
 from __future__ import annotations
 
-import shlex
 import sys
-from pathlib import Path
 from random import Random
 
-try:
-    import atheris  # type: ignore[import-untyped]
-except ImportError as error:
-    sys.exit(
-        f"atheris cannot be imported, so the PROXY parser is NOT fuzzed: {error}\n"
-        f"There must be a wheel of it for Python {sys.version.split()[0]}; "
-        "`make .venv/ready-dev` installs it."
-    )
+import fuzzing
 
-with atheris.instrument_imports(include=["gatepost.proxy_protocol"]):
+with fuzzing.instrumented("gatepost.proxy_protocol"):
     from gatepost import proxy_protocol
 
 from gatepost.proxy_protocol import (
@@ -39,10 +28,6 @@ from gatepost.proxy_protocol import (
     build_1,
     build_2,
 )
-
-ROOT = Path(__file__).resolve().parent.parent
-CORPUS = ROOT / "fuzz" / "corpus" / "proxy_protocol"
-FINDS = ROOT / "build" / "fuzz" / "proxy_protocol"
 
 GATE_LONGEST = 4096
 """Bytes of the longest header that the gate takes."""
@@ -152,11 +137,11 @@ def mutate(data: bytes, most: int, seed: int) -> bytes:
     except ProxyProtocolError:
         header = None
     if header is None or header.version == 1 or chance.random() < 0.5:
-        return bytes(atheris.Mutate(data, most))
+        return fuzzing.changed(data, most)
     tlvs = [tlv for tlv in header.tlvs if tlv.type != TlvType.CRC32C]
     at = chance.randrange(len(tlvs) + 1)
     chosen = tlvs.pop(at) if at < len(tlvs) else Tlv(chance.randrange(256), b"")
-    changed = atheris.Mutate(bytes([chosen.type]) + chosen.value, len(chosen.value) + 16)
+    changed = fuzzing.changed(bytes([chosen.type]) + chosen.value, len(chosen.value) + 16)
     tlvs.insert(at, Tlv(changed[0], changed[1:]))
     built = build_2(
         header.source,
@@ -170,15 +155,8 @@ def mutate(data: bytes, most: int, seed: int) -> bytes:
 
 def main(arguments: list[str]) -> None:
     """Run libFuzzer; it ends the process."""
-    if all(word.startswith("-") for word in arguments):
-        FINDS.mkdir(parents=True, exist_ok=True)
-        arguments = [f"-artifact_prefix={FINDS.parent}/", *arguments, str(FINDS), str(CORPUS)]
-    # An input that takes seconds is a way to keep the gate from everybody else.
-    defaults = ["-max_len=1024", "-timeout=5", "-print_final_stats=1"]
-    # To merge, libFuzzer gives these words to a shell.
-    again = shlex.join([sys.executable, sys.argv[0]])
-    atheris.Setup([again, *defaults, *arguments], test_one_input, custom_mutator=mutate)
-    atheris.Fuzz()
+    # A header that takes seconds is a way to keep the gate from everybody else.
+    fuzzing.main("proxy_protocol", test_one_input, arguments, mutate=mutate, seconds=5)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
+def printable(text: str, *, keep: str = "") -> str:
+    r"""Write what is no printable character as ``\x1b`` and the like, but for those to `keep`.
+
+    A terminal obeys control characters, and a line break forges a line.
+    """
+    return "".join(c if c in keep or c.isprintable() else ascii(c).strip("'") for c in text)
+
+
+_LONGEST = 2000
+"""Characters of one problem: a value of a megabyte must not push everything else off a screen."""
+
+
 class GatepostError(Exception):
     """Root of all errors a user may see; the message is complete and needs no traceback."""
 
@@ -31,8 +43,8 @@ class UsageError(GatepostError):
 
     def __init__(self, *problems: str) -> None:
         """Keep every problem, each one complete sentence or paragraph."""
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = tuple(map(_shortened, problems))
+        super().__init__("\n".join(self.problems))
 
     @classmethod
     def of(cls, problems: Iterable[str]) -> UsageError:
@@ -47,9 +59,17 @@ class SettingsError(UsageError):
 class AccountError(UsageError):
     """A domain, mailbox or alias cannot be what was asked for."""
 
+    def __init__(self, *problems: str) -> None:
+        """Keep every problem as one line: it repeats what a stranger may have asked for."""
+        super().__init__(*(printable(_shortened(problem)) for problem in problems))
+
 
 class ImportFileError(UsageError):
     """A line of an import file is wrong; nothing was imported."""
+
+    def __init__(self, *problems: str) -> None:
+        """Keep every problem as one line: it repeats words of a file that others wrote."""
+        super().__init__(*(printable(_shortened(problem)) for problem in problems))
 
 
 class PreflightError(UsageError):
@@ -66,3 +86,10 @@ class CheckError(OperationError):
 
 class StartError(OperationError):
     """A process did not become ready in time, or ended while starting."""
+
+
+def _shortened(problem: str) -> str:
+    """Leave out the middle of what is too long; the next step stands at the end."""
+    if len(problem) <= _LONGEST:
+        return problem
+    return f"{problem[: _LONGEST // 2]} … {problem[-_LONGEST // 2 :]}"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gatepost import assembly
 from gatepost.model import Certificate, Home, Installed, RenderedFile, Site
-from gatepost.settings import load
+from gatepost.settings import Settings, load
 
 RENDERED = Path(__file__).parents[1] / "unit" / "rendered"
 ENVIRONMENT = "environment"
@@ -54,9 +54,14 @@ def render(case: Path) -> tuple[RenderedFile, ...]:
     machine = CASES[case.name]
     # Our own environment stays outside, or a case would differ from one machine to the next.
     settings = load({}, dotenv=case / ENVIRONMENT)
+    return assembly.assemble(settings, site(settings, machine), machine.service).files
+
+
+def site(settings: Settings, machine: Machine) -> Site:
+    """Return the place that a case is planned for."""
     home = Home(settings.storage.gatepost_home)
     tls = settings.tls
-    site = Site(
+    return Site(
         home=home,
         installed={
             "postfix": machine.postfix,
@@ -74,7 +79,6 @@ def render(case: Path) -> tuple[RenderedFile, ...]:
         program=Path("/opt/gatepost/bin/gatepost"),
         ipv6=machine.ipv6,
     )
-    return assembly.assemble(settings, site, machine.service).files
 
 
 def write(case: Path) -> None:

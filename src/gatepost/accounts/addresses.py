@@ -16,6 +16,9 @@ from gatepost.errors import AccountError
 if TYPE_CHECKING:
     from email_validator import ValidatedEmail
 
+_LONGEST = 1000
+"""Characters that are looked at: the library takes a second for a million of them. In its own
+letters a name may be a little longer than the 254 of RFC 5321."""
 _UNREACHABLE = {
     "%": "Postfix takes it for old routing syntax and refuses the mail",
     "!": "Postfix takes it for old routing syntax and refuses the mail",
@@ -87,7 +90,7 @@ def target(text: str) -> str:
     What stands before the "@" belongs to the server that receives it (RFC 5321, 2.4).
     """
     checked = _address(text)
-    return f"{checked.local_part}@{checked.ascii_domain.lower()}"
+    return f"{checked.local_part}@{_domain(checked.ascii_domain)}"
 
 
 def split(address: str) -> tuple[str, str]:
@@ -147,6 +150,8 @@ def _address(text: str) -> ValidatedEmail:
 
 def _validated(text: str) -> ValidatedEmail:
     """Ask the library; raises `ValueError` with its reason."""
+    if len(text) > _LONGEST:
+        raise ValueError(f"It has {len(text)} characters, and an address has at most 254.")
     return _library()(
         text,
         check_deliverability=False,

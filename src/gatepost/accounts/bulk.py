@@ -5,6 +5,7 @@ Also the rows and sentences that one account and many share.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -176,7 +177,8 @@ def taken_sentence(address: str, kind: str) -> str:
     """Say that an address is taken, by a mailbox or an alias."""
     return (
         f'"{address}" exists already: it is {"a mailbox" if kind == "mailbox" else "an alias"}. '
-        f"Choose another address, or remove it first: gatepost {kind} remove {address}"
+        "Choose another address, or remove it first: "
+        f"gatepost {kind} remove {shlex.quote(address)}"
     )
 
 

@@ -203,6 +203,12 @@ def _csv_rows(source: _Source) -> Iterator[Mapping[str, Any]]:
 
 
 def _check_header(header: list[str]) -> None:
+    if set(header) & _OF_TYPE.keys():
+        # Not repeated: among its cells is a password's hash.
+        raise _FileProblemError(
+            f"the first line is an account. Begin with a line that names the columns, separated by "
+            f"commas: {','.join(COLUMNS)}."
+        )
     unknown = [column for column in header if column not in COLUMNS]
     missing = [column for column in ("type", "address") if column not in header]
     if unknown or missing or len(set(header)) < len(header):
@@ -228,6 +234,9 @@ def _json_rows(source: _Source) -> Iterator[Mapping[str, Any]]:
             row = json.loads(line)
         except ValueError as error:
             yield {"": f"not readable as JSON: {error}"}
+            continue
+        except RecursionError:
+            yield {"": "not readable as JSON: brackets within brackets without end."}
             continue
         if isinstance(row, dict):
             yield row

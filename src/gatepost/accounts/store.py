@@ -7,6 +7,7 @@ shall not depend on where it was made.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -410,7 +411,7 @@ def _mailbox(connection: sa.Connection, address: str) -> Mailbox:
     row = connection.execute(_MAILBOXES.where(mailboxes.c.address == address)).one_or_none()
     if row is None:
         hint = (
-            f"It is an alias: gatepost alias remove {address}"
+            f"It is an alias: gatepost alias remove {shlex.quote(address)}"
             if _kind(connection, address)
             else "See which there are: gatepost mailbox list"
         )

@@ -10,7 +10,7 @@ from importlib import import_module
 
 import click
 
-from gatepost.errors import GatepostError
+from gatepost.errors import GatepostError, printable
 
 _MODULES = {
     "up": "server",
@@ -84,5 +84,5 @@ def main() -> None:
     try:
         group()
     except GatepostError as error:
-        click.echo(str(error), err=True)
+        click.echo(printable(str(error), keep="\n"), err=True)
         sys.exit(error.exit_code)

@@ -34,6 +34,7 @@ def show(*, as_json: bool) -> None:
         return
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     from gatepost.cli.output import console  # noqa: PLC0415
 
@@ -41,7 +42,8 @@ def show(*, as_json: bool) -> None:
     for heading in ("setting", "value", "from", "meaning"):
         table.add_column(heading, overflow="fold")
     for value in values:
-        table.add_row(value.name, value.text or "-", value.source, value.meaning)
+        # As text: rich takes [smtp.example.net] for a style, and shows nothing of it.
+        table.add_row(*map(Text, (value.name, value.text or "-", value.source, value.meaning)))
     console().print(table)
     _warn(settings)
 

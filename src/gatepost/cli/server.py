@@ -58,6 +58,7 @@ def status(*, as_json: bool) -> None:
 def _print_status(found: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     from gatepost.cli.output import console  # noqa: PLC0415
 
@@ -82,7 +83,8 @@ def _print_status(found: dict[str, Any]) -> None:
         listeners.add_column(heading, overflow="fold")
     for row in found["listeners"]:
         cells = ("\n".join(row["addresses"][k]) or "-" for k in ("public", "service", "internal"))
-        listeners.add_row(row["name"], row["tls"], *cells)
+        # As text: rich takes an IPv6 address in brackets for a style, and shows nothing of it.
+        listeners.add_row(row["name"], row["tls"], *map(Text, cells))
     out.print(listeners)
 
 

@@ -43,11 +43,12 @@ def problems(settings: Settings) -> list[str]:
         return []
     try:
         certificate = _read(given.tls_cert_file, "TLS_CERT_FILE")
+        certified = _certified(certificate, given.tls_cert_file)
         public = _read_key(given.tls_key_file)
     except PreflightError as error:
         return list(error.problems)
     found = []
-    if _public_bytes(certificate.public_key()) != public:
+    if certified != public:
         found.append(
             f'TLS_KEY_FILE: "{given.tls_key_file}" does not match the certificate in '
             f'"{given.tls_cert_file}". Give the key that the certificate was made for.'
@@ -94,9 +95,9 @@ def _is_for(pair: Certificate, name: str) -> bool:
     try:
         certificate = _read(pair.cert_file, "")
         _read_key(pair.key_file)
-    except PreflightError:
+        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except (PreflightError, ValueError):  # a name is looked at when it is asked for
         return False
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return bool(names) and names[0].value == _common_name(name)
 
 
@@ -160,14 +161,28 @@ def _read(path: Path, variable: str) -> x509.Certificate:
             f'{variable}: "{path}" cannot be read: {error.strerror}. '
             "Give the path of a PEM file that root can read."
         ) from None
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise PreflightError(
             f'{variable}: "{path}" holds no certificate. Give a PEM file that begins with '
             '"-----BEGIN CERTIFICATE-----", the server\'s own certificate first.'
         ) from None
 
 
+def _certified(certificate: x509.Certificate, path: Path) -> bytes:
+    """Return the public key that a certificate was made for."""
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm  # noqa: PLC0415
+
+    try:
+        return _public_bytes(certificate.public_key())
+    except (ValueError, UnsupportedAlgorithm, InternalError):
+        raise PreflightError(
+            f'TLS_CERT_FILE: "{path}" is for a kind of key that mail programs do not know. '
+            "Give a certificate for an RSA or ECDSA key."
+        ) from None
+
+
 def _read_key(path: Path) -> bytes:
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm  # noqa: PLC0415
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
 
     try:
@@ -186,6 +201,11 @@ def _read_key(path: Path) -> bytes:
         raise PreflightError(
             f'TLS_KEY_FILE: "{path}" holds no private key. '
             'Give a PEM file that begins with "-----BEGIN PRIVATE KEY-----".'
+        ) from None
+    except (UnsupportedAlgorithm, InternalError):  # the latter for what OpenSSL stumbles over
+        raise PreflightError(
+            f'TLS_KEY_FILE: "{path}" is a kind of key that mail programs do not know. '
+            "Give an RSA or ECDSA key."
         ) from None
     return _public_bytes(key.public_key())
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import time
 from collections import deque
@@ -27,6 +28,8 @@ _REMEMBERED = 60
 _COLOURS = ("\x1b[36m", "\x1b[33m", "\x1b[35m", "\x1b[32m", "\x1b[34m")
 _PLAIN = "\x1b[0m"
 _BLOCK = 65536
+_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
+"""What a terminal obeys, in ASCII and in UTF-8; a client's words may hold it."""
 
 
 def path(home: Home) -> Path:
@@ -48,7 +51,7 @@ class LogStream:
         self._descriptor = -1
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._open()
+            self._open(file)
 
     def feed(self, name: str, block: bytes) -> None:
         """Take a block of a service's output; an unfinished line waits for its end."""
@@ -58,6 +61,7 @@ class LogStream:
             self._partial[name] = rest
         if not end:
             return
+        lines = _CONTROL.sub(_escaped, lines)
         self._last.setdefault(name, deque(maxlen=_REMEMBERED)).extend(
             lines.split(b"\n")[-_REMEMBERED:]
         )
@@ -83,10 +87,9 @@ class LogStream:
         """Return the last lines of a service."""
         return [line.decode(errors="replace") for line in self._last.get(name, ())]
 
-    def _open(self) -> None:
-        assert self._file  # noqa: S101
+    def _open(self, file: Path) -> None:
         self._descriptor = os.open(
-            self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640
+            file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640
         )
         self._size = os.fstat(self._descriptor).st_size
 
@@ -94,13 +97,18 @@ class LogStream:
         if self._file is None:
             return
         if self._size > _LARGEST:
-            self._rotate()
+            # A disk that is full has no room for another file: go on with this one.
+            with contextlib.suppress(OSError):
+                self._rotate()
         _write(self._descriptor, text)
         self._size += len(text)
 
     def _rotate(self) -> None:
         assert self._file  # noqa: S101
-        os.close(self._descriptor)
+        old = self._descriptor
+        fresh = self._file.with_name(f"{self._file.name}.new")
+        # Made first: when that fails nothing has changed.
+        self._open(fresh)
         for number in range(_KEPT - 1, 0, -1):
             older = self._file.with_name(f"{self._file.name}.{number}")
             if older.exists():
@@ -108,7 +116,12 @@ class LogStream:
         # An admin may have deleted it to make room.
         with contextlib.suppress(FileNotFoundError):
             self._file.rename(self._file.with_name(f"{self._file.name}.1"))
-        self._open()
+        fresh.rename(self._file)
+        os.close(old)
+
+
+def _escaped(control: re.Match[bytes]) -> bytes:
+    return b"\\x%02x" % control[0][-1]
 
 
 def _write(descriptor: int, text: bytes) -> None:
@@ -135,7 +148,8 @@ def tail(file: Path, count: int, service: str | None = None) -> list[str]:
 
 
 def _backwards(file: Path) -> list[bytes]:
-    return file.read_bytes().splitlines()
+    # Not `splitlines`: a service's own words may hold a carriage return.
+    return file.read_bytes().removesuffix(b"\n").split(b"\n")
 
 
 def follow(file: Path, service: str | None = None) -> Iterator[str]:

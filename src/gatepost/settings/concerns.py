@@ -18,7 +18,18 @@ from gatepost.settings import parsing
 
 def _text(read: Any) -> BeforeValidator:
     """Parse text; values that are ready made (defaults) pass through."""
-    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
+    return BeforeValidator(
+        lambda value: read(parsing.one_line(value)) if isinstance(value, str) else value
+    )
+
+
+def _list(read: Any) -> BeforeValidator:
+    """Parse a list, which may stand on several lines."""
+    return BeforeValidator(
+        lambda value: (
+            read(parsing.one_line(" ".join(value.split()))) if isinstance(value, str) else value
+        )
+    )
 
 
 def _choice(kind: type[StrEnum]) -> BeforeValidator:
@@ -35,8 +46,8 @@ def _choice(kind: type[StrEnum]) -> BeforeValidator:
 
 
 Boolean = Annotated[bool, _text(parsing.boolean)]
-Networks = Annotated[tuple[IPNetwork, ...], _text(parsing.networks)]
-BindAddresses = Annotated[tuple[IPAddress, ...], _text(parsing.addresses)]
+Networks = Annotated[tuple[IPNetwork, ...], _list(parsing.networks)]
+BindAddresses = Annotated[tuple[IPAddress, ...], _list(parsing.addresses)]
 HostPort = Annotated[Address, _text(parsing.host_port)]
 AbsolutePath = Annotated[Path, _text(parsing.path)]
 Count = Annotated[int, _text(parsing.count)]
@@ -268,7 +279,7 @@ class StorageSettings(Concern):
     In a container the daemons listen on all addresses, the proxy is somebody else's, and health is
     told over HTTP on port 2007: `/ready` and `/live`."""
 
-    gatepost_home: AbsolutePath = Path("/var/lib/gatepost")
+    gatepost_home: Annotated[Path, _text(parsing.folder)] = Path("/var/lib/gatepost")
     """The folder of everything Gatepost writes: configuration, queue, mail, accounts, logs.
 
     A second instance on the same machine needs one of its own."""
@@ -293,7 +304,13 @@ class DatabaseSettings(Concern):
     """Name of the database; `DB_USER` must own it, and Gatepost makes its tables there."""
     db_user: Annotated[str, _text(parsing.database_word)] | None = None
     """User at the database server."""
-    db_password: Annotated[SecretStr, _text(parsing.password)] | None = None
+    db_password: (
+        Annotated[
+            SecretStr,
+            BeforeValidator(lambda v: parsing.password(v) if isinstance(v, str) else v),
+        ]
+        | None
+    ) = None
     """Password at the database server."""
     db_tls_mode: Annotated[DatabaseTls, _choice(DatabaseTls)] = Field(
         json_schema_extra={"default": "`verify-full` with `DB_TLS_CA_FILE`, otherwise `require`"}

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
-from gatepost.errors import SettingsError
+from gatepost.errors import SettingsError, printable
 from gatepost.model import IPAddress, IPNetwork
 from gatepost.settings import database
 from gatepost.settings.concerns import (
@@ -123,7 +123,8 @@ def load(
     warnings.extend(_width(groups["proxy"]))
     warnings.extend(_own_proxy_untrusted(groups["proxy"], groups["listen"]))
     warnings.extend(
-        f"{name} is not a setting of Gatepost's. Did you mean {nearest}? It has no effect as it is."
+        f"{printable(name)} is not a setting of Gatepost's. Did you mean {nearest}? "
+        "It has no effect as it is."
         for name, nearest in misspelt(given, known)
     )
     return Settings(

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import os.path
 import re
 from pathlib import Path
 
@@ -19,13 +21,25 @@ _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
 _PLAIN_LOCAL = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _ODD_IN_PATHS = re.compile(r"[^\w/.+@-]")
-_ODD_IN_ADDRESSES = re.compile(r"[^\w.+&='-]")
+_ODD_IN_ADDRESSES = re.compile(r"[^\w.+&='-]", re.ASCII)
 _DELIMITERS = frozenset("+-_.=#~!^&*")
 _MAX_PORT = 65535
 _MAX_NAME = 253
+_LONGEST_LOCAL = 64
 _LEAST_MESSAGE = 64 * 1024
+_MOST_MESSAGE = 1024**4
 _LONGEST_WAIT = 60.0
 _DATABASE_WORD = re.compile(r"[a-zA-Z0-9_.@$+-]{1,63}")
+
+
+def one_line(text: str) -> str:
+    """Return text that is fit for a line of a configuration; the message never repeats it."""
+    if not text.isprintable():
+        raise ValueError(
+            "it holds a character that is not printable, such as a line break or a tab.\n"
+            "Write {name} on one line, without it"
+        )
+    return text
 
 
 def boolean(text: str) -> bool:
@@ -43,7 +57,7 @@ def boolean(text: str) -> bool:
 
 def size(text: str) -> int:
     """Read bytes: a number, or one with K, M, G or T for powers of 1024."""
-    match = re.fullmatch(r"(\d+)\s*([KMGT]?)(?:I?B)?", text.upper())
+    match = re.fullmatch(r"([0-9]{1,19})\s*([KMGT]?)(?:I?B)?", text.upper())
     if not match:
         raise ValueError(
             f'"{text}" is not a size.\n'
@@ -53,12 +67,19 @@ def size(text: str) -> int:
 
 
 def message_size(text: str) -> int:
-    """Read the largest size of a message in bytes; at least 64 KiB, so that mail can be mail."""
+    """Read the largest size of a message in bytes; at least 64 KiB, so that mail can be mail.
+
+    At most 1 TiB: the daemons reckon with it in 64 bits.
+    """
     limit = size(text)
     if limit < _LEAST_MESSAGE:
         raise ValueError(
             f'"{text}" is too small: ordinary messages have more than that.\n'
             "Allow at least 64K: {name}=50M"
+        )
+    if limit > _MOST_MESSAGE:
+        raise ValueError(
+            f'"{text}" is too large for the daemons to reckon with.\nAllow at most 1T: {{name}}=50M'
         )
     return limit
 
@@ -74,8 +95,8 @@ def count(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """Read a time in seconds, more than none and at most a minute."""
-    if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]+)?", text) or not 0 < float(text) <= _LONGEST_WAIT:
+    """Read a time in seconds, to the millisecond, more than none and at most a minute."""
+    if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,3})?", text) or not 0 < float(text) <= _LONGEST_WAIT:
         raise ValueError(
             f'"{text}" is not a number of seconds from above 0 to {_LONGEST_WAIT:g}.\n'
             "Write for example {name}=3"
@@ -89,12 +110,10 @@ def networks(text: str) -> tuple[IPNetwork, ...]:
 
 
 def _network(text: str) -> IPNetwork:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_network(_without_scope(text))
     try:
-        return ipaddress.ip_network(text)
-    except ValueError:
-        pass
-    try:
-        meant = ipaddress.ip_network(text, strict=False)
+        meant = ipaddress.ip_network(_without_scope(text), strict=False)
     except ValueError:
         raise ValueError(
             f'"{text}" is not a network: {_why_not(text)}\n'
@@ -110,10 +129,12 @@ def _network(text: str) -> IPNetwork:
 def _why_not(text: str) -> str:
     host, slash, prefix = text.partition("/")
     try:
-        address = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(_without_scope(host))
     except ValueError:
         return "it does not begin with an IP address."
-    if slash and (not prefix.isdigit() or int(prefix) > address.max_prefixlen):
+    if slash and not re.fullmatch(r"[0-9]{1,3}", prefix):
+        return f"the prefix of an IPv{address.version} network is 0 to {address.max_prefixlen}."
+    if slash and int(prefix) > address.max_prefixlen:
         return f"the prefix of an IPv{address.version} network is 0 to {address.max_prefixlen}."
     return "it is neither an address nor an address with a prefix."
 
@@ -122,17 +143,25 @@ def addresses(text: str) -> tuple[IPAddress, ...]:
     """Read comma-separated IP addresses to listen on, or ``all``."""
     if text.lower() in {"all", "*"}:
         return ANY_ADDRESS
-    return tuple(_address(part) for part in _parts(text))
+    # An empty entry is refused below: nobody could connect anywhere.
+    return tuple(_address(part) for part in _parts(text) or [text])
 
 
 def _address(text: str) -> IPAddress:
     try:
-        return ipaddress.ip_address(text.strip("[]"))
+        return ipaddress.ip_address(_without_scope(text.strip("[]")))
     except ValueError:
         raise ValueError(
             f'"{text}" is not an IP address.\n'
             "Write addresses of this machine, comma-separated, or all: {name}=127.0.0.1"
         ) from None
+
+
+def _without_scope(text: str) -> str:
+    """Refuse an address with a scope (``fe80::1%eth0``), which may hold anything after its mark."""
+    if "%" in text:
+        raise ValueError(text)
+    return text
 
 
 def _parts(text: str) -> list[str]:
@@ -141,7 +170,7 @@ def _parts(text: str) -> list[str]:
 
 def host_port(text: str) -> Address:
     """Read ``host:port`` or ``[v6]:port``."""
-    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]\s]+)):(\d+)", text)
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]\s]+)):([0-9]{1,5})", text)
     if not match or not 0 < int(match[3]) <= _MAX_PORT or not _is_host(match[1] or match[2]):
         raise ValueError(
             f'"{text}" is not HOST:PORT with a port from 1 to 65535.\n'
@@ -160,7 +189,7 @@ def port(text: str) -> int:
 def database_host(text: str) -> str:
     """Read one host name or IP address; an IPv6 address may stand in brackets."""
     host = text.removeprefix("[").removesuffix("]") if text.startswith("[") else text
-    if not _is_host(host) or "%" in host:
+    if not _is_host(host):
         raise ValueError(
             f'"{text}" is not a host name or IP address; a port has a variable of its own.\n'
             "Write for example {name}=db.example.net"
@@ -180,17 +209,18 @@ def database_word(text: str) -> str:
 
 def password(text: str) -> str:
     """Read a password: anything that fits on a line. It is never repeated in a message."""
-    if not text.isprintable():
+    try:
+        return one_line(text)
+    except ValueError:
         raise ValueError(
             "it holds a control character, such as a line break or a tab.\n"
             "Give the user of the database a password without one, and set {name} to it"
-        )
-    return text
+        ) from None
 
 
 def _is_host(text: str) -> bool:
     try:
-        ipaddress.ip_address(text)
+        ipaddress.ip_address(_without_scope(text))
     except ValueError:
         return _is_name(text.lower().rstrip("."), least_labels=1)
     return True
@@ -227,7 +257,7 @@ def host_name(text: str) -> str:
 def mail_address(text: str) -> str:
     """Read one mail address."""
     local, _, domain = text.lower().partition("@")
-    if _PLAIN_LOCAL.fullmatch(local) and _is_name(domain):
+    if len(local) <= _LONGEST_LOCAL and _PLAIN_LOCAL.fullmatch(local) and _is_name(domain):
         return f"{local}@{domain}"
     from email_validator import EmailNotValidError, validate_email  # noqa: PLC0415  slow to import
 
@@ -260,7 +290,7 @@ def delimiters(text: str) -> str:
 
 def relay_host(text: str) -> str:
     """Read a relay host as Postfix writes it: ``[host]:port``, ``host`` (its MX), ``host:port``."""
-    match = re.fullmatch(r"(?:\[([^\[\]\s]+)\]|([^:\[\]\s]+))(?::(\d+|[a-z]+))?", text)
+    match = re.fullmatch(r"(?:\[([^\[\]\s]+)\]|([^:\[\]\s]+))(?::([0-9]{1,5}|[a-z]+))?", text)
     host = match and (match[1] or match[2])
     port = match and match[3]
     bad_port = bool(port) and str(port).isdigit() and not 0 < int(str(port)) <= _MAX_PORT
@@ -284,6 +314,17 @@ def path(text: str) -> Path:
         raise ValueError(
             f'"{text}" has "{odd[0]}" in it, which daemons read as something else than a name.\n'
             "Use letters, digits and / . _ - + @ only: {name}=/path/to/it"
+        )
+    return found
+
+
+def folder(text: str) -> Path:
+    """Read the path of a folder that is written into, so not the root of everything."""
+    found = path(text)
+    if not os.path.normpath(found).strip("/"):
+        raise ValueError(
+            f'"{text}" is the root folder, whose other folders belong to the system.\n'
+            "Name one of its own: {name}=/path/to/it"
         )
     return found
 

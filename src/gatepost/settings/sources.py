@@ -9,6 +9,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from gatepost.errors import SettingsError
+
 
 class Source(StrEnum):
     """Who set a value."""
@@ -30,14 +32,25 @@ def gather(environ: Mapping[str, str], dotenv: Path | None) -> dict[str, Given]:
     """Return every variable that is set and not empty; the environment wins over the file."""
     found: dict[str, Given] = {}
     if dotenv and dotenv.is_file():
-        # Interpolation would turn a "$" in a password into nothing, without a word.
-        for name, text in dotenv_values(dotenv, interpolate=False).items():
+        for name, text in _read(dotenv).items():
             if text and text.strip():
                 found[name] = Given(text.strip(), Source.DOTENV)
     for name, text in environ.items():
         if text.strip():
             found[name] = Given(text.strip(), Source.ENVIRONMENT)
     return found
+
+
+def _read(dotenv: Path) -> Mapping[str, str | None]:
+    """Read the variables of a file; raise `SettingsError` when it cannot be read as text."""
+    try:
+        # Interpolation would turn a "$" in a password into nothing, without a word.
+        return dotenv_values(dotenv, interpolate=False)
+    except OSError as error:
+        reason, way_out = error.strerror, "Make it readable to this user, or remove it"
+    except UnicodeDecodeError as error:
+        reason, way_out = f"byte {error.start + 1} is not UTF-8", "Save the file as UTF-8"
+    raise SettingsError(f'"{dotenv}" cannot be read as a file of settings: {reason}.\n{way_out}')
 
 
 def misspelt(names: Iterable[str], known: Iterable[str]) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from email.utils import formatdate
 
+from gatepost.errors import printable
 from gatepost.model import Address
 from gatepost.verify.targets import Target
 
@@ -90,7 +91,7 @@ def received_from(helo: str, content: bytes) -> tuple[str, str]:
             rf"(?i)Received: from {re.escape(helo)} \([^\[\]]*\[(?:IPv6:)?([0-9a-f.:]+)\]", header
         )
         if found:
-            return found[1].lower(), header
+            return found[1].lower(), printable(header)
     return "", ""
 
 

@@ -11,10 +11,13 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
+from gatepost.errors import printable
 from gatepost.model import Protocol
 from gatepost.verify.wire import ProbeError, Trouble, Wire, shown
 
 _MOST_LINES = 2000
+_NUMBER = rb"[0-9]{1,10}"
+"""RFC 3501 has 32 bits; a longer one Python may refuse to read."""
 
 
 class Session(ABC):
@@ -170,6 +173,7 @@ class Imap(Session):
         """CAPABILITY: each ``AUTH=``, and ``LOGIN`` unless ``LOGINDISABLED`` is said."""
         found = re.search(rb"(?im)^\* CAPABILITY( .*)$", self.command("CAPABILITY"))
         words = found[1].decode("ascii", "replace").upper().split() if found else []
+        words = [printable(word) for word in words]
         logins = [word for word in words if word.startswith("AUTH=")]
         return logins if "LOGINDISABLED" in words else ["LOGIN", *logins]
 
@@ -196,12 +200,15 @@ class Imap(Session):
         """Return the identifiers of all messages there are now."""
         self.command("NOOP")
         found = re.findall(rb"(?im)^\* SEARCH([ \d]*)$", self.command("UID SEARCH ALL"))
-        return [int(number) for numbers in found for number in numbers.split()]
+        numbers = [number for some in found for number in some.split()]
+        if odd := next((number for number in numbers if not re.fullmatch(_NUMBER, number)), b""):
+            raise self._odd(odd, "an IMAP message number")
+        return [int(number) for number in numbers]
 
     def message(self, uid: int) -> bytes:
         """Return a message; it stays unseen."""
         answer = self.command(f"UID FETCH {uid} BODY.PEEK[]")
-        found = re.search(rb"\{(\d+)\}\n", answer)
+        found = re.search(rb"\{(" + _NUMBER + rb")\}\n", answer)
         if not found:
             raise self._odd(answer, "a message")
         return answer[found.end() : found.end() + int(found[1])]
@@ -221,7 +228,7 @@ class Imap(Session):
             if not answer.endswith(b"}\n") and not re.match(rb"[*+ )\"A-Za-z]", got):
                 raise self._odd(got, "an IMAP answer")
             answer += got + b"\n"
-            if literal := re.search(rb"\{(\d+)\}$", got):
+            if literal := re.search(rb"\{(" + _NUMBER + rb")\}$", got):
                 answer += self.wire.exactly(int(literal[1])) + b"\n"
         raise ProbeError(Trouble.GARBAGE, "an IMAP answer without end")
 

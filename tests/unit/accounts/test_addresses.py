@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import PurePosixPath
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from gatepost.accounts import addresses
-from gatepost.errors import AccountError
+from gatepost.errors import AccountError, printable
 
 
 @pytest.mark.parametrize(
@@ -82,7 +87,7 @@ def test_what_is_no_address_is_refused(typed: str) -> None:
     for normalise in (addresses.mailbox, addresses.target):
         with pytest.raises(AccountError) as error:
             normalise(typed)
-        assert f'"{typed}"' in str(error.value)
+        assert f'"{printable(typed)}"' in str(error.value)
         assert "NAME@DOMAIN" in str(error.value)
 
 
@@ -142,3 +147,57 @@ def test_a_domain_is_shown_with_its_own_letters() -> None:
     assert addresses.readable("xn--bcher-kva.example") == "bücher.example"
     assert addresses.readable("xn--999999.example") == "xn--999999.example"
     assert addresses.readable("example.org") == "example.org"
+
+
+def on_one_line(error: AccountError) -> None:
+    assert all(problem.isprintable() for problem in error.problems)
+
+
+@given(
+    st.builds(
+        lambda text, place, odd: text[:place] + odd + text[place:],
+        st.sampled_from(
+            ["anna@example.org", "A.b@Bücher.example", "@x.y", "mail.test", "a/b%c!@d.e"]
+        ),
+        st.integers(0, 18),
+        st.sampled_from(list("\n\r\t\0 /.@%!-+#'\"\\<>()[],;:\u202e\u200d\udc80ü٣\uff0e/"))
+        | st.text(),
+    ),
+    st.sampled_from(["", "+", "+-#"]),
+)
+@example("x@4", "+")
+@example("x@1.2.3.4", "+")
+def test_what_is_accepted_is_one_address_and_nothing_more(typed: str, delimiter: str) -> None:
+    """A name could lead out of its folder, or add a line to a list, a log or a query."""
+    for read in (
+        lambda text: addresses.mailbox(text, delimiter),
+        addresses.alias,
+        addresses.target,
+    ):
+        try:
+            kept = read(typed)
+        except AccountError as error:
+            on_one_line(error)
+            continue
+        assert read(kept) == kept
+        assert kept.isascii()
+        assert kept.isprintable()
+        assert not set(kept) & set(' ,;:<>()[]"\\')
+        assert ".." not in kept
+        local_part, domain = addresses.split(kept)
+        assert addresses.domain(domain) == domain
+        if read not in {addresses.alias, addresses.target}:
+            assert PurePosixPath(domain, local_part).parts == (domain, local_part)
+            assert addresses.without_extension(kept, delimiter) == kept
+
+
+@pytest.mark.parametrize("piece", ["a", "a.", "ü", "\u0301", "(", "@", "\udcff"])
+def test_a_long_text_is_refused_at_once(piece: str) -> None:
+    """A file in the wrong place would keep an import busy, and its error would fill the screen."""
+    typed = f"a@{piece * (500_000 // len(piece))}"
+    began = time.process_time()
+    for read in (addresses.mailbox, addresses.alias, addresses.target):
+        with pytest.raises(AccountError) as error:
+            read(typed)
+        assert len(str(error.value)) < 2500
+    assert time.process_time() - began < 3

@@ -261,3 +261,59 @@ def test_a_name_that_does_not_tell_is_refused(name: str) -> None:
     """A spreadsheet's own file would be read as text."""
     with pytest.raises(ImportFileError, match="--format"):
         exchange.format_of(name)
+
+
+def told_well(error: ImportFileError) -> None:
+    assert all(problem.isprintable() for problem in error.problems)
+    assert "s3cr3t-K" not in str(error)
+
+
+def test_brackets_without_end_are_named(home: Store) -> None:
+    """Such a file would end in a traceback."""
+    (problem,) = problems(home, "[" * 100_000, Format.JSONL)
+    assert problem.startswith("people, line 1: not readable as JSON")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "mailbox,anna@example.net,{PLAIN}s3cr3t-K,,,,",
+        '"mailbox","s3cr3t-K","anna@example.net"',
+        "Domain ,example.net,s3cr3t-K",
+    ],
+)
+def test_a_file_without_a_header_does_not_tell_a_password(home: Store, line: str) -> None:
+    """A password in clear, or a hash, would end in a log."""
+    (problem,) = problems(home, f"{line}\n")
+    assert problem.startswith("people, line 1: the first line is an account.")
+    assert "type,address" in problem
+    assert "s3cr3t-K" not in problem
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(
+    form=st.sampled_from(list(Format)),
+    cells=st.lists(
+        st.sampled_from(
+            ["domain", "mailbox", "alias", "a@example.org", "1G", "true", "[", "\ud800"]
+        )
+        | st.text(max_size=12),
+        min_size=7,
+        max_size=7,
+    ),
+)
+def test_no_line_is_a_traceback_or_more_than_a_line(
+    home: Store, form: Format, cells: list[str]
+) -> None:
+    """A hostile list of accounts could feign messages of ours, or stop an import half way."""
+    cells[2] = "s3cr3t-K" + cells[2]
+    text = json.dumps(dict(zip(exchange.COLUMNS, cells, strict=True)))
+    if form is Format.CSV:
+        quoted = (cell.replace('"', '""') for cell in cells)
+        text = ",".join(exchange.COLUMNS) + "\n" + ",".join(f'"{cell}"' for cell in quoted)
+    before = content(home)
+    try:
+        load(home, text.encode(errors="replace"), form)
+    except ImportFileError as error:
+        assert content(home) == before
+        told_well(error)

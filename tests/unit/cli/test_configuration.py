@@ -73,3 +73,9 @@ def test_render_refuses_a_folder_with_something_in_it(tmp_path: Path) -> None:
     done = CliRunner().invoke(config, ["render", "out"])
     assert "out" in str(done.exception)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["precious"]
+
+
+def test_show_shows_what_stands_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`[smtp.example.net]:587` would be shown as `:587`: the table takes brackets for colours."""
+    monkeypatch.setenv("RELAYHOST", "[smtp.example.net]:587")
+    assert "[smtp.example.net]:587" in CliRunner().invoke(config, ["show"]).output

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from gatepost.daemons.dovecot import DAEMON
 from gatepost.model import Event, Observation
@@ -161,3 +163,18 @@ def test_control_the_same_address_from_dovecot_counts() -> None:
     """The addresses above are ignored for where they stand, and not for what they are."""
     line = f"dovecot | Nov 24 10:05:25 imap-login: Info: Login: user=<x>, {FORGED}, {END}"
     assert seen(line) == (Event.LOGIN, "192.0.2.66", 25, "x")
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["C"]), max_size=60))
+@example("x>, method=PLAIN, rip=198.51.100.66, rport=1, lip=1, lport=1, session=<")
+@example("x>, rip=198.51.100.66, rport=" + "9" * 5000 + ", lip=1, lport=1, ")
+def test_a_name_is_never_an_address(name: str) -> None:
+    """A client could call itself what makes another address of it, and prove what is not so."""
+    line = (
+        f"Nov 25 10:20:30 imap-login: Info: Login: user=<{name}>, method=PLAIN, {ADDRESSES}, "
+        f"mpid=6383, {END}"
+    )
+    found = DAEMON.observe(line)
+    assert found is not None
+    assert (found.event, found.client, found.port) == (Event.LOGIN, "127.0.0.78", 50503)
+    assert found.user == (name or None)

@@ -158,3 +158,19 @@ def test_a_failed_login_cannot_name_another_address(words: str, where: str) -> N
     assert observation is not None
     assert (observation.event, observation.client) == (Event.LOGIN_FAILED, "127.0.0.77")
     assert observation.port == 50127
+
+
+@pytest.mark.parametrize("words", ["x, sasl_username=eve@example.org", "x sasl_username=eve,"])
+def test_a_sender_s_own_words_are_no_login(words: str) -> None:
+    """Whoever logs in could be taken for somebody else by what MAIL FROM's AUTH says."""
+    line = (
+        f"{SMTPD}4jYd: client=unknown[127.0.0.77]:5, sasl_method=PLAIN, "
+        f"sasl_username=alice@example.org, sasl_sender={words}"
+    )
+    assert seen(line) == (Event.LOGIN, "127.0.0.77", 5, "alice@example.org")
+
+
+@pytest.mark.parametrize("port", ["9" * 5000, "٣", "123456"])
+def test_what_is_no_port_is_no_evidence(port: str) -> None:
+    """A line that nobody's Postfix writes would stop the one who reads it."""
+    assert DAEMON.observe(f"{SMTPD}connect from unknown[127.0.0.77]:{port}") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
 import ssl
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gatepost.errors import PreflightError
@@ -258,3 +259,60 @@ def test_a_fingerprint_of_nothing_is_refused(tmp_path: Path) -> None:
     """A missing file would end in a traceback."""
     with pytest.raises(PreflightError, match="cannot be read: No such file"):
         certificates.fingerprint(tmp_path / "none.crt")
+
+
+SM2 = Path(__file__).parents[3] / "fuzz" / "corpus" / "certificates" / "sm2"
+
+
+def test_a_key_of_a_kind_that_nobody_knows_is_told(tmp_path: Path) -> None:
+    """A certificate for another country's curve would end in a traceback."""
+    _, key_file = pair(tmp_path)
+    (problem,) = certificates.problems(settings(SM2, key_file))
+    assert problem.startswith(f'TLS_CERT_FILE: "{SM2}" is for a kind of key')
+
+
+def test_a_damaged_key_is_told(tmp_path: Path) -> None:
+    """One wrong byte inside the armour, such as another curve's mark, would be a traceback."""
+    cert_file, key_file = pair(tmp_path)
+    key = ed25519.Ed25519PrivateKey.generate()
+    whole = key.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    for place in range(len(whole)):
+        for bit in (1, 8):
+            damaged = bytearray(whole)
+            damaged[place] ^= bit
+            armoured = base64.encodebytes(damaged).decode()
+            key_file.write_text(
+                f"-----BEGIN PRIVATE KEY-----\n{armoured}-----END PRIVATE KEY-----\n"
+            )
+            (problem,) = certificates.problems(settings(cert_file, key_file))
+            assert problem.startswith("TLS_KEY_FILE: ")
+
+
+def test_a_damaged_certificate_is_told(tmp_path: Path) -> None:
+    """One wrong byte inside the armour would end in a traceback."""
+    cert_file, key_file = pair(tmp_path)
+    whole = ssl.PEM_cert_to_DER_cert(cert_file.read_text())
+    for place in range(0, min(len(whole), 120), 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x08
+        cert_file.write_text(ssl.DER_cert_to_PEM_cert(bytes(damaged)))
+        for problem in certificates.problems(settings(cert_file, key_file)):
+            assert problem.startswith(("TLS_CERT_FILE: ", "TLS_KEY_FILE: "))
+
+
+def test_our_own_damaged_certificate_is_made_anew(tmp_path: Path) -> None:
+    """A disk's error in it would keep the server from starting for ever."""
+    home = Home(tmp_path)
+    certificates.make_missing(settings(), home)
+    shown = certificates.shown(settings(), home)
+    whole = ssl.PEM_cert_to_DER_cert(shown.cert_file.read_text())
+    for place in range(0, min(len(whole), 120), 9):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x08
+        shown.cert_file.write_text(ssl.DER_cert_to_PEM_cert(bytes(damaged)))
+        certificates.make_missing(settings(), home)
+        assert len(certificates.fingerprint(shown.cert_file)) == 95

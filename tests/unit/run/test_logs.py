@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -156,6 +157,24 @@ def test_a_deleted_log_is_made_anew(rotating: tuple[LogStream, Path]) -> None:
     assert path.read_text() == "postfix | next\n"
 
 
+def test_a_log_that_cannot_be_renamed_goes_on(
+    rotating: tuple[LogStream, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk the log would end for good, and with it whatever had something to say."""
+    log, path = rotating
+    log.feed("postfix", b"a line of more than twenty bytes\n")
+    with monkeypatch.context() as full:
+
+        def no_room(*_: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        full.setattr("os.open", no_room)
+        log.feed("postfix", b"meanwhile\n")
+    assert path.read_text().endswith("\npostfix | meanwhile\n")
+    log.feed("postfix", b"next\n")
+    assert path.read_text() == "postfix | next\n"
+
+
 # --- reading --------------------------------------------------------------------------------
 
 
@@ -282,3 +301,28 @@ def test_the_log_is_in_the_home(home: Home) -> None:
     assert logs.path(home) == home.root / "logs" / "gatepost.log"
     LogStream(logs.path(home)).say("ready")
     assert logs.path(home).exists()
+
+
+def test_what_a_terminal_obeys_is_written_out(tmp_path: Path) -> None:
+    """Whoever reads the log on a terminal would see what a client wants to be seen."""
+    log = LogStream(tmp_path / "log")
+    log.feed("postfix", "helo=<\x1b[2J\x07\x9b2J\r\x00>\tgrüße\n".encode())
+    said = "postfix | helo=<\\x1b[2J\\x07\\x9b2J\\x0d\\x00>\tgrüße\n"
+    assert (tmp_path / "log").read_text() == said
+    assert log.last("postfix") == [said.removeprefix("postfix | ").rstrip("\n")]
+
+
+def test_a_carriage_return_makes_no_line(tmp_path: Path) -> None:
+    """A client could write a line of its own, with another's address, for `verify` to believe."""
+    log = LogStream(tmp_path / "log")
+    log.feed("dovecot", b"user=<x\rpostfix | connect from unknown[203.0.113.9]:1>\n")
+    assert len((tmp_path / "log").read_bytes().splitlines()) == 1
+    assert len(logs.tail(tmp_path / "log", 10)) == 1
+
+
+def test_a_carriage_return_begins_no_line(tmp_path: Path) -> None:
+    """What a client says would stand in the log under the name of another service."""
+    path = tmp_path / "log"
+    path.write_bytes(b"postfix | a\rdovecot | b\npostfix | c\n")
+    assert logs.tail(path, 9, "dovecot") == []
+    assert logs.tail(path, 9, "postfix") == ["postfix | a\rdovecot | b", "postfix | c"]

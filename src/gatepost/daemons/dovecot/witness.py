@@ -15,8 +15,8 @@ _LINE = re.compile(
     r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d )"
     r"(?:imap|pop3|managesieve)-login: (?:Info|Warning|Error): "
     r"(?P<said>[^<>]*?): user=<(?P<user>.*)>, (?:method=[\w-]+, )?"
-    r"rip=(?P<address>[0-9A-Fa-f.:]+), rport=(?P<port>\d+), "
-    r"lip=[^,]+, lport=(?P<own_port>\d+),(?: .*)?$"
+    r"rip=(?P<address>[0-9A-Fa-f.:]+), rport=(?P<port>[0-9]{1,5}), "
+    r"lip=[^,]+, lport=(?P<own_port>[0-9]{1,5}),(?: .*)?$"
 )
 
 # Written before there is a session: the peer is named, its port is not.

@@ -14,14 +14,16 @@ _LINE = re.compile(
     r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ )"
     r"postfix/(?P<service>[a-z0-9-]+)/smtpd\[\d+\]: (?P<said>.*)$"
 )
-_CLIENT = r"[^\s\[\]]+\[(?P<address>[0-9A-Fa-f.:]+)\](?::(?P<port>\d+))?"
+_CLIENT = r"[^\s\[\]]+\[(?P<address>[0-9A-Fa-f.:]+)\](?::(?P<port>[0-9]{1,5}))?"
 _EVENTS = (
     (Event.CONNECT, re.compile(rf"^connect from {_CLIENT}$")),
     (Event.DISCONNECT, re.compile(rf"^disconnect from {_CLIENT}(?: .*)?$")),
     (
         Event.LOGIN,
         re.compile(
-            rf"^[0-9A-Za-z]+: client={_CLIENT}, (?:.*, )?sasl_username=(?P<user>[^\s,]+)(?:,.*)?$"
+            # What follows may be the client's own words: MAIL FROM's AUTH as sasl_sender.
+            rf"^[0-9A-Za-z]+: client={_CLIENT}, (?:sasl_method=[^\s,]+, )?"
+            r"sasl_username=(?P<user>[^\s,]+)(?:,.*)?$"
         ),
     ),
     (
