@@ -139,6 +139,38 @@ def test_over_quota_is_refused_at_rcpt(server: Instance) -> None:
     assert refusal(server, ALICE[0])[0] == 250
 
 
+def test_the_mail_store_keeps_to_limits_itself(server: Instance) -> None:
+    """Mail that was queued before a mailbox was full would fill the disk.
+
+    One connection, for its process serves mailboxes with and without a limit in turn.
+    """
+    full = f"full-{uuid.uuid4().hex[:8]}@example.org"
+    server.call("mailbox", "add", full, "--password-stdin", "--quota", "10K", stdin=PASSWORD)
+    text = message(to=full, body="\n".join(["y" * 70] * 100)).as_bytes()
+    answers = []
+    with smtplib.LMTP(server.addresses.service, 2003) as lmtp:
+        for recipient in (ALICE[0], full, ALICE[0], full, ALICE[0], full, ALICE[0]):
+            lmtp.mail(FRIEND)
+            lmtp.rcpt(recipient)
+            answers.append(lmtp.data(text)[0])
+            lmtp.rset()
+    assert answers[::2] == [250] * 4, answers
+    assert answers[1] == 250, answers
+    assert answers[-2] == 552, answers
+
+
+def test_mail_from_before_a_limit_counts(server: Instance) -> None:
+    """A mailbox is not counted while it has no limit: one that is set would find it empty."""
+    account = (f"grown-{uuid.uuid4().hex[:8]}@example.org", PASSWORD)
+    server.call("mailbox", "add", account[0], "--password-stdin", stdin=PASSWORD)
+    subject = deliver(server, account[0], body="\n".join(["y" * 70] * 300))
+    wait_for_mail(server.public("imap"), account, subject)
+    assert refusal(server, account[0])[0] == 250
+    server.call("mailbox", "set", account[0], "--quota", "10K")
+    code, words = refusal(server, account[0])
+    assert code == 552, words
+
+
 def test_port_25_offers_no_login(server: Instance) -> None:
     """Passwords would be guessed at the one port that must stay open to all."""
     with From(CLIENT).smtp(server.public("smtp")) as smtp:

@@ -67,11 +67,14 @@ ALIAS = _query(
 Asked with ``@DOMAIN``: the targets of the catch-all.
 """
 
-SEND_ONLY = _query(
-    "SEND_ONLY",
-    "SELECT address FROM mailboxes WHERE address = :address AND send_only",
+SPECIAL_MAILBOX = _query(
+    "SPECIAL_MAILBOX",
+    """
+    SELECT CASE WHEN send_only THEN 'send_only' ELSE 'limited' END FROM mailboxes
+    WHERE address = :address AND (send_only OR quota_bytes IS NOT NULL)
+    """,
 )
-"""One row when the address is an account that only sends."""
+"""``send_only`` when the mailbox only sends, ``limited`` when it has a quota, else no row."""
 
 SENDER = _query(
     "SENDER",
@@ -138,6 +141,6 @@ RELAY_CLIENT = _query(
 """One row when a client certificate is a mail store's own, whose redirects may leave."""
 
 QUERIES = (
-    *(MAILBOX_DOMAIN, RECIPIENT, ALIAS, SEND_ONLY, SENDER),
+    *(MAILBOX_DOMAIN, RECIPIENT, ALIAS, SPECIAL_MAILBOX, SENDER),
     *(PASSWORD, USER, USERS, RELAY_CLIENT),
 )

@@ -77,10 +77,11 @@ def test_a_catch_all_swallows_no_mailbox(ask: Ask) -> None:
     assert ask(lookups.ALIAS, address="noreply@example.org") == ["noreply@example.org"]
 
 
-def test_send_only(ask: Ask) -> None:
-    """Mail to an account that only sends would be taken and lost."""
-    assert ask(lookups.SEND_ONLY, address="noreply@example.org") == ["noreply@example.org"]
-    assert ask(lookups.SEND_ONLY, address="anna@example.org") == []
+def test_special_mailboxes(ask: Ask) -> None:
+    """Mail to an account that only sends would be taken and lost, or a full mailbox not noticed."""
+    assert ask(lookups.SPECIAL_MAILBOX, address="noreply@example.org") == ["send_only"]
+    assert ask(lookups.SPECIAL_MAILBOX, address="bob@example.org") == ["limited"]
+    assert ask(lookups.SPECIAL_MAILBOX, address="anna@example.org") == []
 
 
 @pytest.mark.parametrize(

@@ -257,9 +257,9 @@ def test_a_neighbour_is_not_taken_for_tls(
 @pytest.mark.parametrize(
     ("name", "limits"),
     [
-        ("anna", {"2.3": "*:bytes=1000", "2.4": 1000}),
+        ("anna", {"2.3": ("*:bytes=1000", None), "2.4": (1000,)}),
         # No limit is 0 in a rule of 2.3, and no value at all in 2.4.
-        ("bob", {"2.3": "*:bytes=0", "2.4": None}),
+        ("bob", {"2.3": ("*:bytes=0", None), "2.4": (None,)}),
     ],
 )
 def test_a_quota_is_told_in_the_dialect(
@@ -267,11 +267,23 @@ def test_a_quota_is_told_in_the_dialect(
     dialect: str,
     database: sqlite3.Connection,
     name: str,
-    limits: dict[str, object],
+    limits: dict[str, tuple[object, ...]],
 ) -> None:
     """A mailbox without a limit would be full, or one with a limit never."""
-    (row,) = ask(database, machine, "user", {"user": f"{name}@example.org"})
-    assert row == ("gatepost-mail", "gatepost-mail", limits[dialect])
+    values = {"user": f"{name}@example.org", "protocol": "imap"}
+    (row,) = ask(database, machine, "user", values)
+    assert row == ("gatepost-mail", "gatepost-mail", *limits[dialect])
+
+
+def test_delivery_counts_only_where_there_is_a_limit(
+    site: Site, database: sqlite3.Connection
+) -> None:
+    """Each message would open its mailbox twice; control: a mailbox with a limit is counted."""
+    machine = with_dovecot(site, VERSIONS["2.3"])
+    for name, plugins in (("anna", None), ("bob", "sieve")):
+        values = {"user": f"{name}@example.org", "protocol": "lmtp"}
+        ((*_, found),) = ask(database, machine, "user", values)
+        assert found == plugins
 
 
 @pytest.mark.parametrize("character", ["/", "%", '"', "\\", " "])

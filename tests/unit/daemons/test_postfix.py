@@ -149,7 +149,7 @@ PGSQL = {
 }
 LOOKUPS = {
     *("domains.cf", "alias-domains.cf", "recipients.cf", "aliases.cf", "postmaster.cf"),
-    *("send-only.cf", "senders.cf", "relay-clients.cf"),
+    *("special-mailboxes.cf", "senders.cf", "relay-clients.cf"),
 }
 
 
@@ -203,7 +203,7 @@ def test_ipv6_stands_in_brackets(site: Site) -> None:
     assert settings["mynetworks"] == "192.0.2.64/28, [2001:db8:5::]/64, [2001:db8::7]/128"
     assert settings["virtual_transport"] == "lmtp:inet:[fd00::25]:2003"
     assert settings["smtpd_sasl_path"] == "inet:[fd00::25]:2004"
-    assert "inet:[fd00::25]:2005" in settings["smtpd_recipient_restrictions"]
+    assert "inet:[fd00::25]:2005" in settings["limited_mailbox"]
     assert all(address.startswith("[fd00::25]:") for address in smtpd_services(site, **variables))
 
 

@@ -237,7 +237,10 @@ def _queries(chosen: str, driver: DatabaseDriver) -> dict[str, str]:
     account = lookups.USER.bind(address=user)
     quota = {
         # In 2.3 a rule, where 0 is no limit; in 2.4 a setting, where NULL leaves the default.
-        "2.3": "'*:bytes=' || COALESCE(account.quota_bytes, 0) AS quota_rule",
+        # Delivery to a mailbox without a limit leaves the counting to whoever asks for it.
+        "2.3": "'*:bytes=' || COALESCE(account.quota_bytes, 0) AS quota_rule,"
+        f" CASE WHEN account.quota_bytes IS NULL AND '{service}' = 'lmtp'"
+        " THEN 'sieve' END AS mail_plugins",
         "2.4": "account.quota_bytes AS quota_storage_size",
     }[chosen]
     also, only = "", ""

@@ -205,7 +205,7 @@ def _queries(context: Context) -> dict[str, str]:
             f"SELECT {postmaster} WHERE '%u' = 'postmaster' AND '%s' <> {postmaster}"
             f" AND ('%d' = {mailname} OR EXISTS ({domain_is_ours}))"
         ),
-        "send-only.cf": lookups.SEND_ONLY.bind(address="%s"),
+        "special-mailboxes.cf": lookups.SPECIAL_MAILBOX.bind(address="%s"),
         "senders.cf": lookups.SENDER.bind(address="%s"),
         "relay-clients.cf": (
             f"SELECT 'OK' WHERE EXISTS ({lookups.RELAY_CLIENT.bind(fingerprint='%s')})"
