@@ -47,4 +47,5 @@ def database_of(settings: Settings) -> Database:
     """Return the database that ``DB_DRIVER`` names."""
     if settings.database.db_driver is DatabaseDriver.PGSQL:
         return PgsqlDatabase(settings.database)
-    return SqliteDatabase(Home(settings.storage.gatepost_home).database)
+    home = Home(settings.storage.gatepost_home)
+    return SqliteDatabase(home.database, home.config)

@@ -43,6 +43,8 @@ class SqliteDatabase:
     """The accounts in one file; see `gatepost.accounts.database.Database`."""
 
     path: Path
+    configuration: Path | None = None
+    """The configuration in use. When it names the file, accounts were there."""
 
     @property
     def name(self) -> str:
@@ -50,8 +52,23 @@ class SqliteDatabase:
         return str(self.path)
 
     def prepare(self) -> None:
-        """Make the file; see `prepare`."""
+        """Make the file; see `prepare`. Raises `PreflightError` when it was there and is gone."""
+        if self.configuration and not self.path.exists() and self._is_in_use(self.configuration):
+            raise PreflightError(
+                f"{self.path}: the database of accounts is gone. An empty one in its place would "
+                "have all mail refused for good, and what waits in the queue would bounce. Bring "
+                "the file back: is its disk mounted? To begin with no accounts at all, remove "
+                f"{self.configuration}"
+            )
         prepare(self.path)
+
+    def _is_in_use(self, configuration: Path) -> bool:
+        name = str(self.path).encode()
+        for file in configuration.rglob("*"):
+            with contextlib.suppress(OSError):
+                if file.is_file() and name in file.read_bytes():
+                    return True
+        return False
 
     def engine(self) -> sa.Engine:
         """Return an engine whose writers wait for each other from their beginning on."""
@@ -91,7 +108,8 @@ class SqliteDatabase:
             )
         return OperationError(
             f"{self.path}: the database is damaged or not Gatepost's: {error.orig}. "
-            "Nothing was changed. Restore it from a backup."
+            "Nothing was changed. Stop the server, restore the file from a backup, and start it: "
+            "gatepost down, then gatepost up"
         )
 
 
@@ -126,7 +144,7 @@ def prepare(path: Path) -> None:
     except sqlite3.DatabaseError as error:
         raise OperationError(
             f"{path}: this is no SQLite database: {error}. "
-            "Restore it from a backup, or move it away to begin an empty one."
+            "Stop the server (gatepost down) and restore the file from a backup."
         ) from None
 
 

@@ -140,10 +140,10 @@ class Service:
             try:
                 self._sockets.open(self.process.sockets)
                 self.child = await Child.start(self.process, self._output, self._sockets)
-                self._on_change()
             except OSError as error:
                 ended = f"cannot be started: {error}"
             else:
+                self._on_change()
                 ended = await self._run(self.child)
             self._ready.clear()
             self._log.finish(self.process.name)

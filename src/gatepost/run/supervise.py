@@ -291,15 +291,18 @@ class Supervisor:
 
     def _remember(self) -> None:
         """Write down who runs, for the supervisor that comes after a crash of this one."""
-        memory.remember(
-            self._home,
-            (
-                Started(child.pid, child.created)
-                for service in self._services.values()
-                for child in (service.child, *service.retiring)
-                if child
-            ),
+        running = (
+            Started(child.pid, child.created)
+            for service in self._services.values()
+            for child in (service.child, *service.retiring)
+            if child
         )
+        try:
+            memory.remember(self._home, running)
+        except OSError as error:
+            # A full disk must not keep a service down. What is not written down would only be
+            # missed if this supervisor were killed before the next time.
+            self._log.say(f"who runs could not be written down: {error}")
 
 
 def _effects(name: str, old: Record, new: Record) -> set[OnChange]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import shutil
 import sqlite3
 import stat
 from pathlib import Path
@@ -117,3 +118,23 @@ def test_what_is_no_database_is_told(tmp_path: Path) -> None:
     file.write_text("this is not a database, whatever its name says" * 10)
     with pytest.raises(OperationError, match=r"accounts\.sqlite3.*no SQLite database"):
         open_store(file)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_one_that_is_gone_is_not_begun_anew(tmp_path: Path, *, named: bool) -> None:
+    """A disk that is not mounted would make every recipient unknown, and waiting mail bounce."""
+    path, current = tmp_path / "accounts" / "accounts.sqlite3", tmp_path / "current"
+    (tmp_path / "first" / "postfix").mkdir(parents=True)
+    current.symlink_to("first")
+    database = SqliteDatabase(path, current)
+    open_store(database).close()
+    (current / "postfix" / "domains.cf").write_text(f"dbpath = {path if named else '/else'}\n")
+    shutil.rmtree(path.parent)
+    if not named:
+        # The control: never used, as when another kind of database was.
+        open_store(database).close()
+        return
+    with pytest.raises(PreflightError, match="is gone") as error:
+        open_store(database)
+    assert str(path) in str(error.value)
+    assert not path.parent.exists()

@@ -19,7 +19,7 @@ import pytest
 
 from gatepost.errors import OperationError, StartError
 from gatepost.model import Address, Home, OnChange, Plan, Process, Readiness, RenderedFile
-from gatepost.run import apply, control, logs, record
+from gatepost.run import apply, control, logs, memory, record
 from gatepost.run import child as child_room
 from gatepost.run import service as service_room
 from gatepost.run.logs import LogStream
@@ -440,3 +440,27 @@ def test_a_torn_memory_is_no_hindrance(home: Home, plan: Callable[..., Plan], te
     apply.apply(plan(sleeper("store")), home)
     (home.run / "processes.json").write_text(text)
     assert run(home) == {"problem": None}
+
+
+def test_a_full_disk_starts_nobody_twice(
+    home: Home, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who could not be written down would run unseen, keep its ports, and its successors fail."""
+
+    def no_room(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(memory, "remember", no_room)
+    apply.apply(plan(sleeper("store")), home)
+
+    async def main() -> list[int]:
+        first = (await pids(home))["store"]
+        os.kill(first, signal.SIGKILL)
+        while (await pids(home))["store"] in {first, None}:  # noqa: ASYNC110  another process
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        return [child.pid for child in psutil.Process().children() if child.name() == "sleep"]
+
+    assert len(run(home, main)) == 1
+    told = "gatepost | who runs could not be written down: [Errno 28] No space left on device"
+    assert lines(home).count(told) == 2
