@@ -35,6 +35,9 @@ CACHE_NEGATIVE_SECONDS = 5
 
 IMAP_SESSIONS = 8192
 POP3_SESSIONS = 1024
+SESSIONS_OF_A_PROCESS = 100
+"""How many sessions a process serves, one after the other, before a new one takes its place: many
+enough that starting it costs next to nothing, few enough that no leak of memory gets large."""
 QUOTA_STATUS_CLIENTS = 20
 """Few enough that one slow mailbox makes few wait."""
 QUOTA_STATUS_PROCESSES = 150
@@ -154,6 +157,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "login_clients": CLIENTS_OF_A_LOGIN_PROCESS,
         "imap_sessions": IMAP_SESSIONS,
         "pop3_sessions": POP3_SESSIONS,
+        "sessions_of_a_process": SESSIONS_OF_A_PROCESS,
         "quota_status_clients": QUOTA_STATUS_CLIENTS,
         "quota_status_processes": QUOTA_STATUS_PROCESSES,
         "auth_clients": IMAP_SESSIONS + POP3_SESSIONS + login_processes + 1000,
