@@ -194,10 +194,8 @@ lint: .venv/ready-dev ## Check format, style, types and who imports whom
 	$(call step,Checking who imports whom (import-linter),.venv/bin/lint-imports)
 
 .PHONY: bench
-bench: test-packages ## Measure speed and size on this machine
-	@for benchmark in import_and_look_up machine images gate; do \
-		$(AS_ROOT) .venv/bin/python "bench/$$benchmark.py" $(ARGS); echo; \
-	done
+bench: test-packages ## Measure speed and size beside stock daemons (fifteen minutes)
+	@$(AS_ROOT) .venv/bin/python bench/everything.py $(ARGS)
 
 # --- documents ------------------------------------------------------------------------------
 

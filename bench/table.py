@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,12 @@ def options(description: str | None, *, runs: int) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=runs, help="how often each thing is measured")
     parser.add_argument("--json", type=Path, metavar="FOLDER", help="keep the figures here as well")
     return parser.parse_args()
+
+
+def progress(doing: str) -> None:
+    """Say on standard error what is going on, where somebody looks; the next line replaces it."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K… {doing}", end="\r", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

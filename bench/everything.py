@@ -1,0 +1,74 @@
+"""Every benchmark, one after another: their tables, and one JSON file with all figures.
+
+Run as ``python bench/everything.py [--results FILE] [--runs N]``, as root, on an installed machine.
+Takes about fifteen minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BENCHMARKS = (
+    *("import_and_look_up", "machine", "images"),
+    *("delivery", "mailboxes", "idle_connections", "gate"),
+)
+"""In the order of their tables."""
+
+
+def machine() -> dict[str, object]:
+    """Return what the figures depend on."""
+    return {
+        "cores": os.cpu_count(),
+        "system": platform.freedesktop_os_release()["PRETTY_NAME"],
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "postfix": _said("postconf", "-h", "mail_version"),
+        "dovecot": _said("dovecot", "--version"),
+    }
+
+
+def _said(*words: str) -> str:
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def main() -> int:
+    """Run all, and return 1 when one of them failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=HERE / "results.json", metavar="FILE")
+    parser.add_argument("--runs", type=int, help="how often each thing is measured")
+    chosen = parser.parse_args()
+    began, failed = time.monotonic(), []
+    result: dict[str, object] = {
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+    }
+    with tempfile.TemporaryDirectory(prefix="gp-bench-") as folder:
+        for name in BENCHMARKS:
+            words = ["--json", folder, *(["--runs", str(chosen.runs)] if chosen.runs else [])]
+            done = subprocess.run([sys.executable, HERE / f"{name}.py", *words], check=False)
+            if done.returncode:
+                failed.append(name)
+            print(flush=True)
+        for file in sorted(Path(folder).glob("*.json")):
+            result[file.stem] = json.loads(file.read_text())
+    result["seconds"] = round(time.monotonic() - began)
+    result["failed"] = failed
+    chosen.results.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"All of it took {result['seconds']} s; the figures are in {chosen.results}")
+    if failed:
+        print(f"These failed, what they said is above: {', '.join(failed)}", file=sys.stderr)
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
