@@ -10,15 +10,18 @@ processes, since a hundred clients at a time would not find room in it.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-from clients import lenient
 
 import imap_load
 from both_servers import PASSWORD, Servers, both_servers, people, say
 from imap_load import Address, Load, Login
 from table import Table, options, timed
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
+
+from clients import lenient
 
 PEOPLE = 200
 """Enough that a hundred at a time are not one person's limit of connections."""
