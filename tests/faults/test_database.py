@@ -53,30 +53,33 @@ def locked(database: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def damaged(database: Path) -> Iterator[None]:
-    """Overwrite every page but the first, and bring them back."""
-    good = database.read_bytes()
+def overwritten(database: Path, start: int, rubbish: bytes) -> Iterator[None]:
+    """Write bytes into the middle of the file, and bring back what was there."""
     with database.open("r+b") as stream:
-        stream.seek(_PAGE)
-        stream.write(b"\xff" * (len(good) - _PAGE))
+        stream.seek(start)
+        good = stream.read(len(rubbish))
+        stream.seek(start)
+        stream.write(rubbish)
     try:
         yield
     finally:
         with database.open("r+b") as stream:
+            stream.seek(start)
             stream.write(good)
+
+
+@contextlib.contextmanager
+def damaged(database: Path) -> Iterator[None]:
+    """Overwrite every page but the first, and bring them back."""
+    with overwritten(database, _PAGE, b"\xff" * (database.stat().st_size - _PAGE)):
+        yield
 
 
 @contextlib.contextmanager
 def no_database(database: Path) -> Iterator[None]:
     """Overwrite the beginning, so that the file is none of SQLite's."""
-    good = database.read_bytes()[:_PAGE]
-    with database.open("r+b") as stream:
-        stream.write(b"nothing " * (_PAGE // 8))
-    try:
+    with overwritten(database, 0, b"nothing " * (_PAGE // 8)):
         yield
-    finally:
-        with database.open("r+b") as stream:
-            stream.write(good)
 
 
 @contextlib.contextmanager

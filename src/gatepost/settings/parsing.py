@@ -132,9 +132,8 @@ def _why_not(text: str) -> str:
         address = ipaddress.ip_address(_without_scope(host))
     except ValueError:
         return "it does not begin with an IP address."
-    if slash and not re.fullmatch(r"[0-9]{1,3}", prefix):
-        return f"the prefix of an IPv{address.version} network is 0 to {address.max_prefixlen}."
-    if slash and int(prefix) > address.max_prefixlen:
+    known = re.fullmatch(r"[0-9]{1,3}", prefix)
+    if slash and not (known and int(prefix) <= address.max_prefixlen):
         return f"the prefix of an IPv{address.version} network is 0 to {address.max_prefixlen}."
     return "it is neither an address nor an address with a prefix."
 
