@@ -128,6 +128,8 @@ def _network(text: str) -> IPNetwork:
 
 def _why_not(text: str) -> str:
     host, slash, prefix = text.partition("/")
+    if "%" in host:
+        return "the scope of an address, after the %, is this machine's own affair."
     try:
         address = ipaddress.ip_address(_without_scope(host))
     except ValueError:

@@ -116,6 +116,19 @@ def test_targets_that_do_not_exist_are_told(home: Store) -> None:
 # --- what cannot be -------------------------------------------------------------------------
 
 
+def test_advice_can_be_pasted_into_a_shell(home: Store) -> None:
+    """Whoever follows it would run what somebody else chose as a name."""
+    name = "`id`@example.org"
+    home.add_alias(Alias(name, ("anna@example.org",)))
+    for attempt in (
+        lambda: home.add_mailbox(Mailbox(name, HASH)),
+        lambda: home.change_mailbox(name, enabled=True),
+    ):
+        with pytest.raises(AccountError) as error:
+            attempt()
+        assert f"alias remove '{name}'" in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("attempt", "words"),
     [

@@ -165,6 +165,7 @@ def test_a_file_that_cannot_be_read_is_told(
     ("variable", "value", "words"),
     [
         ("MYNETWORKS", "10.0.0.0/²", "0 to 32"),
+        ("MYNETWORKS", "fe80::1%eth0/64", "the scope of an address"),
         ("MESSAGE_SIZE_LIMIT", "9" * 5000, "MESSAGE_SIZE_LIMIT=50M"),
         ("MESSAGE_SIZE_LIMIT", "2T", "at most 1T"),
         ("MDA_IMAP_ADDRESS", "a:" + "9" * 5000, "1 to 65535"),
