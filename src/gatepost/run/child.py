@@ -20,17 +20,22 @@ from gatepost.model import Address, Process
 from gatepost.run.sockets import Sockets
 
 _BLOCK = 65536
+_PAUSE_SECONDS = 0.01
+"""Between two looks at what a child prints: to wake up for each line costs more than the line."""
 _TERM_SECONDS = 1.0
 
 
 class Child:
     """A running process of the plan."""
 
-    def __init__(self, process: Process, child: asyncio.subprocess.Process, created: float) -> None:
+    def __init__(
+        self, process: Process, child: asyncio.subprocess.Process, output: _Output, created: float
+    ) -> None:
         """Wrap a process that was started by `start`."""
         self.process = process
         self.created = created
         self._child = child
+        self._output = output
 
     @property
     def pid(self) -> int:
@@ -60,16 +65,18 @@ class Child:
             raise
         finally:
             os.close(writing)
-        _read(reading, output)
+        said = _Output(reading, output)
         created = time.time()
         # One that has ended already is gone; `wait` tells how.
         with contextlib.suppress(psutil.NoSuchProcess):
             created = psutil.Process(child.pid).create_time()
-        return cls(process, child, created)
+        return cls(process, child, said, created)
 
     async def wait(self) -> int:
-        """Wait until it ends; return its exit code, negative for a signal."""
-        return await self._child.wait()
+        """Wait until it ends, read its last words, and return its exit code or minus a signal."""
+        code = await self._child.wait()
+        self._output.read_out()
+        return code
 
     def terminate(self) -> None:
         """Ask it to end."""
@@ -123,22 +130,47 @@ def _command(process: Process) -> list[str]:
     return [*words, "--", *process.argv]
 
 
-def _read(descriptor: int, output: Callable[[bytes], None]) -> None:
-    loop = asyncio.get_running_loop()
-    os.set_blocking(descriptor, False)
+class _Output:
+    """The reading end of the pipe into which a child prints."""
 
-    def readable() -> None:
+    def __init__(self, descriptor: int, to: Callable[[bytes], None]) -> None:
+        """Hand blocks over as they come, until the last writer has closed the pipe."""
+        self._descriptor = descriptor
+        self._to = to
+        self._loop = asyncio.get_running_loop()
+        self._ended = False
+        os.set_blocking(descriptor, False)
+        self._listen()
+
+    def read_out(self) -> None:
+        """Hand over what has been printed until now."""
+        self._block()  # as much as the kernel holds (pipe(7))
+
+    def _listen(self) -> None:
+        if not self._ended:
+            self._loop.add_reader(self._descriptor, self._readable)
+
+    def _readable(self) -> None:
+        self._loop.remove_reader(self._descriptor)
+        # A full block is not the last: a child that prints much must not wait for us.
+        pause = 0 if self._block() == _BLOCK else _PAUSE_SECONDS
+        self._loop.call_later(pause, self._listen)
+
+    def _block(self) -> int:
+        """Hand over the next block; return its size, and 0 when there is none."""
+        if self._ended:
+            return 0
         try:
-            block = os.read(descriptor, _BLOCK)
+            block = os.read(self._descriptor, _BLOCK)
         except BlockingIOError:
-            return
+            return 0
         if block:
-            output(block)
+            self._to(block)
         else:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
-
-    loop.add_reader(descriptor, readable)
+            self._ended = True
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+        return len(block)
 
 
 def members(session: int) -> Iterator[psutil.Process]:

@@ -38,13 +38,45 @@ async def run(process: Process) -> tuple[int, bytes]:
     said: list[bytes] = []
     child = await Child.start(process, said.append)
     code = await child.wait()
-    await asyncio.sleep(0.02)
     return code, b"".join(said)
 
 
 def test_output_and_errors_are_read() -> None:
     """The log would miss what a daemon says on standard error, which is why it died."""
     assert asyncio.run(run(shell("echo one; echo two >&2; exit 3"))) == (3, b"one\ntwo\n")
+
+
+def test_many_lines_cost_few_looks() -> None:
+    """To wake up for each line of a busy mail server would cost it a tenth of a processor."""
+
+    async def main() -> list[bytes]:
+        said: list[bytes] = []
+        child = await Child.start(
+            shell("i=0; while [ $i -lt 200 ]; do echo line; sleep 0.001; i=$((i+1)); done"),
+            said.append,
+        )
+        await child.wait()
+        return said
+
+    blocks = asyncio.run(main())
+    assert b"".join(blocks) == b"line\n" * 200
+    assert len(blocks) < 150
+
+
+def test_much_output_is_not_held_up() -> None:
+    """A daemon that says much would wait for its own log."""
+
+    async def main() -> tuple[int, float]:
+        sizes: list[int] = []
+        begun = time.monotonic()
+        process = shell("head -c 60000000 /dev/zero")
+        child = await Child.start(process, lambda block: sizes.append(len(block)))
+        await child.wait()
+        return sum(sizes), time.monotonic() - begun
+
+    size, seconds = asyncio.run(main())
+    assert size == 60_000_000
+    assert seconds < 6, "with a pause after each block it would be nine"
 
 
 def test_it_gets_its_environment_and_no_input() -> None:
