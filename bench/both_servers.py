@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 from accounts import PASSWORD
 from instance import Instance, free_host, instance
 
-__all__ = ["DOMAIN", "PASSWORD", "Servers", "both_servers", "people", "say"]
+__all__ = ["DOMAIN", "PASSWORD", "Servers", "both_servers", "people"]
 
 DOMAIN = "example.org"
 
@@ -81,8 +81,3 @@ def people(name: str, count: int, digest: str | None = None) -> dict[str, str]:
     """Return that many addresses, all with the hash of `PASSWORD` that Gatepost makes."""
     digest = digest or hashed(PASSWORD)
     return {f"{name}{number}@{DOMAIN}": digest for number in range(count)}
-
-
-def say(words: str) -> None:
-    """Tell those who wait what is going on."""
-    print(words, file=sys.stderr, flush=True)

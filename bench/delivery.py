@@ -8,19 +8,19 @@ stops when the last of them is in its mailbox and the queue is empty.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from in_front import Address, haproxy
-from stock_dovecot import stock_dovecot
-from stock_postfix import stock_postfix
-from table import Table, options
+from stock_server import stock_server
+from table import Table, options, progress
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
@@ -53,9 +53,12 @@ RATIOS = (
 
 @dataclass(frozen=True)
 class Way:
-    """A door into a server, that server's queue, and where its mailboxes lie."""
+    """The doors into a server, that server's queue, and where its mailboxes lie."""
 
     door: Address
+    """Port 25."""
+    submissions: Address
+    """Port 465: TLS from the first byte, and login."""
     queue: Path
     mail: Path
 
@@ -67,7 +70,7 @@ class Way:
             for _, _, files in os.walk(self.queue / name)
         )
 
-    def delivered(self) -> int:
+    def arrived(self) -> int:
         """Return the number of messages in all mailboxes."""
         return sum(
             len(files)
@@ -75,31 +78,31 @@ class Way:
             if folder.endswith(("/new", "/cur"))
         )
 
-    def send(self, work: Work) -> float:
-        """Send messages, wait until they are delivered, and return how many that is a second."""
-        before, start = self.delivered(), time.perf_counter()
-        self.submit(work)
+    def delivered(self, messages: int, send: Callable[[], object]) -> float:
+        """Send so many messages, wait until they are delivered, and return how many a second."""
+        before, start = self.arrived(), time.perf_counter()
+        send()
         while self.waiting():
             assert time.perf_counter() - start < 120, f"{self.waiting()} messages wait for ever"
             time.sleep(0.02)
         seconds = time.perf_counter() - start
-        arrived = self.delivered() - before
-        assert arrived == work.messages, f"{arrived} of {work.messages} messages arrived"
-        return work.messages / seconds
+        arrived = self.arrived() - before
+        assert arrived == messages, f"{arrived} of {messages} messages arrived"
+        return messages / seconds
 
-    def submit(self, work: Work) -> None:
-        """Send messages, and no more."""
+    def send(self, work: Work) -> float:
+        """Send messages to a mailbox each, as `delivered`."""
         words = ["-s", str(work.parallel), "-m", str(work.messages), "-l", str(work.size), "-N"]
         words += ["-f", "friend@outside.test", "-t", f"user@{DOMAIN}"]
         # Not Python's own limit of time, which looks at the clock every 50 ms only.
         command = ["timeout", "300", "smtp-source", *words, "{}:{}".format(*self.door)]
-        subprocess.run(command, check=True)
+        return self.delivered(work.messages, lambda: subprocess.run(command, check=True))
 
 
 @contextlib.contextmanager
-def servers() -> Iterator[dict[str, Way]]:
-    """Run both servers with the same mailboxes, and lend all ways into them."""
-    addresses = [f"{n}user@{DOMAIN}" for n in range(MAILBOXES + 1)]
+def servers(digest: str) -> Iterator[dict[str, Way]]:
+    """Run both servers with the same mailboxes, all with one hash, and lend all ways into them."""
+    accounts = {f"{n}user@{DOMAIN}": digest for n in range(MAILBOXES + 1)}
     settings = {
         # All messages come from one address.
         "MTA_CLIENT_CONNECTIONS": "10000",
@@ -112,53 +115,50 @@ def servers() -> Iterator[dict[str, Way]]:
     ):
         folder = Path(name)
         folder.chmod(0o755)
-        rows = "".join(f"mailbox,{address},{HASH}\n" for address in addresses)
+        rows = "".join(f'mailbox,{address},"{digest}"\n' for address in accounts)
         ours.accounts(f"type,address,password_hash\ndomain,{DOMAIN},\n{rows}")
-        queue, mail = ours.home / "queue", ours.home / "mail"
-        doors = stack.enter_context(
-            haproxy(folder, free_host(31025), {"smtp": ours.service("smtp")})
-        )
-        for part in ("dovecot", "postfix"):
-            (folder / part).mkdir(mode=0o755)
-        stock = stack.enter_context(
-            stock_postfix(
-                folder / "postfix",
-                free_host(25),
-                domain=DOMAIN,
-                mailboxes=addresses,
-                lmtp="unix:private/dovecot-lmtp",
-            )
-        )
-        dovecot = stack.enter_context(
-            stock_dovecot(
-                folder / "dovecot",
-                dict.fromkeys(addresses, HASH),
-                # Debian's Postfix is chrooted: the socket has to be in its queue.
-                "service lmtp {\n"
-                f"  unix_listener {stock.queue}/private/dovecot-lmtp {{\n"
-                "    mode = 0600\n    user = postfix\n    group = postfix\n  }\n}",
-            )
-        )
+        behind = {name: ours.service(name) for name in ("smtp", "submissions")}
+        doors = stack.enter_context(haproxy(folder, free_host(31025, 31465), behind))
+        stock = stack.enter_context(stock_server(folder, accounts, DOMAIN))
+
+        def way(door: Callable[[str], Address]) -> Way:
+            ends = (ours.home / "queue", ours.home / "mail")
+            return Way(door("smtp"), door("submissions"), *ends)
+
         yield {
-            "no proxy": Way(ours.internal("smtp"), queue, mail),
-            "Traefik": Way(ours.public("smtp"), queue, mail),
-            "HAProxy": Way(doors["smtp"], queue, mail),
-            "stock": Way(stock.door, stock.queue, dovecot.mail),
+            "no proxy": way(ours.internal),
+            "Traefik": way(ours.public),
+            "HAProxy": way(doors.__getitem__),
+            "stock": Way(
+                stock.postfix.door,
+                stock.postfix.submissions,
+                stock.postfix.queue,
+                stock.dovecot.mail,
+            ),
         }
+
+
+def in_turn(
+    ways: Mapping[str, Way], what: str, runs: int, measure: Callable[[Way], float]
+) -> dict[str, list[float]]:
+    """Measure each way, run after run and in turn, so that what else happens hits all."""
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for run in range(runs):
+        for name in list(ways)[:: 1 if run % 2 else -1]:
+            progress(f"{what}, {name}, run {run + 1} of {runs}")
+            rates[name].append(measure(ways[name]))
+    return rates
 
 
 def main() -> None:
     """Measure and print."""
     chosen = options(__doc__, runs=5)
     table = Table("delivery")
-    with servers() as ways:
+    with servers(HASH) as ways:
         for way in ways.values():  # each mailbox's folders are made once
             way.send(Work(20, MAILBOXES, 2000))
         for work in WORKS:
-            rates: dict[str, list[float]] = {name: [] for name in ways}
-            for run in range(chosen.runs):
-                for name in list(ways) if run % 2 else reversed(ways):
-                    rates[name].append(ways[name].send(work))
+            rates = in_turn(ways, str(work), chosen.runs, functools.partial(Way.send, work=work))
             for name, values in rates.items():
                 table.add(f"messages, {work}, {name}", values, "/s")
             for title, one, other, aim in RATIOS:

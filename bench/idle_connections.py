@@ -22,10 +22,10 @@ from pathlib import Path
 
 import psutil
 
-import imap_load
-from both_servers import PASSWORD, Servers, both_servers, people, say
-from imap_load import Address, Login
-from table import Table
+import mail_load
+from both_servers import PASSWORD, Servers, both_servers, people
+from mail_load import Address, Login
+from table import Table, progress
 
 IDLERS = 5000
 STOCK_IDLERS = 500
@@ -64,7 +64,7 @@ def settled(servers: Servers) -> list[psutil.Process]:
         awake = [process for process in found if name(process) == "imap"]
         if not awake:
             return found
-        say(f"{len(awake)} processes for sessions are left")
+        progress(f"{len(awake)} processes for sessions are left")
         assert time.monotonic() < deadline, f"{len(awake)} connections are not put to sleep"
         time.sleep(5)
 
@@ -80,7 +80,7 @@ def name(process: psutil.Process) -> str:
 def login(address: Address, everybody: Sequence[Login], runs: int) -> list[float]:
     """Return the milliseconds of a whole session, each run's mean."""
     loads = (
-        imap_load.sessions("imap", address, everybody, parallel=1, count=LOGINS)
+        mail_load.sessions("imap", address, everybody, parallel=1, count=LOGINS)
         for _ in range(runs)
     )
     return [load.seconds / load.sessions * 1e3 for load in loads]
@@ -94,9 +94,9 @@ def ours(
     proxy = servers.process("traefik")
     base, before = held(servers.dovecot()), held([proxy])
     table.add("login, nobody else is there", login(address, everybody, runs), "ms")
-    say(f"opening {count} connections")
+    progress(f"opening {count} connections")
     start = time.perf_counter()
-    with imap_load.idlers(address, everybody, count):
+    with mail_load.idlers(address, everybody, count):
         table.add(f"opening {count} idle connections", [time.perf_counter() - start], "s")
         crowded = held(servers.dovecot())
         table.add("memory each, when just opened", [(crowded - base) / count], "kB")
@@ -112,8 +112,8 @@ def theirs(table: Table, servers: Servers, everybody: Sequence[Login], runs: int
     address, stock = servers.ways["imap"]["stock"], servers.stock
     base = held(stock.processes())
     table.add("login, nobody else is there, stock", login(address, everybody, runs), "ms")
-    say(f"opening {STOCK_IDLERS} connections to the stock server")
-    with imap_load.idlers(address, everybody, STOCK_IDLERS):
+    progress(f"opening {STOCK_IDLERS} connections to the stock server")
+    with mail_load.idlers(address, everybody, STOCK_IDLERS):
         each = (held(stock.processes()) - base) / STOCK_IDLERS
         table.add("memory each, stock", [each], "kB")
         slower = login(address, everybody, runs)

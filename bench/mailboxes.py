@@ -14,10 +14,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import imap_load
-from both_servers import PASSWORD, Servers, both_servers, people, say
-from imap_load import Address, Load, Login
-from table import Table, options, timed
+import mail_load
+from both_servers import PASSWORD, Servers, both_servers, people
+from mail_load import Address, Load, Login
+from table import Table, options, progress, timed
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
@@ -60,7 +60,7 @@ def logins(table: Table, servers: Servers, everybody: Sequence[Login], runs: int
             taken: dict[str, list[Load]] = {way: [] for way in ways}
             for run in range(runs):
                 for way in list(ways) if run % 2 else reversed(list(ways)):
-                    say(f"{protocol}, {parallel} in parallel, {way}, run {run + 1} of {runs}")
+                    progress(f"{protocol}, {parallel} in parallel, {way}, run {run + 1} of {runs}")
                     load = session(protocol, ways[way], everybody, parallel=parallel, count=count)
                     taken[way].append(load)
             add(table, f"{protocol.upper()} logins, {parallel} in parallel", taken)
@@ -69,8 +69,8 @@ def logins(table: Table, servers: Servers, everybody: Sequence[Login], runs: int
 def session(
     protocol: str, address: Address, everybody: Sequence[Login], *, parallel: int, count: int
 ) -> Load:
-    """Make sessions, as `imap_load.sessions` does."""
-    return imap_load.sessions(protocol, address, everybody, parallel=parallel, count=count)
+    """Make sessions, as `mail_load.sessions` does."""
+    return mail_load.sessions(protocol, address, everybody, parallel=parallel, count=count)
 
 
 def add(table: Table, name: str, taken: dict[str, list[Load]]) -> None:
@@ -109,13 +109,13 @@ def fetch(address: Address, login: Login, items: str) -> float:
     """Return the seconds that it takes to fetch these items of all messages."""
 
     async def work() -> None:
-        async with imap_load.connected(address, lenient()) as client:
+        async with mail_load.connected(address, lenient()) as client:
             await client.imap('LOGIN "{}" "{}"'.format(*login))
             await client.imap("SELECT INBOX")
             size = await client.fetch(items)
             assert size > MESSAGES * 100, f"{size} bytes are not {MESSAGES} messages"
 
-    return timed(lambda: imap_load.in_processes([work]))
+    return timed(lambda: mail_load.in_processes([work]))
 
 
 def reading(table: Table, servers: Servers, readers: Iterable[Login], runs: int) -> None:
@@ -127,7 +127,7 @@ def reading(table: Table, servers: Servers, readers: Iterable[Login], runs: int)
         taken.setdefault(what, {}).setdefault(way, []).append(seconds)
 
     for run, (login, _) in enumerate(zip(readers, range(runs), strict=False)):
-        say(f"reading {MESSAGES} messages, run {run + 1} of {runs}")
+        progress(f"reading {MESSAGES} messages, run {run + 1} of {runs}")
         for way, address in list(ways.items())[:: 1 if run % 2 else -1]:
             session("imap", address, [login], parallel=1, count=1)
             maildir = (

@@ -8,11 +8,10 @@ Its configuration is the package's own, as Debian installs it (the pristine copi
   Dovecot's documentation says for mailboxes that are no system users. Names, hashes and homes are
   in its file ``users``, the certificate in ``private``, where the package looks for both;
 * ``local.conf``, which the package includes last, names the address, the folders for sockets and
-  state, the log file, and Maildir as the format; and it opens the two sockets for Postfix, LMTP
-  and SASL, that the documentation of Postfix with Dovecot says.
+  state, the log file, and Maildir as the format.
 
-What else a benchmark needs, such as room for more connections than Debian's limits allow, it says
-itself with `extra`. Dovecot 2.3 (Debian 12) and 2.4 (Debian 13) both work.
+What else a benchmark needs, such as sockets for Postfix or room for more connections than Debian's
+limits allow, it says itself with `extra`. Dovecot 2.3 (Debian 12) and 2.4 (Debian 13) both work.
 """
 
 from __future__ import annotations
@@ -49,20 +48,6 @@ base_dir = {folder}/run
 state_dir = {folder}/state
 log_path = {folder}/dovecot.log
 {mail}
-service lmtp {{
-  unix_listener {folder}/lmtp {{
-    mode = 0600
-    user = postfix
-    group = postfix
-  }}
-}}
-service auth {{
-  unix_listener {folder}/sasl {{
-    mode = 0660
-    user = postfix
-    group = postfix
-  }}
-}}
 {extra}
 """
 
@@ -102,16 +87,6 @@ class StockDovecot:
         return self.host, PORTS["pop3s"]
 
     @property
-    def lmtp(self) -> str:
-        """Where Postfix delivers, as it writes it in ``virtual_transport``."""
-        return f"lmtp:unix:{self.folder}/lmtp"
-
-    @property
-    def sasl(self) -> str:
-        """Where Postfix asks about logins: ``smtpd_sasl_path``."""
-        return f"{self.folder}/sasl"
-
-    @property
     def log(self) -> str:
         """What it has said."""
         file = self.folder / "dovecot.log"
@@ -134,6 +109,11 @@ class StockDovecot:
 def home(folder: Path, address: str) -> Path:
     """Return an account's folder."""
     return folder / "mail" / address
+
+
+def certificate(folder: Path) -> Path:
+    """Return where the certificate is of a Dovecot in this folder; its key ends in ``.key``."""
+    return folder / "etc" / "private" / "dovecot.pem"
 
 
 def version() -> str:
@@ -196,17 +176,17 @@ def _lay_out(folder: Path, host: str, accounts: Mapping[str, str], extra: str) -
         (folder / name).mkdir()
     os.chown(folder / "mail", OWNER, OWNER)
     folder.chmod(0o755)
-    _certify(etc / "private")
+    _certify(certificate(folder))
 
 
-def _certify(folder: Path) -> None:
+def _certify(file: Path) -> None:
     """Make a certificate of the kind that Gatepost makes: the kind decides what a login costs."""
-    folder.mkdir()
+    file.parent.mkdir()
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
             *("-noenc", "-subj", "/CN=mail.example.org", "-days", "30"),
-            *("-keyout", folder / "dovecot.key", "-out", folder / "dovecot.pem"),
+            *("-keyout", file.with_suffix(".key"), "-out", file),
         ],
         check=True,
         capture_output=True,

@@ -1,13 +1,14 @@
-"""A load of IMAP and POP3 clients: many at once, over TLS, in processes of their own.
+"""A load of mail programs, IMAP, POP3 and SMTP: many at once, in processes of their own.
 
-There is no such generator among Debian's packages. Clients are coroutines, spread over `PROCESSES`
-so that one of them is never what is measured; `Load.client_share` tells how much of the machine
-they took.
+Debian has no generator that logs in, and smtp-source(1) of Postfix 3.7 speaks no TLS. Clients are
+coroutines, spread over `PROCESSES` so that one of them is never what is measured; `Load` tells how
+much processor time they took.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import multiprocessing
@@ -31,6 +32,15 @@ PROCESSES = 2
 SECONDS = 60.0
 """How long a client waits for an answer."""
 LINE = 1 << 20
+MESSAGE = "\r\n".join(
+    (
+        *("From: A user <user@example.org>", "To: user@example.org", "Subject: A load"),
+        *("Date: Mon, 02 Mar 2026 10:00:00 +0000", "Message-ID: <load@example.org>", ""),
+        *(["A line of a message of two kilobytes, of which there are as many as it takes."] * 22),
+        ".",
+    )
+)
+"""What is submitted: 2 kB, with the full stop that ends DATA."""
 
 
 # --- one client -----------------------------------------------------------------------------
@@ -51,7 +61,7 @@ class Client:
             answer = await self.reader.readline()
             if answer.startswith(ends):
                 return answer
-            if not answer or answer.startswith((b"* BYE", b"-ERR")):
+            if not answer or answer.startswith((b"* BYE", b"-ERR", b"4", b"5")):
                 raise ConnectionError(f"{line.split(maxsplit=1)[0]}: {answer!r}")
 
     async def imap(self, command: str) -> None:
@@ -60,6 +70,10 @@ class Client:
         answer = await self.say(f"{tag} {command}", ends=tag.encode())
         if not answer.startswith(f"{tag} OK".encode()):
             raise ConnectionError(f"{command.split(maxsplit=1)[0]}: {answer!r}")
+
+    async def smtp(self, line: str, code: int) -> None:
+        """Give an SMTP command, or the text after DATA, and read its answer, of several lines."""
+        await self.say(line, ends=f"{code} ".encode())
 
     async def fetch(self, items: str) -> int:
         """Fetch these items of every message; return the number of bytes that came."""
@@ -77,13 +91,13 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def connected(address: Address, tls: ssl.SSLContext) -> AsyncIterator[Client]:
-    """Connect over TLS, from the first byte on, and read the greeting."""
+async def connected(address: Address, tls: ssl.SSLContext | None) -> AsyncIterator[Client]:
+    """Connect, over TLS from the first byte on or without it, and read the greeting."""
     async with asyncio.timeout(SECONDS):
         reader, writer = await asyncio.open_connection(*address, ssl=tls, limit=LINE)
     try:
         client = Client(reader, writer, itertools.count())
-        if not (await reader.readline()).startswith((b"* OK", b"+OK")):
+        if not (await reader.readline()).startswith((b"* OK", b"+OK", b"220 ")):
             raise ConnectionError("no greeting")
         yield client
     finally:
@@ -105,7 +119,32 @@ async def pop3_session(address: Address, tls: ssl.SSLContext, login: Login) -> N
             await client.say(line, ends=b"+OK")
 
 
-SESSIONS = {"imap": imap_session, "pop3": pop3_session}
+async def smtp_session(address: Address, _tls: ssl.SSLContext, _login: Login) -> None:
+    """Say hello and goodbye, without TLS and without a message."""
+    async with connected(address, None) as client, asyncio.timeout(SECONDS):
+        await client.smtp("EHLO client.test", 250)
+        await client.smtp("QUIT", 221)
+
+
+async def submission_session(address: Address, tls: ssl.SSLContext, login: Login) -> None:
+    """Log in and send a message to oneself."""
+    secret = base64.b64encode("\0{}\0{}".format(*login).encode()).decode()
+    async with connected(address, tls) as client, asyncio.timeout(SECONDS):
+        await client.smtp("EHLO client.test", 250)
+        await client.smtp(f"AUTH PLAIN {secret}", 235)
+        await client.smtp(f"MAIL FROM:<{login[0]}>", 250)
+        await client.smtp(f"RCPT TO:<{login[0]}>", 250)
+        await client.smtp("DATA", 354)
+        await client.smtp(MESSAGE, 250)
+        await client.smtp("QUIT", 221)
+
+
+SESSIONS = {
+    "imap": imap_session,
+    "pop3": pop3_session,
+    "smtp": smtp_session,
+    "submission": submission_session,
+}
 
 
 # --- many -----------------------------------------------------------------------------------
