@@ -193,6 +193,12 @@ class Store:
         with self._reading() as connection:
             return _mailbox(connection, address)
 
+    def require_free(self, address: str) -> None:
+        """Raise `AccountError` for an address of an unknown domain, or one that is taken."""
+        with self._reading() as connection:
+            _known_domain(connection, split(address)[1], address)
+            _refuse_taken(connection, address)
+
     def add_mailbox(self, mailbox: Mailbox) -> None:
         """Add a mailbox; raise `AccountError` for an unknown domain or a taken address."""
         with self._writing() as connection:

@@ -134,6 +134,15 @@ def change_mailbox(
         return store.change_mailbox(normalised, **change)
 
 
+def require_free(settings: Settings, address: str, size: str | None) -> None:
+    """Raise `AccountError` when no such mailbox can be added, before a password is asked."""
+    normalised = addresses.mailbox(address, settings.mail.recipient_delimiter)
+    if size is not None:
+        quota.parse(size)
+    with accounts(settings) as store:
+        store.require_free(normalised)
+
+
 def require_mailbox(settings: Settings, address: str) -> Mailbox:
     """Return a mailbox; raise `AccountError` when there is none, before a password is asked."""
     with accounts(settings) as store:

@@ -118,8 +118,10 @@ def mailbox_add(
     """  # noqa: D301  click wants the character itself
     from gatepost.actions import accounts
 
+    settings = _settings()
+    accounts.require_free(settings, address, size)
     added, old_mail = accounts.add_mailbox(
-        _settings(),
+        settings,
         address,
         _password(from_stdin=password_stdin),
         size=size,

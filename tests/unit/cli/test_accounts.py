@@ -166,6 +166,25 @@ def test_without_a_terminal_the_password_is_not_asked_for(call: Call) -> None:
     assert len(rows(call, "mailbox")) == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("a b@example.org",), "a b@example.org"),
+        (("bob@nope.example",), "domain add nope.example"),
+        (("anna@example.org",), "exists"),
+        (("bob@example.org", "--quota", "lots"), "lots"),
+    ],
+)
+def test_what_is_wrong_is_told_before_a_password_is_asked_for(
+    call: Call, words: tuple[str, ...], told: str
+) -> None:
+    """Somebody would think of a password and type it twice, to hear that it was for nothing."""
+    refused = call("mailbox", "add", *words)
+    assert refused.code != 0
+    assert told in refused.err
+    assert "password" not in refused.err
+
+
 def test_a_removed_mailbox_tells_where_its_mail_is(call: Call, home: Home) -> None:
     """The mail would stay for ever, or the next owner of the name would read it."""
     mail = home.mail / "example.org" / "anna"
