@@ -22,9 +22,12 @@ FEW_BLOCKS = FEW_FILES = 32
 _BLOCKS = (1 << 20, 4096, 1)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def server() -> Iterator[Instance]:
-    """Run a server with three small disks; Postfix wants room for one and a half messages."""
+    """Run a server with three small disks, which the mail of many seeds would fill.
+
+    Postfix wants room for one and a half messages.
+    """
     settings = {**UNLIMITED, "MESSAGE_SIZE_LIMIT": "1M"}
     with instance(settings, start=False) as made, contextlib.ExitStack() as stack:
         for name, size in DISKS.items():

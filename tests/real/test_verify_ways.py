@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from breaking import ask_no_name_server, both, changed, failing, postfix_with
+from breaking import ask_no_name_server, both, changed, failing, postfix_with, read_routes
 from instance import Instance, instance
 from proving import verify
 
@@ -33,16 +33,9 @@ def routed(server: Instance, listener: str, *, to: int, announced: bool) -> Iter
         balancer["serversTransport"] = "announced" if announced else "plain"
         balancer["servers"] = [{"address": f"{server.addresses.service}:{to}"}]
         file.write_text(yaml.safe_dump(routes))
-        read_anew(server)
+        read_routes(server)
         yield
-    read_anew(server)
-
-
-def read_anew(server: Instance) -> None:
-    """Have Traefik read its routes; it says nothing when it has."""
-    pids = {row["name"]: row["pid"] for row in server.status()["services"]}
-    subprocess.run(["kill", "-HUP", str(pids["traefik"])], check=True)
-    time.sleep(2)
+    read_routes(server)
 
 
 def test_a_healthy_server_passes(breakable: Instance) -> None:

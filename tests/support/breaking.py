@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -32,6 +33,13 @@ def changed(folder: Path) -> Iterator[Path]:
         for file, content in before.items():
             if file.read_bytes() != content:
                 file.write_bytes(content)
+
+
+def read_routes(server: Instance) -> None:
+    """Have Traefik read its routes; it says nothing when it has."""
+    pids = {row["name"]: row["pid"] for row in server.status()["services"]}
+    subprocess.run(["kill", "-HUP", str(pids["traefik"])], check=True)
+    time.sleep(2)
 
 
 @contextlib.contextmanager

@@ -63,9 +63,10 @@ class Sample:
     """One look: figures by sort of process, and files by folder."""
 
     memory: Mapping[str, float]
-    """Bytes that a process of the sort has for itself alone, on average.
+    """Bytes of heap and stacks of a process of the sort, on average (``RssAnon`` in proc(5)).
 
-    Pages that processes share would let one's figure change when another comes or goes.
+    Pages of files would let the figure change when another server on the machine, which shares
+    them, comes or goes.
     """
     descriptors: Mapping[str, float]
     """On average, as well: how many processes there are is told for itself."""
@@ -104,8 +105,8 @@ def take(root: int, folders: Mapping[str, Iterable[Path]]) -> Sample:
                 zombies.add((process.pid, process.create_time()))
                 continue
             sort = sort_of(process)
-            own, held = process.memory_full_info().uss, process.num_fds()
-            memory[sort] += own
+            resident, held = process.memory_info(), process.num_fds()
+            memory[sort] += resident.rss - resident.shared
             descriptors[sort] += held
             count[sort] += 1
     return Sample(
