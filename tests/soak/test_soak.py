@@ -5,6 +5,7 @@ A minute with the other tests; `make soak SECONDS=3600` for as long as wanted.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
@@ -14,13 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 from breaking import ask_no_name_server
 from idle_crowd import IdleCrowd, idle_crowd
 from instance import Instance, instance
 from log_watch import LogWatch
 from mixed_load import PASSWORD, MixedLoad, addresses
-from sampling import COARSE, FINE, Figures, Sample, family, sort_of, take
+from sampling import COARSE, FINE, Figures, Sample, family, take
 from trend import halves
 
 SECONDS = int(os.environ.get("SOAK_SECONDS", "60"))
@@ -80,7 +82,7 @@ def populate(server: Instance) -> None:
 
 def supervisor(server: Instance) -> int:
     """Return the process that all others of the server descend from."""
-    (found,) = (one.pid for one in server.processes() if sort_of(one) == "supervisor")
+    (found,) = {psutil.Process(row["pid"]).ppid() for row in server.status()["services"]}
     return found
 
 
@@ -156,9 +158,10 @@ class Soak:
         """Count the connections that Dovecot keeps asleep: it watches a mailbox for each."""
         count = 0
         for process in family(self.root):
-            if process.name() == "imap-hibernate":
+            if process.info["name"] == "imap-hibernate":
                 for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
-                    count += str(descriptor.readlink()) == "anon_inode:inotify"
+                    with contextlib.suppress(FileNotFoundError):  # just closed
+                        count += str(descriptor.readlink()) == "anon_inode:inotify"
         return count
 
     def report(self, elapsed: float) -> None:
@@ -246,8 +249,10 @@ def soak() -> Iterator[Soak]:
             made.finish()
             made.services.append(services(server))
             descend = {process.pid for process in family(made.root)}
-            left = [process for process in server.processes() if process.pid not in descend]
-            made.orphans = [process.cmdline() for process in left]
+            for process in server.processes():
+                if process.pid not in descend:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        made.orphans.append(process.cmdline())
             print(made.table())
             yield made
         log.close()

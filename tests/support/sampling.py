@@ -121,8 +121,11 @@ def take(root: int, folders: Mapping[str, Iterable[Path]]) -> Sample:
 
 
 def family(root: int) -> list[psutil.Process]:
-    """Return a process and all that descend from it, having looked once at all there are."""
-    everyone = list(psutil.process_iter(["ppid"]))
+    """Return a process and all that descend from it, having looked once at all there are.
+
+    `Process.info` has the name of each, also of those that have ended since.
+    """
+    everyone = list(psutil.process_iter(["name", "ppid"]))
     children: defaultdict[int, list[psutil.Process]] = defaultdict(list)
     for process in everyone:
         children[process.info["ppid"]].append(process)
