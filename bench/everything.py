@@ -26,7 +26,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "sessions": (),
     "mailboxes": (),
     "idle_connections": (),
-    "gate": ("--connections", "200000"),
+    "gate": ("--connections", "50000"),
 }
 """Each with what is asked of it besides `--runs`, in the order of their tables."""
 RUNS = 3

@@ -16,9 +16,9 @@ from delivery import DOMAIN, Way, in_turn, servers
 from gatepost.accounts.passwords import hashed
 from table import Table, options
 
-SESSIONS = {1: 200, 20: 1000, 100: 1000}
+SESSIONS = {1: 200, 20: 500, 100: 500}
 """Sessions in parallel → sessions of one run."""
-SUBMISSIONS = {1: 40, 20: 200, 100: 200}
+SUBMISSIONS = {1: 20, 20: 200, 100: 200}
 EVERYBODY = [(f"{number}user@{DOMAIN}", PASSWORD) for number in range(200)]
 
 
