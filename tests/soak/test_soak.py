@@ -44,7 +44,9 @@ EXPECTED = {
     r"-login: Warning: haproxy: Client not trusted \(rip=127\.0\.0\.66\)$": (
         "a stranger sends Dovecot a PROXY header"
     ),
-    r" SSL_accept error from \S+: -1$": "a client speaks no TLS where it must (Postfix)",
+    r" SSL_accept error from \S+: (-1|lost connection)$": (
+        "a client speaks no TLS where it must (Postfix)"
+    ),
     r" warning: TLS library problem: error:\w+:SSL routines::wrong version number:": (
         "the same, in the words of OpenSSL"
     ),
@@ -55,10 +57,13 @@ EXPECTED = {
         "a password is wrong"
     ),
     r" warning: non-SMTP command from ": "a client speaks no SMTP",
+    r" warning: (file system clock is \d+ seconds ahead|resetting file time stamps)": (
+        "the machine's clock was set back, which is nobody's load"
+    ),
     r'^traefik \| \S+ ERR Error while handling TCP connection error="(read|write).* '
     r'(connection reset by peer|broken pipe)"$': "such a client hangs up before the answer",
 }
-"""Line that sounds like trouble → what the load does to provoke it."""
+"""Line that sounds like trouble → what the load, or the machine, does to provoke it."""
 COUNTED = {
     "delivered": r"postfix/lmtp\[\d+\]: \w+: to=<.* status=sent ",
     "bounced": r" status=bounced ",
