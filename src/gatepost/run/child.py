@@ -91,7 +91,7 @@ class Child:
             async with asyncio.timeout(limit):
                 await self._child.wait()
         await end_session(self.pid)
-        await self._child.wait()
+        await self.wait()
 
     async def tell(self, command: tuple[str, ...]) -> str | None:
         """Run a command of the process, for example to reload; return its words if it failed."""

@@ -131,7 +131,7 @@ def _why_not(text: str) -> str:
     if "%" in host:
         return "the scope of an address, after the %, is this machine's own affair."
     try:
-        address = ipaddress.ip_address(_without_scope(host))
+        address = ipaddress.ip_address(host)
     except ValueError:
         return "it does not begin with an IP address."
     known = re.fullmatch(r"[0-9]{1,3}", prefix)

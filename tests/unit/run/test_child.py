@@ -94,6 +94,23 @@ def test_one_that_ends_at_once_is_told_as_such() -> None:
     assert asyncio.run(main()) == [3] * 10
 
 
+def test_what_it_says_at_its_end_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log would miss what a daemon says of its end, just before the log ends as well."""
+    # Whoever stops it does not wait for the next look.
+    monkeypatch.setattr(room, "_PAUSE_SECONDS", 60)
+
+    async def main() -> bytes:
+        said: list[bytes] = []
+        child = await Child.start(
+            shell("trap 'echo down; exit' TERM; echo up; while :; do sleep 0.01; done"), said.append
+        )
+        await until(lambda: bool(said))
+        await child.stop()
+        return b"".join(said)
+
+    assert asyncio.run(main()) == b"up\ndown\n"
+
+
 def test_one_that_ignores_sigterm_is_killed() -> None:
     """`gatepost down` would hang for ever on a stuck daemon."""
 
