@@ -159,7 +159,9 @@ def target_rows(alias: Alias, alias_id: int, delimiter: str) -> list[dict[str, A
             "alias_id": alias_id,
             "position": position,
             "target": target,
+            "address": target.lower(),
             "destination": without_extension(target.lower(), delimiter),
+            "domain": split(target.lower())[1],
         }
         for position, target in enumerate(alias.targets)
     ]

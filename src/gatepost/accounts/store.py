@@ -123,8 +123,10 @@ class Store:
             query = sa.select(relay_clients.c.fingerprint).where(this)
             if connection.scalar(query) == known:
                 return
+        # A mail store that has another name now keeps its key.
+        same = relay_clients.c.fingerprint == known
         with self._writing() as connection:
-            connection.execute(sa.delete(relay_clients).where(this))
+            connection.execute(sa.delete(relay_clients).where(this | same))
             connection.execute(sa.insert(relay_clients).values(name=name, fingerprint=known))
 
     # --- domains -------------------------------------------------------------------------

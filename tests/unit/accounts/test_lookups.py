@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +14,7 @@ from gatepost.accounts.records import Alias, Mailbox
 from gatepost.accounts.store import Store
 
 Ask = Callable[..., list[str]]
+Analyzed = Callable[[], Iterator[Mapping[str, int | None]]]
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_who_may_send_as_an_address(ask: Ask, sender: str, logins: set[str]) -> 
 def test_a_loop_of_aliases_ends(ask: Ask, connection: sa.Connection) -> None:
     """A loop in the database, however it got there, would hang every submission."""
     connection.exec_driver_sql(
-        "UPDATE alias_targets SET destination = 'team@example.org' "
+        "UPDATE alias_targets SET address = 'team@example.org', destination = 'team@example.org' "
         "WHERE destination = 'bob@example.org'"
     )
     assert ask(lookups.SENDER, address="team@example.org") == ["anna@example.org"]
@@ -181,16 +182,24 @@ def test_all_users(ask: Ask) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "query", [q for q in lookups.QUERIES if q.parameters], ids=lambda q: q.name
-)
 def test_every_query_uses_an_index(
     connection: sa.Connection,  # noqa: ARG001  an empty database would tell nothing
     read_whole: Callable[[str], set[str]],
-    query: Query,
+    analyzed: Analyzed,
 ) -> None:
     """With many mailboxes every message and every login would read them all."""
-    assert read_whole(query.bind(**dict.fromkeys(query.parameters, "x"))) == set()
+    texts = {
+        query.name: query.bind(**dict.fromkeys(query.parameters, "x"))
+        for query in lookups.QUERIES
+        if query.parameters
+    }
+    wrong = [
+        (name, dict(sizes), whole)
+        for sizes in analyzed()
+        for name, text in texts.items()
+        if (whole := read_whole(text))
+    ]
+    assert wrong == []
 
 
 def test_the_plan_shows_a_scan(read_whole: Callable[[str], set[str]]) -> None:
@@ -227,3 +236,5 @@ def test_a_mail_store_is_known_by_its_certificate(ask: Ask, home: Store) -> None
     home.set_relay_client("mda-0", new)
     assert ask(lookups.RELAY_CLIENT, fingerprint=new.lower()) == ["mda-0"]
     assert ask(lookups.RELAY_CLIENT, fingerprint=old) == []
+    home.set_relay_client("mda-1", new)
+    assert ask(lookups.RELAY_CLIENT, fingerprint=new) == ["mda-1"]
