@@ -135,14 +135,42 @@ PASSWORD = _query(
 )
 """Login and hash. `service` is what is being logged in to: ``smtp`` (submission), ``imap``, …"""
 
-USER = _query(
-    "USER",
+
+def user(delimiter: str) -> Query:
+    """Return the query for what makes up a mailbox's place, where mail for an address goes.
+
+    A mailbox of just that address wins; else the address before an extension counts, the longest
+    that is a mailbox. `user` is the mailbox, `quota_bytes` is NULL for no limit. `extensions` are
+    the characters that begin an extension behind this name: none of those that it holds itself, and
+    ``/``, which no mailbox holds, when none is left. `delimiter` is ``RECIPIENT_DELIMITER``.
     """
-    SELECT (SELECT name FROM domains WHERE domains.id = mailboxes.domain_id) AS domain,
-    local_part, quota_bytes FROM mailboxes WHERE address = :address AND NOT send_only
-    """,
-)
-"""What makes up a mailbox's place; `quota_bytes` is NULL for no limit."""
+    extensions = " || ".join(
+        f"CASE WHEN REPLACE(local_part, '{c}', '') = local_part THEN '{c}' ELSE '' END"
+        for c in delimiter
+    )
+    marks = ", ".join(f"'{c}'" for c in delimiter)
+    shorter = f"""
+        WITH RECURSIVE cut(n) AS (
+            SELECT LENGTH(:local) - 1 UNION ALL SELECT n - 1 FROM cut WHERE n > 1
+        )
+        SELECT SUBSTR(:local, 1, n) || '@' || :domain FROM cut
+        WHERE SUBSTR(:local, n + 1, 1) IN ({marks})
+        AND {_IS_MAILBOX.format("SUBSTR(:local, 1, n) || '@' || :domain")}
+        ORDER BY n DESC LIMIT 1
+    """  # noqa: S608  every value is a parameter or a character that no quote can end
+    exact = "(SELECT mailboxes.address FROM mailboxes WHERE mailboxes.address = :address)"
+    return _query(
+        "USER",
+        f"""
+        SELECT address AS user, local_part, quota_bytes, 
+        COALESCE(NULLIF({extensions or "''"}, ''), '/') AS extensions,
+        (SELECT name FROM domains WHERE domains.id = mailboxes.domain_id) AS domain
+        FROM mailboxes
+        WHERE address = {f"COALESCE({exact}, ({shorter}))" if delimiter else ":address"}
+        AND NOT send_only
+        """,  # noqa: S608
+    )
+
 
 USERS = _query(
     "USERS",
@@ -158,5 +186,5 @@ RELAY_CLIENT = _query(
 
 QUERIES = (
     *(MAILBOX_DOMAIN, RECIPIENT, ALIAS, SPECIAL_MAILBOX, SENDER),
-    *(PASSWORD, USER, USERS, RELAY_CLIENT),
+    *(PASSWORD, user("+-"), USERS, RELAY_CLIENT),
 )

@@ -18,7 +18,7 @@ from gatepost.accounts.database import database_of
 from gatepost.accounts.exchange import Format, Imported, Progress
 from gatepost.accounts.records import Alias, Domain, Mailbox
 from gatepost.accounts.store import MailboxChange, Store, open_store
-from gatepost.errors import ImportFileError, OperationError
+from gatepost.errors import GatepostError, ImportFileError, OperationError, SettingsError
 from gatepost.model import Home
 from gatepost.run import control
 from gatepost.settings import Settings
@@ -48,6 +48,24 @@ def _changing(settings: Settings) -> Iterator[Store]:
     with accounts(settings) as store:
         yield store
     control.ask(Home(settings.storage.gatepost_home), "forget")
+
+
+def check_delimiter(settings: Settings) -> str:
+    """Refuse mailboxes that ``RECIPIENT_DELIMITER`` turns into extensions of others.
+
+    Raises `SettingsError` with their names. Returns why they could not be looked at, else nothing.
+    """
+    database = database_of(settings)
+    try:
+        if not database.exists():
+            return ""
+        with Store(database, delimiter=settings.mail.recipient_delimiter) as store:
+            store.refuse_ambiguous()
+    except GatepostError as error:
+        if isinstance(error, SettingsError):
+            raise
+        return f"the accounts could not be looked at: {error}"
+    return ""
 
 
 # --- domains --------------------------------------------------------------------------------
@@ -90,7 +108,7 @@ def add_mailbox(
     `size` is the quota, such as ``1G``; None or ``none`` is no limit.
     """
     mailbox = Mailbox(
-        address=addresses.mailbox(address, settings.mail.recipient_delimiter),
+        address=addresses.mailbox(address),
         password_hash=passwords.hashed(password),
         quota_bytes=None if size is None else quota.parse(size),
         send_only=send_only,
@@ -136,7 +154,7 @@ def change_mailbox(
 
 def require_free(settings: Settings, address: str, size: str | None) -> None:
     """Raise `AccountError` when no such mailbox can be added, before a password is asked."""
-    normalised = addresses.mailbox(address, settings.mail.recipient_delimiter)
+    normalised = addresses.mailbox(address)
     if size is not None:
         quota.parse(size)
     with accounts(settings) as store:
@@ -210,7 +228,6 @@ def import_file(
             lines,
             name=name,
             form=form or exchange.format_of(name),
-            delimiter=settings.mail.recipient_delimiter,
             progress=progress,
         )
 

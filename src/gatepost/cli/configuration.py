@@ -54,7 +54,12 @@ def check() -> None:
 
     Exits 0 when all are right, 2 when not.
     """
+    from gatepost.actions import accounts  # noqa: PLC0415  slow to import
+
     settings = configuration.current()
+    unknown = accounts.check_delimiter(settings)
+    if unknown:
+        click.echo(f"Warning: {unknown}", err=True)
     _warn(settings)
     click.echo(f"All {len(list(settings.values()))} settings are right.")
 

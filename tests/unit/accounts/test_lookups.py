@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from account_fixtures import HASH
 
 from gatepost.accounts import lookups
+from gatepost.accounts.addresses import split
 from gatepost.accounts.lookups import Query
 from gatepost.accounts.records import Alias, Mailbox
 from gatepost.accounts.store import Store
@@ -146,30 +147,48 @@ def test_columns_have_the_names_that_dovecot_reads(connection: sa.Connection) ->
     """Dovecot ignores a column it does not know: nobody could log in."""
     for query, names in (
         (lookups.PASSWORD, ["user", "password"]),
-        (lookups.USER, ["domain", "local_part", "quota_bytes"]),
+        (lookups.user("+-"), ["user", "local_part", "quota_bytes", "extensions", "domain"]),
         (lookups.USERS, ["user"]),
     ):
         found = connection.execute(sa.text(query.sql), dict.fromkeys(query.parameters, ""))
         assert list(found.keys()) == names
 
 
-def test_where_a_mailbox_is(connection: sa.Connection) -> None:
+@pytest.mark.parametrize("delimiter", ["+", "-", "+-"])
+def test_where_a_mailbox_is(connection: sa.Connection, home: Store, delimiter: str) -> None:
     """Mail would be stored in another place than it is read from."""
-    rows = {
-        address: connection.exec_driver_sql(lookups.USER.bind(address=address)).fetchall()
-        for address in (
-            "bob@example.org",
-            "away@example.org",
-            "noreply@example.org",
-            "sales@example.org",
-        )
-    }
-    assert rows == {
-        "bob@example.org": [("example.org", "bob", 1024)],
-        "away@example.org": [("example.org", "away", None)],
+    home.add_mailbox(Mailbox("eva-maria@example.org", HASH, quota_bytes=7))
+    query, first = lookups.user(delimiter), delimiter[0]
+    last = delimiter.replace("-", "") or "/"
+    anna = ("anna@example.org", "anna", None, delimiter, "example.org")
+    eva = ("eva-maria@example.org", "eva-maria", 7, last, "example.org")
+    for address, found in {
+        "bob@example.org": [("bob@example.org", "bob", 1024, delimiter, "example.org")],
+        "away@example.org": [("away@example.org", "away", None, delimiter, "example.org")],
         "noreply@example.org": [],
         "sales@example.org": [],
-    }
+        "anna@example.org": [anna],
+        f"anna{first}lists@example.org": [anna],
+        f"anna{first}a{first}b@example.org": [anna],
+        f"{first}anna@example.org": [],
+        f"anna{first}@outside.test": [],
+        "anna=lists@example.org": [],
+        # A mailbox that exists wins, and has extensions of its own.
+        "eva-maria@example.org": [eva],
+        f"eva-maria{first}lists@example.org": [eva],
+        "eva@example.org": [],
+    }.items():
+        local, domain = split(address)
+        values = {"address": address, "local": local, "domain": domain}
+        assert connection.exec_driver_sql(query.bind(**values)).fetchall() == found, address
+        assert connection.execute(sa.text(query.sql), values).fetchall() == found, address
+
+
+def test_where_a_mailbox_is_without_extensions(connection: sa.Connection) -> None:
+    """A server that knows no extensions would deliver by the first letters of a name."""
+    query = lookups.user("")
+    for address, found in (("anna@example.org", 1), ("anna+x@example.org", 0)):
+        assert len(connection.exec_driver_sql(query.bind(address=address)).fetchall()) == found
 
 
 def test_all_users(ask: Ask) -> None:
