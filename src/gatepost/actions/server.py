@@ -171,6 +171,8 @@ def _prepare(
     problems = certificates.problems(settings)
     if problems:
         raise UsageError(*problems)
+    for warning in certificates.warnings(settings):
+        tell(f"Warning: {warning}")
     _check_machine(home, topology)
     plan = assembly.assemble(settings, surveyed, service)
     # Before all else that is made: a database server may be away or refuse us.
@@ -182,7 +184,8 @@ def _prepare(
         site.prepare(settings, group)
         if any(Role.DELIVERY in daemon.offers for daemon in assembly.daemons_of(service)):
             _introduce_mail_store(settings, home)
-        plan = assembly.assemble(settings, site.survey(settings, service), service)
+        surveyed = site.survey(settings, service, copying=True)
+        plan = assembly.assemble(settings, surveyed, service)
         tell("Checking the configuration with the daemons' own checkers")
         _apply(plan, home)
 
