@@ -80,7 +80,7 @@ def _install(home: Home, wanted: Record, write: Callable[[Path], object]) -> Non
     files.write_private(staging / record.NAME, wanted.dump())
     try:
         for check in wanted.checks:
-            _run(check, staging)
+            run_check(check, staging)
     except CheckError:
         shutil.rmtree(staging)
         raise
@@ -90,7 +90,8 @@ def _install(home: Home, wanted: Record, write: Callable[[Path], object]) -> Non
     _prune(home, final)
 
 
-def _run(check: Check, staging: Path) -> None:
+def run_check(check: Check, staging: Path) -> None:
+    """Have a daemon look at a staged configuration; raise `CheckError` with its words."""
     argv = [word.replace("{config}", str(staging)) for word in check.argv]
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False

@@ -71,6 +71,18 @@ def warnings(settings: Settings) -> list[str]:
     return found
 
 
+def authority_problems(settings: Settings) -> list[str]:
+    """Return why the certificates of the database's authority are none; none were given: none."""
+    path = settings.database.db_tls_ca_file
+    if path is None:
+        return []
+    try:
+        copies.copy(Part.AUTHORITY, path)
+    except PreflightError as error:
+        return list(error.problems)
+    return []
+
+
 def _given(settings: Settings) -> pairs.Loaded | None:
     """Return the given pair, None without one; raise `PreflightError` when it would not serve."""
     cert_file, key_file = settings.tls.tls_cert_file, settings.tls.tls_key_file

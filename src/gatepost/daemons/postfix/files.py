@@ -76,6 +76,7 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
             map_type=context.settings.database.db_driver,
             maps=tuple(_queries(context)),
             relay_passwords=RELAY_PASSWORDS if passwords else "",
+            authority=context.site.home.config / FOLDER / AUTHORITY if authority else "",
         ),
         _copy(TLS_PAIR, context.site.certificate.together),
         *([_copy(RELAY_PASSWORDS, passwords)] if passwords else []),
