@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from gatepost.errors import printable
 from gatepost.settings.concerns import MailSettings
-from gatepost.settings.sources import Given, Source, misspelt
+from gatepost.settings.sources import HIDDEN, Given, Source, misspelt
 
 _PLACEHOLDER = re.compile(
     r"(?<![a-z0-9])(?:change|replace|fix)[-_. ]?(?:me|it|this)(?![a-z0-9])"
@@ -37,11 +37,16 @@ def unknown(given: Mapping[str, Given], known: Collection[str]) -> Iterator[str]
 def placeholders(given: Mapping[str, Given], known: Collection[str]) -> Iterator[str]:
     """Yield settings whose value was to be replaced by somebody."""
     for name in sorted(given):
-        if name in known and (match := _PLACEHOLDER.search(given[name].text)):
+        if name in known and _PLACEHOLDER.search(given[name].text):
+            value = HIDDEN if _is_secret(name) else given[name].text
             yield (
-                f'{name}: "{printable(match[0])}" is a placeholder that everybody knows. '
-                "Set your own value."
+                f'{name}: "{printable(value)}" is a placeholder such as "change-me", which '
+                "everybody knows. Set your own value."
             )
+
+
+def _is_secret(name: str) -> bool:
+    return "PASSWORD" in name
 
 
 def relay_without_brackets(mail: MailSettings) -> Iterator[str]:
