@@ -26,9 +26,9 @@ every problem at once: those of the settings, of the files that they name, and o
 A variable whose name is nearly one of these is named in a warning, and so is every other unknown
 one in `.env`.
 
-A line of `.env` is `NAME=value`. A value with spaces or `#` in it stands in quotes, which are closed
-on the same line. A line that cannot be read is refused, with its number. Commas separate the parts
-of a list.
+A line of `.env` is `NAME=value`. A value with spaces or `#` in it stands in quotes, which are
+closed on the same line. A line that cannot be read is refused, with its number. Commas separate
+the parts of a list.
 """
 
 
