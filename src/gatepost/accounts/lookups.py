@@ -162,7 +162,7 @@ def user(delimiter: str) -> Query:
     return _query(
         "USER",
         f"""
-        SELECT address AS user, local_part, quota_bytes, 
+        SELECT address AS user, local_part, quota_bytes,
         COALESCE(NULLIF({extensions or "''"}, ''), '/') AS extensions,
         (SELECT name FROM domains WHERE domains.id = mailboxes.domain_id) AS domain
         FROM mailboxes

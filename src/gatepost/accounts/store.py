@@ -115,6 +115,11 @@ class Store:
                     "Install the Gatepost that wrote it, or a newer one."
                 ) from None
 
+    def is_current(self) -> bool:
+        """Return whether the schema is the newest one."""
+        with self._reading() as connection:
+            return _version(connection) == SCHEMA_VERSION
+
     def set_relay_client(self, name: str, fingerprint: str) -> None:
         """Make a client certificate the one by which the mail store of that name is known.
 
@@ -140,6 +145,8 @@ class Store:
         With `changed_only` nothing is looked at when the delimiter is the one in use.
         """
         with self._reading() as connection:
+            if _version(connection) is None:
+                return
             if changed_only and extensions.in_use(connection) == self._delimiter:
                 return
             found = extensions.all_pairs(connection, self._delimiter)

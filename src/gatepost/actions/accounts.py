@@ -18,7 +18,7 @@ from gatepost.accounts.database import database_of
 from gatepost.accounts.exchange import Format, Imported, Progress
 from gatepost.accounts.records import Alias, Domain, Mailbox
 from gatepost.accounts.store import MailboxChange, Store, open_store
-from gatepost.errors import GatepostError, ImportFileError, OperationError, SettingsError
+from gatepost.errors import ImportFileError, OperationError
 from gatepost.model import Home
 from gatepost.run import control
 from gatepost.settings import Settings
@@ -50,22 +50,18 @@ def _changing(settings: Settings) -> Iterator[Store]:
     control.ask(Home(settings.storage.gatepost_home), "forget")
 
 
-def check_delimiter(settings: Settings) -> str:
-    """Refuse mailboxes that ``RECIPIENT_DELIMITER`` turns into extensions of others.
+@contextmanager
+def existing(settings: Settings) -> Iterator[Store | None]:
+    """Open the store as it is, for the length of a ``with`` block; None when there is none yet.
 
-    Raises `SettingsError` with their names. Returns why they could not be looked at, else nothing.
+    Nothing is made or migrated. Raises `PreflightError` when this user may not read it.
     """
     database = database_of(settings)
-    try:
-        if not database.exists():
-            return ""
-        with Store(database, delimiter=settings.mail.recipient_delimiter) as store:
-            store.refuse_ambiguous()
-    except GatepostError as error:
-        if isinstance(error, SettingsError):
-            raise
-        return f"the accounts could not be looked at: {error}"
-    return ""
+    if not database.exists():
+        yield None
+        return
+    with Store(database, delimiter=settings.mail.recipient_delimiter) as store:
+        yield store
 
 
 # --- domains --------------------------------------------------------------------------------
