@@ -197,7 +197,7 @@ def test_postfix_understands_every_query(reader: Reader) -> None:
         (lookups.RECIPIENT, "o'brien@example.org", "o'brien@example.org"),
         (lookups.RECIPIENT, "noreply@example.org", ""),
         (lookups.ALIAS, "Sales@Example.org", "anna@example.org,x@outside.test"),
-        (lookups.SPECIAL_MAILBOX, "noreply@example.org", "send_only"),
+        (lookups.MAILBOX_KIND, "noreply@example.org", "send_only"),
         (lookups.SENDER, "team@example.org", "anna@example.org"),
         (lookups.SENDER, "gone@example.org", "-"),
         (lookups.SENDER, "nobody@example.org", ""),

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 
 from gatepost.accounts import extensions
 from gatepost.accounts.addresses import split, without_extension
+from gatepost.accounts.expansion import beyond
+from gatepost.accounts.expansion import sentence as expansion_sentence
 from gatepost.accounts.loops import find_loop
 from gatepost.accounts.records import Account, Alias, Domain, Mailbox
 from gatepost.accounts.tables import alias_targets, aliases, domains, mailboxes
@@ -89,7 +91,7 @@ def _pairs(accounts: Sequence[Account], kinds: Mapping[str, str], delimiter: str
 def _loops(
     connection: sa.Connection, accounts: Sequence[Account], kinds: Mapping[str, str], delimiter: str
 ) -> dict[int, str]:
-    """Find the first new alias that leads back to itself."""
+    """Find the first new alias that leads back to itself, or to too much."""
     added = {a.address: place for place, a in enumerate(accounts) if isinstance(a, Alias)}
     if not added:
         return {}
@@ -106,7 +108,17 @@ def _loops(
         delimiter,
     )
     if loop is None:
-        return {}
+        found = beyond(
+            targets,
+            lambda alias: targets.get(alias, ()),
+            lambda address: kinds.get(address) == "mailbox",
+            delimiter,
+        )
+        if found is None:
+            return {}
+        # One that was there before leads to too much by one of the new ones.
+        place = added.get(found[0], next(iter(added.values())))
+        return {place: expansion_sentence(*found)}
     new = next(alias for alias in loop if alias in added)
     return {added[new]: loop_sentence(new, loop)}
 

@@ -70,14 +70,16 @@ ALIAS = _query(
 Asked with ``@DOMAIN``: the targets of the catch-all.
 """
 
-SPECIAL_MAILBOX = _query(
-    "SPECIAL_MAILBOX",
+MAILBOX_KIND = _query(
+    "MAILBOX_KIND",
     """
-    SELECT CASE WHEN send_only THEN 'send_only' ELSE 'limited' END FROM mailboxes
-    WHERE address = :address AND (send_only OR quota_bytes IS NOT NULL)
+    SELECT CASE WHEN send_only THEN 'send_only' WHEN quota_bytes IS NULL THEN 'unlimited'
+    ELSE 'limited' END FROM mailboxes WHERE address = :address
+    UNION ALL SELECT 'other' WHERE
+    (SELECT mailboxes.id FROM mailboxes WHERE mailboxes.address = :address) IS NULL
     """,
 )
-"""``send_only`` when the mailbox only sends, ``limited`` when it has a quota, else no row."""
+"""``send_only``, ``limited`` or ``unlimited`` (in its quota); ``other`` when it is no mailbox."""
 
 # No EXISTS, nor IN: PostgreSQL may read the whole table once to answer many of them.
 _IS_MAILBOX = "(SELECT mailboxes.id FROM mailboxes WHERE mailboxes.address = {0}) IS NOT NULL"
@@ -88,28 +90,31 @@ _CHAIN = f"""
     WITH RECURSIVE chain(address) AS (
         {{start}}
         UNION
-        SELECT CASE
+        SELECT CASE {{more}}
             WHEN {_IS_ACCOUNT.format("alias_targets.address")} THEN alias_targets.address
             WHEN {_IS_ACCOUNT.format("alias_targets.destination")} THEN alias_targets.destination
+            WHEN SUBSTR(alias_targets.address, 1, 11) = 'postmaster@' THEN ''
+            WHEN SUBSTR(alias_targets.address, 1, 6) = 'abuse@' THEN ''
             WHEN (SELECT domains.id FROM domains WHERE name = alias_targets.domain) IS NOT NULL
                 THEN '@' || alias_targets.domain
             ELSE ''
         END
         FROM chain CROSS JOIN alias_targets WHERE alias_targets.alias_id =
-            (SELECT aliases.id FROM aliases WHERE aliases.address = chain.address)
+            (SELECT aliases.id FROM aliases WHERE aliases.address = chain.address) {{within}}
     )
 """  # noqa: S608  every value is a parameter
 """The accounts that an address leads to, one alias after another, beginning with itself.
 
 A mailbox or alias that exists wins over an address extension, which wins over the catch-all
-(``@DOMAIN``, in the chain even where there is none). The empty address stands for other servers.
+(``@DOMAIN``, in the chain even where there is none). The empty address stands for other servers,
+and for role addresses, which are not followed.
 ``UNION`` without ``ALL`` ends at an address seen before, so a loop ends too.
 """
 
 SENDER = _query(
     "SENDER",
     f"""
-    {_CHAIN.format(start="SELECT '' || :address")}, logins(login) AS (
+    {_CHAIN.format(start="SELECT '' || :address", more="", within="")}, logins(login) AS (
         SELECT address FROM chain WHERE (
             SELECT enabled FROM mailboxes WHERE mailboxes.address = chain.address
         )
@@ -136,13 +141,72 @@ PASSWORD = _query(
 """Login and hash. `service` is what is being logged in to: ``smtp`` (submission), ``imap``, …"""
 
 
+JUDGED = 100
+"""So many targets of an alias, and accounts behind it, are looked at; more are not judged."""
+
+_FEW = _CHAIN.format(
+    start="{start}",
+    # That there is one more counts as somebody who takes mail.
+    more=f"WHEN alias_targets.position = {JUDGED} THEN ''",
+    within=f"AND alias_targets.position <= {JUDGED}",
+)
+
+
+def judgement(delimiter: str) -> Query:
+    """Return the query for what mail to an address that is no mailbox would come to.
+
+    ``unreachable`` when it leads only to accounts that do not exist or only send, ``limited`` when
+    the one mailbox that could take it has a quota, ``send_only`` for the extension of an account
+    that only sends; else no row. `delimiter` is ``RECIPIENT_DELIMITER``: an address with an
+    extension that is no account itself is left to the question without it. `mailname`, `postmaster`
+    and `postmaster_domain` say where role addresses lead.
+    """
+    bare = "SUBSTR(:local, 2)"
+    for character in delimiter:
+        bare = f"REPLACE({bare}, '{character}', '')"
+    domain_is_ours = "(SELECT domains.id FROM domains WHERE domains.name = {0}) IS NOT NULL"
+    start = f"""
+        SELECT CASE
+            WHEN {_IS_ACCOUNT.format(":address")} THEN '' || :address
+            WHEN {bare} <> SUBSTR(:local, 2) THEN NULL
+            WHEN NOT ({domain_is_ours.format(":domain")} OR :domain = :mailname) THEN NULL
+            WHEN :local IN ('postmaster', 'abuse') AND :address <> :postmaster THEN CASE
+                WHEN {_IS_ACCOUNT.format(":postmaster")} THEN '' || :postmaster
+                WHEN {domain_is_ours.format(":postmaster_domain")} THEN '@' || :postmaster_domain
+                ELSE '' END
+            WHEN {_IS_ALIAS.format("'@' || :domain")} THEN '@' || :domain
+        END
+    """
+    return _query(
+        "JUDGEMENT",
+        f"""
+        {_FEW.format(start=start)}, kinds(kind) AS (
+            SELECT CASE WHEN first.address = '' THEN 'fine'
+            WHEN {_IS_ALIAS.format("first.address")} THEN 'alias' ELSE COALESCE((
+                SELECT CASE WHEN send_only THEN 'send_only' WHEN quota_bytes IS NULL THEN 'fine'
+                ELSE 'limited' END FROM mailboxes WHERE mailboxes.address = first.address
+            ), 'missing') END
+            FROM (SELECT address FROM chain WHERE address IS NOT NULL LIMIT {JUDGED}) AS first
+        ), counted(nodes, fine, limited, silent) AS (
+            SELECT COUNT(*), SUM(CASE kind WHEN 'fine' THEN 1 ELSE 0 END),
+            SUM(CASE kind WHEN 'limited' THEN 1 ELSE 0 END),
+            SUM(CASE kind WHEN 'send_only' THEN 1 ELSE 0 END) FROM kinds
+        )
+        SELECT CASE WHEN limited = 1 THEN 'limited' WHEN nodes = 1 AND silent = 1 THEN 'send_only'
+        ELSE 'unreachable' END FROM counted
+        WHERE nodes BETWEEN 1 AND {JUDGED - 1} AND fine = 0 AND limited < 2
+        """,  # noqa: S608
+    )
+
+
 def user(delimiter: str) -> Query:
     """Return the query for what makes up a mailbox's place, where mail for an address goes.
 
     A mailbox of just that address wins; else the address before an extension counts, the longest
     that is a mailbox. `user` is the mailbox, `quota_bytes` is NULL for no limit. `extensions` are
     the characters that begin an extension behind this name: none of those that it holds itself, and
-    ``/``, which no mailbox holds, when none is left. `delimiter` is ``RECIPIENT_DELIMITER``.
+    ``/``, which no mailbox holds, when none is left. `service` is what asks: ``quota-status`` is
+    answered for the one mailbox behind an alias. `delimiter` is ``RECIPIENT_DELIMITER``.
     """
     extensions = " || ".join(
         f"CASE WHEN REPLACE(local_part, '{c}', '') = local_part THEN '{c}' ELSE '' END"
@@ -166,10 +230,42 @@ def user(delimiter: str) -> Query:
         COALESCE(NULLIF({extensions or "''"}, ''), '/') AS extensions,
         (SELECT name FROM domains WHERE domains.id = mailboxes.domain_id) AS domain
         FROM mailboxes
-        WHERE address = {f"COALESCE({exact}, ({shorter}))" if delimiter else ":address"}
+        WHERE address = COALESCE({exact}, {f"({shorter})," if delimiter else ""} {_limited(marks)})
         AND NOT send_only
         """,  # noqa: S608
     )
+
+
+def _limited(marks: str) -> str:
+    """Return SQL for the mailbox with a quota behind an alias, for who asks about quotas.
+
+    `judgement` has found that there is one, and that no other account could take the mail.
+    """
+    shorter = f"""
+        (WITH RECURSIVE cut(n) AS (
+            SELECT LENGTH(:local) - 1 UNION ALL SELECT n - 1 FROM cut WHERE n > 1
+        )
+        SELECT SUBSTR(:local, 1, n) || '@' || :domain FROM cut
+        WHERE SUBSTR(:local, n + 1, 1) IN ({marks})
+        AND {_IS_ALIAS.format("SUBSTR(:local, 1, n) || '@' || :domain")}
+        ORDER BY n DESC LIMIT 1)
+    """  # noqa: S608
+    start = f"""
+        SELECT CASE WHEN {_IS_ALIAS.format(":address")} THEN '' || :address ELSE COALESCE(
+            {f"{shorter}," if marks else ""}
+            CASE WHEN :local IN ('postmaster', 'abuse') THEN '' || :postmaster END,
+            '@' || :domain
+        ) END
+    """
+    return f"""
+        CASE WHEN :service = 'quota-status' THEN (
+            {_FEW.format(start=start)}
+            SELECT address FROM chain WHERE (
+                SELECT quota_bytes FROM mailboxes
+                WHERE mailboxes.address = chain.address AND NOT mailboxes.send_only
+            ) IS NOT NULL LIMIT 1
+        ) END
+    """  # noqa: S608
 
 
 USERS = _query(
@@ -185,6 +281,6 @@ RELAY_CLIENT = _query(
 """One row when a client certificate is a mail store's own, whose redirects may leave."""
 
 QUERIES = (
-    *(MAILBOX_DOMAIN, RECIPIENT, ALIAS, SPECIAL_MAILBOX, SENDER),
+    *(MAILBOX_DOMAIN, RECIPIENT, ALIAS, MAILBOX_KIND, SENDER, judgement("+-")),
     *(PASSWORD, user("+-"), USERS, RELAY_CLIENT),
 )

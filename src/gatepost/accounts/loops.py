@@ -33,7 +33,7 @@ def find_loop(
                 on_way.discard(way.pop())
                 pending.pop()
                 continue
-            alias = _falls_to(target.lower(), targets_of, is_mailbox, delimiter)
+            alias = falls_to(target.lower(), targets_of, is_mailbox, delimiter)
             if alias in on_way:
                 return (*way[way.index(alias) :], alias)
             if alias and alias not in clear:
@@ -43,7 +43,7 @@ def find_loop(
     return None
 
 
-def _falls_to(
+def falls_to(
     address: str,
     targets_of: Callable[[str], Sequence[str]],
     is_mailbox: Callable[[str], bool],

@@ -17,9 +17,11 @@ from typing import Self, TypedDict, Unpack
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
-from gatepost.accounts import bulk, extensions
+from gatepost.accounts import bulk, extensions, roles
 from gatepost.accounts.addresses import split, without_extension
 from gatepost.accounts.database import Database
+from gatepost.accounts.expansion import MOST_TARGETS, beyond
+from gatepost.accounts.expansion import sentence as expansion_sentence
 from gatepost.accounts.loops import find_loop
 from gatepost.accounts.records import PROBE_DOMAIN, Account, Alias, Domain, Mailbox
 from gatepost.accounts.sqlite import SqliteDatabase
@@ -262,15 +264,7 @@ class Store:
         with self._writing() as connection:
             _mailbox(connection, address)
             connection.execute(sa.delete(mailboxes).where(mailboxes.c.address == address))
-            leading = connection.scalars(
-                sa.select(aliases.c.address)
-                .join(alias_targets)
-                .where(
-                    (alias_targets.c.destination == address) | (alias_targets.c.address == address)
-                )
-                .distinct()
-            )
-            return tuple(sorted(leading))
+            return _leading_to(connection, address)
 
     # --- aliases -------------------------------------------------------------------------
 
@@ -294,7 +288,7 @@ class Store:
             )
 
     def add_alias(self, alias: Alias) -> tuple[str, ...]:
-        """Add an alias; return those of its targets that are ours and do not exist.
+        """Add an alias; return those of its targets that are ours and receive no mail.
 
         Raises `AccountError` for an unknown domain, a taken address, no target, or targets that
         lead back to the alias.
@@ -314,6 +308,7 @@ class Store:
                 sa.insert(alias_targets), bulk.target_rows(alias, alias_id[0], self._delimiter)
             )
             self._refuse_loop(connection, alias.address)
+            self._refuse_beyond(connection, alias.address)
             return tuple(t for t in alias.targets if self._leads_nowhere(connection, t))
 
     def remove_alias(self, address: str) -> Alias:
@@ -337,14 +332,50 @@ class Store:
         if loop:
             raise AccountError(bulk.loop_sentence(address, loop))
 
+    def _refuse_beyond(self, connection: sa.Connection, new: str) -> None:
+        """Refuse an alias by which it, or one that leads to it, leads to too much."""
+        leading, level = [new], [new]
+        while level and len(leading) <= MOST_TARGETS:
+            # What falls to a catch-all is not looked for: Postfix's own limit is higher.
+            level = [a for t in level for a in _leading_to(connection, t) if a not in leading]
+            leading += level
+        found = beyond(
+            leading,
+            lambda alias: _targets(connection, alias),
+            lambda other: _kind(connection, other) == "mailbox",
+            self._delimiter,
+        )
+        if found:
+            raise AccountError(expansion_sentence(*found))
+
     def _leads_nowhere(self, connection: sa.Connection, target: str) -> bool:
         """Tell whether mail for a target would come back as undeliverable."""
         address = target.lower()
         domain = split(address)[1]
         if _domain_id(connection, domain) is None:
             return False
-        takers = (address, without_extension(address, self._delimiter), f"@{domain}")
-        return not any(_kind(connection, taker) for taker in takers)
+        for taker in (address, without_extension(address, self._delimiter), f"@{domain}"):
+            kind = _kind(connection, taker)
+            if kind:
+                return kind == "mailbox" and _mailbox(connection, taker).send_only
+        return True
+
+    # --- role addresses ------------------------------------------------------------------
+
+    def unread_roles(self, mailname: str, postmaster: str) -> tuple[str, ...]:
+        """Return a sentence for each reason why postmaster and abuse reach nobody.
+
+        Such mail goes to an account of that name, and else to `postmaster`. Empty while there is no
+        domain.
+        """
+        with self._reading() as connection:
+            if _version(connection) is None:
+                return ()
+            names = connection.scalars(sa.select(domains.c.name).where(sa.not_(domains.c.hidden)))
+            ours = sorted(names)
+            if not ours:
+                return ()
+            return roles.unread(connection, ours, mailname, postmaster, self._delimiter)
 
     # --- many at once --------------------------------------------------------------------
 
@@ -485,6 +516,17 @@ def _targets(connection: sa.Connection, address: str) -> tuple[str, ...]:
             .order_by(alias_targets.c.position)
         )
     )
+
+
+def _leading_to(connection: sa.Connection, address: str) -> tuple[str, ...]:
+    """Return the aliases with an address among their targets, with an extension or without."""
+    found = connection.scalars(
+        sa.select(aliases.c.address)
+        .join(alias_targets)
+        .where((alias_targets.c.destination == address) | (alias_targets.c.address == address))
+        .distinct()
+    )
+    return tuple(sorted(found))
 
 
 def _kind(connection: sa.Connection, address: str) -> str:

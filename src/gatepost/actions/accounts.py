@@ -67,12 +67,17 @@ def existing(settings: Settings) -> Iterator[Store | None]:
 # --- domains --------------------------------------------------------------------------------
 
 
-def add_domain(settings: Settings, name: str) -> str:
-    """Add a domain; return its name as it is kept."""
+def add_domain(settings: Settings, name: str) -> tuple[str, tuple[str, ...]]:
+    """Add a domain; return its name as it is kept, and why its role addresses reach nobody."""
     normalised = addresses.domain(name)
     with accounts(settings) as store:
         store.add_domain(normalised)
-    return normalised
+        return normalised, unread_roles(settings, store)
+
+
+def unread_roles(settings: Settings, store: Store) -> tuple[str, ...]:
+    """Return why mail for postmaster and abuse reaches nobody, a sentence each."""
+    return store.unread_roles(settings.mail.mailname, settings.mail.postmaster)
 
 
 def list_domains(settings: Settings) -> tuple[Domain, ...]:

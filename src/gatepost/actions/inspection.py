@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gatepost.actions.accounts import existing
+from gatepost.actions.accounts import existing, unread_roles
 from gatepost.errors import CheckError, OperationError, UsageError
 from gatepost.model import Home
 from gatepost.settings import Place, Settings
@@ -147,6 +147,8 @@ def _accounts(settings: Settings, found: Inspection) -> None:
     with existing(settings) as store:
         if store is not None:
             store.refuse_ambiguous()
+            if store.is_current():
+                found.warnings.extend(unread_roles(settings, store))
 
 
 def raise_problems(found: Inspection) -> None:

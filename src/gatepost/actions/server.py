@@ -191,6 +191,8 @@ def _prepare(
         _apply(plan, home)
         with _open_accounts(settings) as store:
             store.adopt_delimiter()
+            for reason in store.unread_roles(settings.mail.mailname, settings.mail.postmaster):
+                tell(f"Warning: {reason}")
 
 
 def check_machine(home: Home, topology: Topology) -> None:

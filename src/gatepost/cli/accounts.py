@@ -54,8 +54,10 @@ def domain_add(name: str) -> None:
     """Receive mail for the domain NAME, such as example.org or bücher.example."""
     from gatepost.actions import accounts
 
-    kept = accounts.add_domain(_settings(), name)
+    kept, unread = accounts.add_domain(_settings(), name)
     click.echo(f"Added the domain {_readable(kept)}.")
+    for reason in unread:
+        click.echo(f"Warning: {reason}", err=True)
     click.echo(f"Next: gatepost mailbox add NAME@{kept}", err=True)
 
 
@@ -269,7 +271,8 @@ def alias_add(address: str, targets: Sequence[str]) -> None:
     click.echo(f"Added the alias {added.address} → {', '.join(added.targets)}")
     if missing:
         click.echo(
-            f"Warning: no mailbox and no alias yet, so mail comes back: {', '.join(missing)}",
+            "Warning: these do not exist, or only send, so mail for them is refused: "
+            f"{', '.join(missing)}",
             err=True,
         )
 

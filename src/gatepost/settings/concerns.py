@@ -239,7 +239,7 @@ class MailSettings(Concern):
     postmaster: Annotated[str, _text(parsing.mail_address)] = Field(
         json_schema_extra={"default": "postmaster@ and the domain of MAILNAME"}
     )
-    """Who receives mail to `postmaster` of every domain, and Postfix's own notices."""
+    """Who receives mail to `postmaster` and `abuse` of every domain, and Postfix's own notices."""
     recipient_delimiter: Annotated[str, _text(parsing.delimiters)] = "+"
     """Characters that begin an address extension: `you+shop@example.org` reaches `you`.
 

@@ -19,6 +19,7 @@ from gatepost.verify.checks.internal_address import internal_address
 from gatepost.verify.checks.missing_header import missing_header
 from gatepost.verify.checks.open_relay import open_relay
 from gatepost.verify.checks.proxy_log import proxy_log
+from gatepost.verify.checks.role_addresses import role_addresses
 from gatepost.verify.checks.round_trip import round_trip
 from gatepost.verify.checks.route import route
 from gatepost.verify.checks.sender_forgery import sender_forgery
@@ -178,6 +179,12 @@ CHECKS: tuple[Check, ...] = (
         "TRUSTED_PROXIES holds the proxies that are seen, and nobody else",
         "On the machine of the daemons: ss -Htn state established",
         judge=trust_breadth,
+    ),
+    Check(
+        "role-addresses",
+        "postmaster and abuse of the server are accepted, and an address that nobody has is not",
+        "From outside: swaks --server MAILNAME:25 --to postmaster@MAILNAME --quit-after RCPT",
+        judge=role_addresses,
     ),
     Check(
         "shared-address",

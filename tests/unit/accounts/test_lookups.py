@@ -79,11 +79,117 @@ def test_a_catch_all_swallows_no_mailbox(ask: Ask) -> None:
     assert ask(lookups.ALIAS, address="noreply@example.org") == ["noreply@example.org"]
 
 
-def test_special_mailboxes(ask: Ask) -> None:
+def test_kinds_of_mailboxes(ask: Ask) -> None:
     """Mail to an account that only sends would be taken and lost, or a full mailbox not noticed."""
-    assert ask(lookups.SPECIAL_MAILBOX, address="noreply@example.org") == ["send_only"]
-    assert ask(lookups.SPECIAL_MAILBOX, address="bob@example.org") == ["limited"]
-    assert ask(lookups.SPECIAL_MAILBOX, address="anna@example.org") == []
+    for address, kind in (
+        ("noreply@example.org", "send_only"),
+        ("bob@example.org", "limited"),
+        ("anna@example.org", "unlimited"),
+        ("sales@example.org", "other"),
+        ("nobody@example.org", "other"),
+    ):
+        assert ask(lookups.MAILBOX_KIND, address=address) == [kind]
+
+
+@pytest.fixture
+def judge(home: Store, ask: Ask) -> Callable[[str], list[str]]:
+    """Add aliases that lead to little; return a function that judges an address."""
+    for name, *targets in (
+        ("dead", "nobody@example.org"),
+        ("mute", "noreply@example.org", "nobody@example.org"),
+        ("half", "nobody@example.org", "anna@example.org"),
+        ("forward", "x@outside.test", "nobody@example.org"),
+        ("full", "bob@example.org", "noreply@example.org"),
+        ("full2", "full@example.org"),
+        ("role", "abuse@example.org"),
+    ):
+        home.add_alias(Alias(f"{name}@example.org", tuple(targets)))
+    home.add_domain("dead.example")
+    home.add_alias(Alias("@dead.example", ("dead@example.org",)))
+
+    def judged(address: str, postmaster: str = "anna@example.org") -> list[str]:
+        local, domain = split(address)
+        return ask(
+            lookups.judgement("+-"),
+            address=address,
+            local=local,
+            domain=domain,
+            mailname="mail.example.org",
+            postmaster=postmaster,
+            postmaster_domain=split(postmaster)[1],
+        )
+
+    return judged
+
+
+@pytest.mark.parametrize(
+    ("address", "verdict"),
+    [
+        ("dead@example.org", "unreachable"),
+        ("mute@example.org", "unreachable"),
+        ("half@example.org", None),
+        ("forward@example.org", None),
+        ("full@example.org", "limited"),
+        ("full2@example.org", "limited"),
+        ("sales@example.org", None),
+        ("role@example.org", None),
+        ("anyone@dead.example", "unreachable"),
+        ("anyone@catch.example", None),
+        # Postfix asks again without the extension.
+        ("dead+x@example.org", None),
+        ("anyone-x@dead.example", None),
+        ("noreply@example.org", "send_only"),
+        ("nobody@example.org", None),
+        ("x@outside.test", None),
+        ("postmaster@outside.test", None),
+        ("postmaster@example.org", None),
+    ],
+)
+def test_an_alias_is_judged_by_what_it_leads_to(
+    judge: Callable[[str], list[str]], address: str, verdict: str | None
+) -> None:
+    """Mail that nobody takes would be accepted, and bounce to a sender who is often forged."""
+    assert judge(address) == ([verdict] if verdict else [])
+
+
+def test_role_addresses_are_judged(judge: Callable[..., list[str]]) -> None:
+    """Mail to the postmaster would bounce when POSTMASTER is nobody."""
+    for address in ("postmaster@example.org", "abuse@mail.example.org"):
+        assert judge(address, "anna@example.org") == []
+        assert judge(address, "x@outside.test") == []
+        assert judge(address, "nobody@example.org") == ["unreachable"]
+        assert judge(address, "noreply@example.org") == ["send_only"]
+        assert judge(address, "bob@example.org") == ["limited"]
+
+
+def test_a_long_list_is_not_judged(home: Store, judge: Callable[[str], list[str]]) -> None:
+    """Each recipient would cost as much as a list has members."""
+    many = [f"nobody{n}@example.org" for n in range(lookups.JUDGED)]
+    home.add_alias(Alias("many@example.org", tuple(many)))
+    assert judge("many@example.org") == ["unreachable"], "one address for all that do not exist"
+    home.add_alias(Alias("more@example.org", (*many, "anna@example.org")))
+    assert judge("more@example.org") == []
+    for address in many:
+        home.add_mailbox(Mailbox(address, HASH, send_only=True))
+    assert judge("many@example.org") == []
+
+
+def test_a_quota_is_asked_for_behind_an_alias(home: Store, connection: sa.Connection) -> None:
+    """A full mailbox behind an alias would take nothing, and its senders get bounces."""
+    home.add_alias(Alias("full@example.org", ("bob@example.org",)))
+    query = lookups.user("+")
+    for address, service, found in (
+        ("full@example.org", "quota-status", ["bob@example.org"]),
+        ("full+x@example.org", "quota-status", ["bob@example.org"]),
+        ("abuse@example.org", "quota-status", ["bob@example.org"]),
+        ("full@example.org", "lmtp", []),
+        ("nobody@example.org", "quota-status", []),
+    ):
+        local, domain = split(address)
+        values = {"address": address, "local": local, "domain": domain, "service": service}
+        values["postmaster"] = "bob@example.org"
+        rows = connection.exec_driver_sql(query.bind(**values)).fetchall()
+        assert [row[0] for row in rows] == found, (address, service)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +285,8 @@ def test_where_a_mailbox_is(connection: sa.Connection, home: Store, delimiter: s
         "eva@example.org": [],
     }.items():
         local, domain = split(address)
-        values = {"address": address, "local": local, "domain": domain}
+        values = {"address": address, "local": local, "domain": domain, "service": "lmtp"}
+        values["postmaster"] = "postmaster@example.org"
         assert connection.exec_driver_sql(query.bind(**values)).fetchall() == found, address
         assert connection.execute(sa.text(query.sql), values).fetchall() == found, address
 
@@ -188,7 +295,9 @@ def test_where_a_mailbox_is_without_extensions(connection: sa.Connection) -> Non
     """A server that knows no extensions would deliver by the first letters of a name."""
     query = lookups.user("")
     for address, found in (("anna@example.org", 1), ("anna+x@example.org", 0)):
-        assert len(connection.exec_driver_sql(query.bind(address=address)).fetchall()) == found
+        values = {"address": address, "local": "anna+x", "domain": "example.org"}
+        values |= {"service": "lmtp", "postmaster": ""}
+        assert len(connection.exec_driver_sql(query.bind(**values)).fetchall()) == found
 
 
 def test_all_users(ask: Ask) -> None:

@@ -151,7 +151,7 @@ PGSQL = {
 }
 LOOKUPS = {
     *("domains.cf", "alias-domains.cf", "recipients.cf", "aliases.cf", "postmaster.cf"),
-    *("special-mailboxes.cf", "senders.cf", "relay-clients.cf"),
+    *("mailbox-kinds.cf", "judgements.cf", "senders.cf", "relay-clients.cf"),
 }
 
 

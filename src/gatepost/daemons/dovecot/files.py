@@ -20,7 +20,7 @@ from gatepost.daemons.dovecot.listeners import (
 from gatepost.errors import SettingsError
 from gatepost.model import Home, OnChange, RenderedFile, Role
 from gatepost.rendering import render
-from gatepost.settings.concerns import DatabaseDriver
+from gatepost.settings.concerns import DatabaseDriver, MailSettings
 
 NAME = "dovecot"
 FOLDER = PurePosixPath("dovecot")
@@ -197,7 +197,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         **_database(context),
         "cache_seconds": CACHE_SECONDS,
         "cache_negative_seconds": CACHE_NEGATIVE_SECONDS,
-        **_queries(chosen, context.settings.database.db_driver, mail.recipient_delimiter),
+        **_queries(chosen, context.settings.database.db_driver, mail),
         # mail.conf, quota.conf, delivery.conf
         "mail_folder": site.home.mail,
         "folders": FOLDERS,
@@ -260,16 +260,16 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _queries(chosen: str, driver: DatabaseDriver, delimiter: str) -> dict[str, str]:
+def _queries(chosen: str, driver: DatabaseDriver, mail: MailSettings) -> dict[str, str]:
     """Return the look-ups in the dialect's variables, which Dovecot escapes between quotes."""
     user, local, domain, service = {
         "2.3": ("%u", "%n", "%d", "%s"),
         "2.4": ("%{user}", "%{user | username}", "%{user | domain}", "%{protocol}"),
     }[chosen]
     password = lookups.PASSWORD.bind(address=user, service=service)
-    query = lookups.user(delimiter)
-    marks = {"address": user, "local": local, "domain": domain}
-    account = query.bind(**{name: marks[name] for name in query.parameters})
+    account = lookups.user(mail.recipient_delimiter).bind(
+        address=user, local=local, domain=domain, service=service, postmaster=mail.postmaster
+    )
     quota = {
         # In 2.3 a rule, where 0 is no limit; in 2.4 a setting, where NULL leaves the default.
         # Delivery to a mailbox without a limit leaves the counting to whoever asks for it.

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from gatepost.accounts import lookups
+from gatepost.accounts.expansion import MOST_TARGETS
 from gatepost.accounts.pgsql import Connection
 from gatepost.contracts import Context
 from gatepost.daemons.postfix.listeners import smtpd_services
@@ -127,6 +128,8 @@ def _main(context: Context) -> dict[str, Any]:
         "sasl": roles[Role.SASL],
         "quota_status": roles[Role.QUOTA_STATUS],
         "recipient_delimiter": mail.recipient_delimiter,
+        "alias_targets": MOST_TARGETS,
+        "alias_expansion": 10 * MOST_TARGETS,
         "message_size_limit": mail.message_size_limit,
         "client_connections": mail.mta_client_connections,
         "client_connections_per_minute": mail.mta_client_connections_per_minute,
@@ -204,8 +207,8 @@ def _queries(context: Context) -> dict[str, str]:
     ``%s`` is what Postfix asks for, ``%u`` and ``%d`` its local part and domain (sqlite_table(5),
     pgsql_table(5)); Postfix escapes them for use between quotes.
     """
-    mailname = _sql(context.settings.mail.mailname)
-    postmaster = _sql(context.settings.mail.postmaster)
+    mail = context.settings.mail
+    mailname, postmaster = _sql(mail.mailname), _sql(mail.postmaster)
     ours = lookups.MAILBOX_DOMAIN.bind(domain="%s")
     domain_is_ours = lookups.MAILBOX_DOMAIN.bind(domain="%d")
     queries = {
@@ -215,10 +218,18 @@ def _queries(context: Context) -> dict[str, str]:
         "aliases.cf": lookups.ALIAS.bind(address="%s"),
         # POSTMASTER does not lead to itself, so that a catch-all may still take it.
         "postmaster.cf": (
-            f"SELECT {postmaster} WHERE '%u' = 'postmaster' AND '%s' <> {postmaster}"
+            f"SELECT {postmaster} WHERE '%u' IN ('postmaster', 'abuse') AND '%s' <> {postmaster}"
             f" AND ('%d' = {mailname} OR EXISTS ({domain_is_ours}))"
         ),
-        "special-mailboxes.cf": lookups.SPECIAL_MAILBOX.bind(address="%s"),
+        "mailbox-kinds.cf": lookups.MAILBOX_KIND.bind(address="%s"),
+        "judgements.cf": lookups.judgement(mail.recipient_delimiter).bind(
+            address="%s",
+            local="%u",
+            domain="%d",
+            mailname=mailname.strip("'"),
+            postmaster=postmaster.strip("'"),
+            postmaster_domain=_sql(mail.postmaster.rpartition("@")[2]).strip("'"),
+        ),
         "senders.cf": lookups.SENDER.bind(address="%s"),
         "relay-clients.cf": (
             f"SELECT 'OK' WHERE EXISTS ({lookups.RELAY_CLIENT.bind(fingerprint='%s')})"

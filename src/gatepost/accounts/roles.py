@@ -1,0 +1,90 @@
+"""Whether postmaster and abuse of our domains reach somebody (RFC 5321, 4.5.1; RFC 2142)."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from gatepost.accounts import lookups
+from gatepost.accounts.addresses import split, without_extension
+from gatepost.accounts.tables import aliases, domains, mailboxes
+
+ROLES = ("postmaster", "abuse")
+_NAMED = 5
+"""So many addresses are named in one sentence."""
+
+
+def unread(
+    connection: sa.Connection, ours: Sequence[str], mailname: str, postmaster: str, delimiter: str
+) -> tuple[str, ...]:
+    """Return a sentence for each account that should read such mail and does not."""
+    own = {
+        address
+        for role in ROLES
+        for table in (mailboxes, aliases)
+        for address in connection.scalars(
+            sa.select(table.c.address).where(table.c.address.like(f"{role}@%"))
+        )
+    }
+    sentences = [
+        f'"{address}" receives no mail: it only sends, or leads to nobody who does. Every domain '
+        "must have somebody who reads it (RFC 5321). Let it lead to a mailbox: "
+        f"gatepost alias remove {shlex.quote(address)}, then gatepost alias add {address} TARGET"
+        for address in sorted(own)
+        if not _receives(connection, address, delimiter)
+    ]
+    # The default is a guess: where its domain is not ours, nobody has said that it exists.
+    local, domain = split(postmaster)
+    guessed = local == "postmaster" and (mailname == domain or mailname.endswith(f".{domain}"))
+    if not _receives(connection, postmaster, delimiter, elsewhere=not guessed):
+        lost = [f"{role}@{name}" for name in dict.fromkeys((*ours, mailname)) for role in ROLES]
+        lost = [address for address in lost if address not in own]
+        sentences.append(
+            f"Nobody reads {_listed(lost)}: POSTMASTER={postmaster} receives no mail. Every domain "
+            "must have somebody who does (RFC 5321). Add the mailbox: gatepost mailbox add "
+            f"{postmaster}, or let it lead to yours: gatepost alias add {postmaster} "
+            "YOU@YOUR-DOMAIN, or set POSTMASTER to an address that somebody reads."
+        )
+    return tuple(sentences)
+
+
+def _receives(
+    connection: sa.Connection, address: str, delimiter: str, *, elsewhere: bool = True
+) -> bool:
+    """Tell whether mail to an address would be delivered; `elsewhere`: also on other servers."""
+    shorter = without_extension(address, delimiter)
+    for taker in (address, shorter):
+        kind: str = connection.scalar(sa.text(lookups.MAILBOX_KIND.sql), {"address": taker})
+        if kind != "other":
+            return kind != "send_only"
+        if connection.scalar(sa.select(aliases.c.id).where(aliases.c.address == taker)):
+            address = taker
+            break
+    else:
+        address = shorter
+    local, domain = split(address)
+    known = [
+        connection.scalar(sa.select(table.c.id).where(column == value)) is not None
+        for table, column, value in (
+            (domains, domains.c.name, domain),
+            (aliases, aliases.c.address, address),
+            (aliases, aliases.c.address, f"@{domain}"),
+        )
+    ]
+    if not known[0]:
+        return elsewhere
+    if not any(known[1:]):
+        return False
+    query = lookups.judgement(delimiter)
+    # Not as a role address: those lead here.
+    values = {"local": local if known[1] else "anybody", "domain": domain, "address": address}
+    said = connection.scalar(sa.text(query.sql), {**dict.fromkeys(query.parameters, ""), **values})
+    return said in {None, "limited"}
+
+
+def _listed(addresses: Sequence[str]) -> str:
+    named = ", ".join(addresses[:_NAMED])
+    more = len(addresses) - _NAMED
+    return f"{named} and {more} more" if more > 0 else named
