@@ -63,8 +63,13 @@ def current(home: Home) -> Record | None:
 
     One that another version of Gatepost wrote, in words of its own, counts as none.
     """
+    return read(home.config)
+
+
+def read(folder: Path) -> Record | None:
+    """Return the record of the configuration in a folder, as `current`."""
     try:
-        return _adapter().validate_json((home.config / NAME).read_bytes())
+        return _adapter().validate_json((folder / NAME).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
 

@@ -15,7 +15,7 @@ from gatepost import assembly
 from gatepost.contracts import Plugin
 from gatepost.errors import PreflightError
 from gatepost.model import Home, Installed, Site
-from gatepost.run import certificates
+from gatepost.run import certificates, rights
 from gatepost.settings import Settings
 
 _UNKNOWN_KEY = "made-at-first-start"
@@ -48,12 +48,13 @@ def prepare(settings: Settings, key_group: str | None = None) -> None:
     """Make the keys and certificates that are made at first start."""
     home = Home(settings.storage.gatepost_home)
     home.secrets.mkdir(parents=True, exist_ok=True)
-    home.secrets.chmod(0o755)
+    folder = rights.open_folder(home.secrets)
+    os.fchmod(folder, 0o755)
+    os.close(folder)
     certificates.make_missing(settings, home, key_group)
-    key = _api_key(home)
-    if not key.exists():
-        descriptor = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
+    descriptor = rights.open_own(_api_key(home), os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+") as stream:
+        if not stream.read().strip():
             stream.write(secrets.token_urlsafe(32) + "\n")
 
 

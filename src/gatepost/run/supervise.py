@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gatepost.errors import OperationError, StartError
+from gatepost.errors import GatepostError, StartError
 from gatepost.model import Address, Home, OnChange, Process
-from gatepost.run import control, logs, memory, record, servers
+from gatepost.run import control, locks, logs, memory, record, servers
 from gatepost.run.child import end_session
 from gatepost.run.health import Health
 from gatepost.run.logs import LogStream
@@ -33,17 +31,29 @@ _UNREADABLE = (
     "configuration. Start it anew: gatepost down, then gatepost up"
 )
 
+_STOPPING = "The mail server is being stopped. When it is down, start it again: gatepost up"
+
 
 class Supervisor:
     """Runs the configuration in use of one home until it is told to stop."""
 
-    def __init__(self, home: Home, log: LogStream, health: Health | None = None) -> None:
-        """Take a home that has a configuration, and where to write what services say."""
+    def __init__(
+        self, home: Home, log: LogStream, health: Health | None = None, lock: int | None = None
+    ) -> None:
+        """Take a home that has a configuration, and where to write what services say.
+
+        `lock` is the supervisor's lock when the caller has taken it; see `gatepost.run.locks`.
+        """
         self._home = home
+        self._lock = lock
         self._log = log
         self._health = health or Health()
         self._services: dict[str, Service] = {}
         self._record: Record | None = None
+        self._generation: Path | None = None
+        """The folder of the configuration that the services were started or reloaded with."""
+        self._behind: set[str] = set()
+        """Services that could not go over to it."""
         self._stopping = asyncio.Event()
         self._started = asyncio.Event()
         self._problem: str | None = None
@@ -62,7 +72,9 @@ class Supervisor:
             loop.add_signal_handler(number, self._stopping.set)
         self._health.obstacle = self._obstacle
         beating = asyncio.create_task(self._beat())
-        with _only_one(self._home):
+        lock = locks.one_supervisor(self._home) if self._lock is None else self._lock
+        os.set_inheritable(lock, False)  # noqa: FBT003  its signature
+        try:
             await _end_leftovers(self._home, self._log)
             server = await self._listen()
             try:
@@ -78,14 +90,17 @@ class Supervisor:
                 await self._stop_all()
                 server.close()
                 control.path(self._home).unlink(missing_ok=True)
-                beating.cancel()
+        finally:
+            beating.cancel()
+            os.close(lock)
         if self._problem:
             raise StartError(self._problem)
 
     # --- the whole -------------------------------------------------------------------------
 
     async def _start_all(self) -> None:
-        self._record = record.current(self._home)
+        self._generation = record.generation(self._home)
+        self._record = record.read(self._generation) if self._generation else None
         if self._record is None:
             self._problem = f"{self._home.root} has no configuration. Run: gatepost up"
             self._started.set()
@@ -143,11 +158,19 @@ class Supervisor:
         """Go over to the configuration in use now; leave alone what has not changed."""
         async with self._changing:
             await self._started.wait()
-            new, old = record.current(self._home), self._record
+            if self._stopping.is_set():
+                return {"changed": [], "problem": _STOPPING}
+            generation = record.generation(self._home)
+            new, old = record.read(generation) if generation else None, self._record
             if new is None:
                 return {"changed": [], "problem": _UNREADABLE}
-            if old is None or new == old or self._stopping.is_set():
+            same = new == old
+            moved, self._generation = generation != self._generation, generation
+            if old is None or (same and not moved and not self._behind):
                 return {"changed": []}
+            # Another configuration has been in use meanwhile, and processes that a daemon has
+            # started since then have read it.
+            doubtful = set(self._services) if same and moved else set(self._behind)
             self._change_at_work = asyncio.current_task()
             changed: list[str] = []
             problems: list[str] = []
@@ -159,26 +182,34 @@ class Supervisor:
                     del self._services[process.name]
                     changed.append(f"{process.name} stopped")
             for process in new.processes:
-                done, problem = await self._change(process, old, new)
+                done, problem = await self._change(
+                    process, old, new, doubtful=process.name in doubtful
+                )
+                self._behind.discard(process.name)
                 if done:
                     changed.append(f"{process.name} {done}")
                     self._log.say(f"{process.name} {done}: its configuration has changed")
                 if problem:
+                    self._behind.add(process.name)
                     problems.append(problem)
+            self._behind &= kept
             answers = [await self._await(process.name) for process in new.processes]
             problems.extend(why for why in answers if why)
             return {"changed": changed, "problem": "\n".join(problems) or None}
 
     async def _change(
-        self, process: Process, old: Record, new: Record
+        self, process: Process, old: Record, new: Record, *, doubtful: bool
     ) -> tuple[str | None, str | None]:
-        """Bring one service up to date; return what was done and what went wrong."""
+        """Bring one service up to date; return what was done and what went wrong.
+
+        One that is `doubtful` may run with another configuration than `old`.
+        """
         if process.name not in self._services:
             self._services[process.name] = Service(process, self._log, self._remember)
             await self._services[process.name].start()
             return "started", None
         service = self._services[process.name]
-        effects = _effects(process.name, old, new)
+        effects = _effects(process.name, old, new) | ({OnChange.RELOAD} if doubtful else set())
         same = _as_started(process) == _as_started(service.process)
         if not same or OnChange.RESTART in effects:
             await service.restart(process)
@@ -245,6 +276,8 @@ class Supervisor:
         ]
         return {
             "ready": self._obstacle() is None,
+            "stopping": self._stopping.is_set(),
+            "problems": self._problems(),
             "services": services,
             # This process too: it keeps listening sockets for its services.
             "processes": [os.getpid(), *(s["pid"] for s in services if s["pid"]), *self._retired()],
@@ -262,6 +295,24 @@ class Supervisor:
             if service.state is not State.READY
         ]
         return ", ".join(waiting) or None
+
+    def _problems(self) -> list[str]:
+        """Return in what the services differ from what `gatepost up` has written."""
+        if not self._started.is_set() or self._changing.locked():
+            return []
+        found = []
+        now, mine = record.generation(self._home), self._generation
+        if now != mine:
+            found.append(
+                f"The services run configuration {mine.name if mine else 'none'}, and config/"
+                f"current is {now.name if now else 'missing'}. Bring them together: gatepost up"
+            )
+        if self._behind:
+            found.append(
+                f"{', '.join(sorted(self._behind))} could not read the new configuration and may "
+                "run with the one before. Look why with `gatepost logs`, then: gatepost up"
+            )
+        return found
 
     async def _beat(self) -> None:
         while True:
@@ -328,21 +379,6 @@ def _as_started(process: Process) -> tuple[object, ...]:
     )
 
 
-@contextlib.contextmanager
-def _only_one(home: Home) -> Iterator[None]:
-    """Hold the home against a second supervisor; the lock goes with the process."""
-    home.run.mkdir(parents=True, exist_ok=True)
-    with (home.run / "supervisor.lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OperationError(
-                f"Another supervisor runs {home.root}. See it with `gatepost status`, "
-                "stop it with `gatepost down`."
-            ) from None
-        yield
-
-
 async def _end_leftovers(home: Home, log: LogStream) -> None:
     """End what a supervisor that was killed has left running."""
     for left in memory.recall(home):
@@ -358,14 +394,17 @@ def keep_accounts_readable(home: Home) -> contextlib.AbstractContextManager[None
     return sqlite.hold_open(home.database) if home.database.exists() else contextlib.nullcontext()
 
 
-def supervise(home: Home, log: LogStream, health: Health | None = None) -> None:
+def supervise(
+    home: Home, log: LogStream, health: Health | None = None, lock: int | None = None
+) -> None:
     """Run the configuration in use of a home until a signal or a request ends it.
 
-    `health` is told how it goes. Raises `StartError` when a service does not become ready.
+    `health` is told how it goes; `lock` as in `Supervisor`. Raises `StartError` when a
+    service does not become ready.
     """
 
     async def main() -> None:
-        await Supervisor(home, log, health).run()
+        await Supervisor(home, log, health, lock).run()
 
     with keep_accounts_readable(home):
         asyncio.run(main())
@@ -373,7 +412,8 @@ def supervise(home: Home, log: LogStream, health: Health | None = None) -> None:
 
 if __name__ == "__main__":
     _home = Home(Path(sys.argv[1]))
+    _lock = int(sys.argv[2]) if len(sys.argv) > 2 else None  # noqa: PLR2004  an argument
     try:
-        supervise(_home, LogStream(logs.path(_home)))
-    except (StartError, OperationError) as error:
+        supervise(_home, LogStream(logs.path(_home)), lock=_lock)
+    except GatepostError as error:
         sys.exit(str(error))

@@ -10,6 +10,7 @@ from gatepost.model import BoundListener, Protocol
 from gatepost.verify.checks.auth_offer import auth_offer
 from gatepost.verify.checks.banner import banner
 from gatepost.verify.checks.client_address import client_address, client_address_there
+from gatepost.verify.checks.configuration import configuration
 from gatepost.verify.checks.endpoints import endpoints
 from gatepost.verify.checks.forged_direct import forged_direct
 from gatepost.verify.checks.forged_in_cluster import forged_in_cluster
@@ -60,6 +61,9 @@ class Check:
     nothing of it can be seen from outside."""
     early: bool = False
     """Whether it is made before clients come, for it tells why they cannot get through."""
+
+    late: bool = False
+    """Whether it is made when all others are through."""
 
     def concerns(self, bound: BoundListener) -> bool:
         """Tell whether it is made on a listener."""
@@ -185,6 +189,14 @@ CHECKS: tuple[Check, ...] = (
         "Look for the addresses of clients in: gatepost logs",
         judge=shared_address,
     ),
+    Check(
+        "configuration",
+        "the services run the configuration that `gatepost up` has written last, and nobody "
+        "changed, stopped or restarted them while the proof was made",
+        "On the machine of the server: gatepost status",
+        judge=configuration,
+        late=True,
+    ),
 )
 FIRST = "banner"
 """The check that finds out who answers at all, before the others begin."""
@@ -227,6 +239,9 @@ _FROM_THE_PROXY_ONLY = {
 """Checks that speak as the proxy does, from its own address, which no other pod has → what stands
 for them in a cluster."""
 
+_AT_HOME_ONLY = {"configuration": "its supervisor"}
+"""Checks that need the machine or container of the server itself → what of it they ask."""
+
 
 def _in_cluster() -> Iterator[Check]:
     yield from _ONLY_THERE
@@ -246,7 +261,7 @@ def _in_cluster() -> Iterator[Check]:
                 by_hand="kubectl get pods -o wide -l app.kubernetes.io/name=traefik",
                 judge=trust_in_cluster,
             )
-        elif check.name not in _FROM_THE_PROXY_ONLY:
+        elif check.name not in _FROM_THE_PROXY_ONLY | _AT_HOME_ONLY.keys():
             yield check
 
 
@@ -269,6 +284,12 @@ def chosen(
                 raise UsageError(
                     f"verify --cluster {option} {name}: only the proxy may say what this check "
                     f"says. In a cluster {_FROM_THE_PROXY_ONLY[name]} stands for it."
+                )
+            if cluster and name in _AT_HOME_ONLY:
+                raise UsageError(
+                    f"verify --cluster {option} {name}: this check asks {_AT_HOME_ONLY[name]}, "
+                    "which no other pod reaches. Run it in the container of the server: "
+                    f"gatepost verify --only {name}"
                 )
             if name not in names and name in {check.name for check in _ONLY_THERE}:
                 raise UsageError(
