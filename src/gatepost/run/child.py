@@ -103,7 +103,9 @@ class Child:
             stderr=subprocess.STDOUT,
         )
         said, _ = await done.communicate()
-        return said.decode(errors="replace").strip() if done.returncode else None
+        if not done.returncode:
+            return None
+        return said.decode(errors="replace").strip() or f"exit code {done.returncode}"
 
     def listens_on(self, addresses: set[Address]) -> bool:
         """Tell whether this very process listens on all these ports."""

@@ -1,4 +1,7 @@
-"""Root follows no link and takes no file that somebody else has made; see tests/real/test_home.py."""
+"""Root follows no link and takes no file that somebody else has made.
+
+With other users' files: tests/real/test_home.py.
+"""
 
 from __future__ import annotations
 

@@ -387,10 +387,11 @@ def test_a_failed_reload_is_tried_again(
 
     before, failed, again, after = run(home, during)
     assert before == after == []
-    assert failed == [
+    (problem,) = failed
+    assert problem == (
         "mta could not read the new configuration and may run with the one before. "
         "Look why with `gatepost logs`, then: gatepost up"
-    ]
+    )
     assert again == {"changed": ["mta reloaded"], "problem": None}
 
 
@@ -411,10 +412,11 @@ def test_what_was_in_use_meanwhile_is_read_over(
         return apart, answer, (await ask(home, "status"))["problems"], await ask(home, "apply")
 
     apart, answer, after, again = run(home, during)
-    assert apart == [
+    (problem,) = apart
+    assert problem == (
         "The services run configuration 000001, and config/current is 000002. "
         "Bring them together: gatepost up"
-    ]
+    )
     assert answer == {"changed": ["mta reloaded"], "problem": None}
     assert mark.exists()
     assert after == []
