@@ -276,6 +276,9 @@ class Directory:
     mode: int = 0o755
     owner: str = "root"
     group: str = "root"
+    contents: str = ""
+    """Whose everything below it is, as ``OWNER:GROUP``, or ``OWNER`` where the group does not
+    matter; empty when nobody looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +345,9 @@ class Process:
     overlaps: bool = False
     """Whether it may run beside its successor: on a restart the new one starts first, and the old
     one keeps its open connections until they end."""
+    leftovers: tuple[Path, ...] = ()
+    """Files that only a dead process can have left when this one starts, and that would keep it
+    from starting."""
     user: str = "root"
     capabilities: tuple[str, ...] = ()
     """Linux capabilities that a user other than root keeps, such as ``net_bind_service``."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.actions import configuration
 from gatepost.errors import GatepostError, PreflightError, StartError, UsageError
-from gatepost.model import Address, BoundListener, Home, Role, Topology
+from gatepost.model import Address, BoundListener, Directory, Home, Role, Topology
 from gatepost.run import control, locks, logs, memory, preflight, record, rights
 from gatepost.settings import Place, Settings
 
@@ -214,6 +214,22 @@ def _write(
     plan = assembly.assemble(settings, site.survey(settings, service), service)
     tell("Checking the configuration with the daemons' own checkers")
     apply.apply(plan, home)
+    _give_to_owners(home, plan.directories, tell)
+
+
+def _give_to_owners(home: Home, directories: tuple[Directory, ...], tell: Tell) -> None:
+    """Mend the owners of mail and queue, where a look or the running server finds foreign ones."""
+    from gatepost.run import owners  # noqa: PLC0415
+
+    running = control.ask(home, "status")
+    found = owners.look(directories).foreign or (running or {}).get("foreign")
+    if not found:
+        return
+    tell(f"{found}: mending the owners of everything there")
+    count = owners.mend(directories, tell)
+    tell(f"{count:,} files and folders have their owner again")
+    if running:
+        control.ask(home, "owners")
 
 
 def _supervisors_lock(home: Home, tell: Tell) -> int | None:

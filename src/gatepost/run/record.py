@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatepost.model import Home, OnChange, Plan, Process, Topology
+from gatepost.model import Directory, Home, OnChange, Plan, Process, Topology
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -33,6 +33,7 @@ class Record:
     topology: Topology
     processes: tuple[Process, ...]
     files: tuple[FileRecord, ...]
+    directories: tuple[Directory, ...] = ()
 
     @classmethod
     def of(cls, plan: Plan) -> Record:
@@ -51,6 +52,7 @@ class Record:
                 )
                 for file in plan.files
             ),
+            plan.directories,
         )
 
     def dump(self) -> str:

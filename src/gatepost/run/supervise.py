@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gatepost.errors import GatepostError, StartError
+from gatepost.errors import GatepostError, StartError, printable
 from gatepost.model import Address, Home, OnChange, Process
-from gatepost.run import control, locks, logs, memory, record, servers
+from gatepost.run import control, locks, logs, memory, owners, record, servers
 from gatepost.run.child import end_session
 from gatepost.run.health import Health
 from gatepost.run.logs import LogStream
@@ -61,6 +61,9 @@ class Supervisor:
         self._startup: asyncio.Task[None] | None = None
         self._change_at_work: asyncio.Task[Any] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._search: asyncio.Task[None] | None = None
+        self._foreign = ""
+        """What belongs to another user than the daemon that needs it."""
 
     async def run(self) -> None:
         """Start everything, serve requests until stopped, stop everything.
@@ -113,6 +116,7 @@ class Supervisor:
         else:
             self._log.say("ready: " + ", ".join(self._services))
             self._watch = asyncio.create_task(self._watch_servers())
+            self._search = asyncio.create_task(self._search_foreign())
         self._started.set()
         # Whoever waits for the answer must get it before everything ends.
         await asyncio.sleep(0.05 if problem else 0)
@@ -137,7 +141,11 @@ class Supervisor:
     async def _start_no_more(self) -> None:
         """Give up what is being started or changed: it would start what has just been stopped."""
         self._stopping.set()
-        tasks = [task for task in (self._startup, self._change_at_work, self._watch) if task]
+        tasks = [
+            task
+            for task in (self._startup, self._change_at_work, self._watch, self._search)
+            if task
+        ]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -234,6 +242,28 @@ class Supervisor:
                             f"{name} could not reload: {said}" if said else f"{name} reloaded"
                         )
 
+    async def _search_foreign(self) -> None:
+        """Look at the owner of every file of mail and queue, once and at leisure."""
+        assert self._record  # noqa: S101
+        self._foreign = ""
+        for command in owners.search(self._record.directories):
+            searching = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            try:
+                said, _ = await searching.communicate()
+            finally:
+                if searching.returncode is None:
+                    searching.kill()
+                    await searching.wait()
+            if path := said.decode(errors="replace").strip():
+                self._foreign = f'"{printable(path)}" belongs to another user'
+                self._log.say(f"{self._foreign} than the daemon that needs it; run: gatepost up")
+                return
+
     def _servers(self) -> set[Address]:
         return {s for service in self._services.values() for s in service.process.servers}
 
@@ -252,6 +282,7 @@ class Supervisor:
             "wait": self._answer_wait,
             "apply": self._apply,
             "forget": self._answer_forget,
+            "owners": self._answer_owners,
             "stop": self._answer_stop,
         }
         try:
@@ -278,6 +309,7 @@ class Supervisor:
             "ready": self._obstacle() is None,
             "stopping": self._stopping.is_set(),
             "problems": self._problems(),
+            "foreign": self._foreign,
             "services": services,
             # This process too: it keeps listening sockets for its services.
             "processes": [os.getpid(), *(s["pid"] for s in services if s["pid"]), *self._retired()],
@@ -312,6 +344,11 @@ class Supervisor:
                 f"{', '.join(sorted(self._behind))} could not read the new configuration and may "
                 "run with the one before. Look why with `gatepost logs`, then: gatepost up"
             )
+        if self._foreign:
+            found.append(
+                f"{self._foreign} than the daemon that needs it. Mend that and all of its kind: "
+                "gatepost up"
+            )
         return found
 
     async def _beat(self) -> None:
@@ -332,6 +369,14 @@ class Supervisor:
             command, child = service.process.forget, service.child
             if command and child and (said := await child.tell(command)):
                 self._log.say(f"{name} could not be told of changed accounts: {said}")
+        return {}
+
+    async def _answer_owners(self) -> dict[str, Any]:
+        """Look at the owners anew: they have been mended."""
+        if self._search:
+            self._search.cancel()
+            await asyncio.gather(self._search, return_exceptions=True)
+        self._search = asyncio.create_task(self._search_foreign())
         return {}
 
     async def _answer_stop(self) -> dict[str, Any]:

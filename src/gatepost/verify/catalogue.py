@@ -16,6 +16,7 @@ from gatepost.verify.checks.forged_direct import forged_direct
 from gatepost.verify.checks.forged_in_cluster import forged_in_cluster
 from gatepost.verify.checks.forged_through_proxy import forged_through_proxy
 from gatepost.verify.checks.header_versions import header_versions
+from gatepost.verify.checks.home import home
 from gatepost.verify.checks.internal_address import internal_address
 from gatepost.verify.checks.missing_header import missing_header
 from gatepost.verify.checks.open_relay import open_relay
@@ -190,6 +191,13 @@ CHECKS: tuple[Check, ...] = (
         judge=shared_address,
     ),
     Check(
+        "home",
+        "mail and queue belong to the daemons' users, and nobody but root may write in "
+        "GATEPOST_HOME and above it",
+        "On the machine of the server, as root: find GATEPOST_HOME/mail ! -user gatepost-mail",
+        judge=home,
+    ),
+    Check(
         "configuration",
         "the services run the configuration that `gatepost up` has written last, and nobody "
         "changed, stopped or restarted them while the proof was made",
@@ -239,8 +247,8 @@ _FROM_THE_PROXY_ONLY = {
 """Checks that speak as the proxy does, from its own address, which no other pod has → what stands
 for them in a cluster."""
 
-_AT_HOME_ONLY = {"configuration": "its supervisor"}
-"""Checks that need the machine or container of the server itself → what of it they ask."""
+_AT_HOME_ONLY = {"home": "its disk", "configuration": "its supervisor"}
+"""Checks that need the machine or container of the server itself → what of it they look at."""
 
 
 def _in_cluster() -> Iterator[Check]:
@@ -287,7 +295,7 @@ def chosen(
                 )
             if cluster and name in _AT_HOME_ONLY:
                 raise UsageError(
-                    f"verify --cluster {option} {name}: this check asks {_AT_HOME_ONLY[name]}, "
+                    f"verify --cluster {option} {name}: this check looks at {_AT_HOME_ONLY[name]}, "
                     "which no other pod reaches. Run it in the container of the server: "
                     f"gatepost verify --only {name}"
                 )
