@@ -349,6 +349,8 @@ class Process:
     """Files that only a dead process can have left when this one starts, and that would keep it
     from starting."""
     user: str = "root"
+    becomes: str = ""
+    """User that a process of root's becomes by itself for good; empty for none."""
     capabilities: tuple[str, ...] = ()
     """Linux capabilities that a user other than root keeps, such as ``net_bind_service``."""
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.actions import configuration
 from gatepost.errors import GatepostError, PreflightError, StartError, UsageError
-from gatepost.model import Address, BoundListener, Directory, Home, Role, Topology
-from gatepost.run import control, locks, logs, memory, preflight, record, rights
+from gatepost.model import Address, BoundListener, Directory, Home, Plan, Role, Topology
+from gatepost.run import control, environment, locks, logs, memory, preflight, record, rights
 from gatepost.settings import Place, Settings
 
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ def up(*, detach: bool, tell: Tell) -> None:
         _run_in_container(settings, home, tell)
         return
     rights.require(home, in_container=settings.place is Place.CONTAINER)
-    _look(settings, home)
+    plan = _look(settings, home)
     with locks.writing(home):
         lock = _supervisors_lock(home, tell)
         if lock is None:
             _require_same_service(home, settings)
-        _write(settings, home, tell)
+        _write(settings, home, plan, tell)
         # The daemons have what they need in files; the reverse proxy needs no database.
         settings.withhold_secrets(os.environ)
         if lock is None:
@@ -175,8 +175,11 @@ def _open_accounts(settings: Settings) -> Store:
     return open_store(database_of(settings))
 
 
-def _look(settings: Settings, home: Home, service: str | None = None) -> None:
-    """Check everything that can be checked without writing; raise `UsageError`."""
+def _look(settings: Settings, home: Home, service: str | None = None) -> Plan:
+    """Check everything that can be checked without writing; raise `UsageError`.
+
+    Return the plan, in which keys that are made at the first start are missing yet.
+    """
     from gatepost import assembly  # noqa: PLC0415
     from gatepost.run import certificates, packages, site  # noqa: PLC0415
 
@@ -188,12 +191,13 @@ def _look(settings: Settings, home: Home, service: str | None = None) -> None:
     if problems:
         raise UsageError(*problems)
     _check_machine(home, topology)
-    assembly.assemble(settings, surveyed, service)
+    return assembly.assemble(settings, surveyed, service)
 
 
 def _write(
     settings: Settings,
     home: Home,
+    plan: Plan,
     tell: Tell,
     service: str | None = None,
     open_accounts: OpenAccounts = _open_accounts,
@@ -202,7 +206,6 @@ def _write(
     from gatepost import assembly  # noqa: PLC0415
     from gatepost.run import apply, files, site  # noqa: PLC0415
 
-    plan = assembly.assemble(settings, site.survey(settings, service), service)
     # Before all else that is made: a database server may be away or refuse us.
     open_accounts(settings).close()
     tell(f"Preparing {home.root}")
@@ -322,6 +325,7 @@ def _start_in_background(home: Home, tell: Tell, lock: int) -> None:
     child = subprocess.Popen(
         [sys.executable, "-m", "gatepost.run.supervise", str(home.root), str(lock)],
         pass_fds=(lock,),
+        env=environment.fixed(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -363,10 +367,10 @@ def _run_in_container(
     _require_nobody(home)
     rights.require(home, in_container=True)
     with serving(health, ipv6=ipv6):
-        _look(settings, home, service)
+        plan = _look(settings, home, service)
         with locks.writing(home):
             lock = locks.one_supervisor(home)
-            _write(settings, home, tell, service, open_patiently)
+            _write(settings, home, plan, tell, service, open_patiently)
     # Nothing runs yet, no proof either.
     remove_mail(home)
     settings.withhold_secrets(os.environ)

@@ -53,6 +53,7 @@ def processes(context: Context, handoffs: Sequence[Handoff]) -> tuple[Process, .
             ),
             ready=(Readiness(_metrics(context)[0].reachable),),
             reload=("kill", "-HUP", "{pid}"),
+            becomes=user,
             sockets=tuple(
                 (handoff.listener, address)
                 for handoff in handoffs

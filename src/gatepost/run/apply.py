@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gatepost.errors import CheckError
 from gatepost.model import Check, Home, Plan
-from gatepost.run import files, record
+from gatepost.run import environment, files, record
 from gatepost.run.record import Record
 
 _KEPT = 3
@@ -49,7 +49,12 @@ def apply(plan: Plan, home: Home) -> bool:
 def _run(check: Check, staging: Path) -> None:
     argv = [word.replace("{config}", str(staging)) for word in check.argv]
     done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        argv,
+        env=environment.fixed(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         words = (done.stdout + done.stderr).strip().replace(str(staging), "config")

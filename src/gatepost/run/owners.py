@@ -23,7 +23,7 @@ from pathlib import Path
 from gatepost.errors import OperationError
 from gatepost.model import Directory
 
-LOOK_SECONDS = 1.5
+LOOK_SECONDS = 1.0
 """So much later a start is at most, however many files there are and however slow the disk is."""
 _SAMPLE = 3
 """Files that are looked at in each folder: a backup is restored by folders."""

@@ -15,7 +15,7 @@ from gatepost import assembly
 from gatepost.contracts import Plugin
 from gatepost.errors import PreflightError
 from gatepost.model import Home, Installed, Site
-from gatepost.run import certificates, rights
+from gatepost.run import certificates, environment, rights
 from gatepost.settings import Settings
 
 _UNKNOWN_KEY = "made-at-first-start"
@@ -69,9 +69,9 @@ def has_ipv6() -> bool:
 
 
 def find_program(name: str) -> str | None:
-    """Return the path of a program: beside our own first, then on PATH and in sbin folders."""
+    """Return the path of a program: beside our own first, then where the daemons' are found."""
     beside = Path(sys.executable).parent
-    return shutil.which(name, path=f"{beside}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    return shutil.which(name, path=f"{beside}:{environment.PATH}")
 
 
 def _installed(plugin: Plugin) -> Installed:
@@ -82,7 +82,11 @@ def _installed(plugin: Plugin) -> Installed:
             "Install what is missing: gatepost packages --install"
         )
     done = subprocess.run(
-        [program, *plugin.version_command[1:]], capture_output=True, text=True, check=False
+        [program, *plugin.version_command[1:]],
+        env=environment.fixed(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     match = re.search(r"\d+(\.\d+)+\S*", done.stdout)
     if not match:

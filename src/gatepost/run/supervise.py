@@ -17,7 +17,7 @@ from typing import Any
 
 from gatepost.errors import GatepostError, StartError, printable
 from gatepost.model import Address, Home, OnChange, Process
-from gatepost.run import control, locks, logs, memory, owners, record, servers
+from gatepost.run import control, environment, locks, logs, memory, owners, record, servers
 from gatepost.run.child import end_session
 from gatepost.run.health import Health
 from gatepost.run.logs import LogStream
@@ -135,6 +135,8 @@ class Supervisor:
         why = await self._services[name].wait_ready()
         if why is None:
             return None
+        if reason := environment.unreadable(self._services[name].process):
+            why = f"{why}, and {reason}"
         words = "\n".join(f"  {line}" for line in self._log.last(name)[-_LAST_LINES:])
         return f"{name} did not start: {why}. Its last words:\n{words or '  (none)'}"
 
@@ -249,6 +251,7 @@ class Supervisor:
         for command in owners.search(self._record.directories):
             searching = await asyncio.create_subprocess_exec(
                 *command,
+                env=environment.fixed(),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,

@@ -10,6 +10,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from gatepost.errors import SettingsError
+from gatepost.settings.rights import refuse_what_others_may_write
 
 
 class Source(StrEnum):
@@ -32,6 +33,7 @@ def gather(environ: Mapping[str, str], dotenv: Path | None) -> dict[str, Given]:
     """Return every variable that is set and not empty; the environment wins over the file."""
     found: dict[str, Given] = {}
     if dotenv and dotenv.is_file():
+        refuse_what_others_may_write(dotenv)
         for name, text in _read(dotenv).items():
             if text and text.strip():
                 found[name] = Given(text.strip(), Source.DOTENV)

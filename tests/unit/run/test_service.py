@@ -16,6 +16,7 @@ import pytest
 
 from gatepost.model import Address, Process, Readiness
 from gatepost.run import child as child_room
+from gatepost.run import environment
 from gatepost.run import service as room
 from gatepost.run.logs import LogStream
 from gatepost.run.service import Service, State
@@ -173,12 +174,12 @@ def test_a_program_that_cannot_be_started_is_told(
 ) -> None:
     """The service would be silent and never come up, even when its program is back."""
     service = Service(shell("exec sleep 60"), log)
-    path = os.environ["PATH"]
-    monkeypatch.setenv("PATH", "/nonexistent")
+    path = environment.PATH
+    monkeypatch.setattr(environment, "PATH", "/nonexistent")
 
     async def main() -> str | None:
         await until(lambda: service.restarts >= 2)
-        monkeypatch.setenv("PATH", path)
+        monkeypatch.setattr(environment, "PATH", path)
         return await service.wait_ready()
 
     assert watch(service, main) is None
