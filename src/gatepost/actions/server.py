@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatepost.actions import configuration
+from gatepost.actions import configuration, inspection
 from gatepost.errors import GatepostError, PreflightError, StartError, UsageError
 from gatepost.model import Address, BoundListener, Directory, Home, Plan, Role, Topology
 from gatepost.run import control, environment, locks, logs, memory, preflight, record, rights
@@ -59,7 +59,7 @@ def up(*, detach: bool, tell: Tell) -> None:
         _run_in_container(settings, home, tell)
         return
     rights.require(home, in_container=settings.place is Place.CONTAINER)
-    plan = _look(settings, home)
+    plan = _look(settings, home, tell)
     with locks.writing(home):
         lock = _supervisors_lock(home, tell)
         if lock is None:
@@ -175,7 +175,7 @@ def _open_accounts(settings: Settings) -> Store:
     return open_store(database_of(settings))
 
 
-def _look(settings: Settings, home: Home, service: str | None = None) -> Plan:
+def _look(settings: Settings, home: Home, tell: Tell, service: str | None = None) -> Plan:
     """Check everything that can be checked without writing; raise `UsageError`.
 
     Return the plan, in which keys that are made at the first start are missing yet.
@@ -187,10 +187,12 @@ def _look(settings: Settings, home: Home, service: str | None = None) -> Plan:
     packages.require(plugins, settings)
     surveyed = site.survey(settings, service)
     topology = assembly.topology(settings, ipv6=surveyed.ipv6, service=service)
-    problems = certificates.problems(settings)
+    problems = inspection.files(settings)
     if problems:
         raise UsageError(*problems)
-    _check_machine(home, topology)
+    for warning in certificates.warnings(settings):
+        tell(f"Warning: {warning}")
+    check_machine(home, topology)
     return assembly.assemble(settings, surveyed, service)
 
 
@@ -199,6 +201,7 @@ def _write(
     home: Home,
     plan: Plan,
     tell: Tell,
+    *,
     service: str | None = None,
     open_accounts: OpenAccounts = _open_accounts,
 ) -> None:
@@ -214,7 +217,8 @@ def _write(
     site.prepare(settings, group)
     if any(Role.DELIVERY in daemon.offers for daemon in assembly.daemons_of(service)):
         _introduce_mail_store(settings, home)
-    plan = assembly.assemble(settings, site.survey(settings, service), service)
+    surveyed = site.survey(settings, service, copying=True)
+    plan = assembly.assemble(settings, surveyed, service)
     tell("Checking the configuration with the daemons' own checkers")
     apply.apply(plan, home)
     _give_to_owners(home, plan.directories, tell)
@@ -276,7 +280,7 @@ def _require_same_service(home: Home, settings: Settings) -> None:
         )
 
 
-def _check_machine(home: Home, topology: Topology) -> None:
+def check_machine(home: Home, topology: Topology) -> None:
     """Look whether the plan can run here.
 
     A supervisor that an interrupted `up` has left may be starting daemons just now: their ports are
@@ -285,8 +289,7 @@ def _check_machine(home: Home, topology: Topology) -> None:
     deadline = time.monotonic() + _SETTLE_SECONDS
     while True:
         running = control.ask(home, "status")
-        # What a killed supervisor has left is ended by the next one.
-        ours = running["processes"] if running else [left.pid for left in memory.recall(home)]
+        ours = processes_of(home, running)
         try:
             preflight.check(home, topology, ours)
         except PreflightError as error:
@@ -298,6 +301,11 @@ def _check_machine(home: Home, topology: Topology) -> None:
             time.sleep(0.2)
         else:
             return
+
+
+def processes_of(home: Home, running: Any) -> list[int]:
+    """Return the processes of a server; what a killed supervisor has left, the next one ends."""
+    return running["processes"] if running else [left.pid for left in memory.recall(home)]
 
 
 def _introduce_mail_store(settings: Settings, home: Home) -> None:
@@ -367,10 +375,10 @@ def _run_in_container(
     _require_nobody(home)
     rights.require(home, in_container=True)
     with serving(health, ipv6=ipv6):
-        plan = _look(settings, home, service)
+        plan = _look(settings, home, tell, service)
         with locks.writing(home):
             lock = locks.one_supervisor(home)
-            _write(settings, home, plan, tell, service, open_patiently)
+            _write(settings, home, plan, tell, service=service, open_accounts=open_patiently)
     # Nothing runs yet, no proof either.
     remove_mail(home)
     settings.withhold_secrets(os.environ)

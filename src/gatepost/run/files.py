@@ -25,15 +25,23 @@ def write(files: Iterable[RenderedFile], folder: Path) -> tuple[Path, ...]:
         path = folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         # Never open to others, not even for a moment.
-        descriptor = rights.open_own(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(file.content)
-            if _is_root() and file.group != "root":
-                with contextlib.suppress(LookupError):
-                    os.fchown(descriptor, -1, grp.getgrnam(file.group).gr_gid)
-            os.fchmod(descriptor, file.mode)
+        write_private(path, file.content, mode=file.mode, group=file.group)
         written.append(path)
     return tuple(written)
+
+
+def write_private(path: Path, content: str, *, mode: int = 0o600, group: str = "root") -> None:
+    """Write a file that only its owner may read until it has its mode and group.
+
+    The group is set where this user may and the group exists.
+    """
+    descriptor = rights.open_own(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(content)
+        if _is_root() and group != "root":
+            with contextlib.suppress(LookupError):
+                os.fchown(descriptor, -1, grp.getgrnam(group).gr_gid)
+        os.fchmod(descriptor, mode)
 
 
 def _is_root() -> bool:

@@ -21,20 +21,27 @@ from gatepost.run import rights
 
 _WRITING = "up.lock"
 _SUPERVISING = "supervisor.lock"
+UP = "gatepost up"
+RENEWAL = "the renewal of certificates"
+"""What a command that writes calls itself."""
 _LOOK_SECONDS = 0.5
 """For so long a lock may be held by a command that only looks whether it is free."""
+_RENEWAL_SECONDS = 20.0
+"""For so long the supervisor may need to renew certificates, which nobody has asked for."""
 
 
 @contextlib.contextmanager
-def writing(home: Home) -> Iterator[None]:
+def writing(home: Home, who: str = UP) -> Iterator[None]:
     """Hold the home against another command that writes, for as long as the block lasts."""
     lock = _take(home, _WRITING)
     if lock is None:
         raise PreflightError(
-            f"Another `gatepost up` or `run`{_by(home, _WRITING)} is at work in {home.root}. "
+            f"{_writer(home)}{_by(home, _WRITING)} is at work in {home.root}. "
             "Nothing was changed. Wait until it is done, then type this again."
         )
     try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, who.encode(), 0)
         yield
     finally:
         os.close(lock)
@@ -62,8 +69,9 @@ def one_supervisor(home: Home) -> int:
 
 def at_work(home: Home) -> str | None:
     """Name a command that writes or a supervisor that lives; None when there is neither."""
-    for name, what in ((_WRITING, "`gatepost up`"), (_SUPERVISING, "the supervisor")):
+    for name in (_WRITING, _SUPERVISING):
         if _is_held(home, name):
+            what = _writer(home) if name == _WRITING else "the supervisor"
             return f"{what}{_by(home, name)}"
     return None
 
@@ -81,17 +89,28 @@ def open_lock(path: Path) -> int:
 def _take(home: Home, name: str) -> int | None:
     home.run.mkdir(parents=True, exist_ok=True)
     lock = open_lock(home.run / name)
-    deadline = time.monotonic() + _LOOK_SECONDS
+    began = time.monotonic()
+    deadline = began + _LOOK_SECONDS
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if name == _WRITING and _writer(home) == RENEWAL:
+                deadline = began + _RENEWAL_SECONDS
             if time.monotonic() > deadline:
                 os.close(lock)
                 return None
             time.sleep(0.02)
         else:
             return lock
+
+
+def _writer(home: Home) -> str:
+    """Return what the last command that wrote has called itself."""
+    try:
+        return (home.run / _WRITING).read_text(encoding="utf-8") or UP
+    except OSError:
+        return UP
 
 
 def _is_held(home: Home, name: str) -> bool:

@@ -8,11 +8,13 @@ everything to its owner.
 
 from __future__ import annotations
 
+import asyncio
 import grp
 import os
 import pwd
 import shlex
 import stat
+import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +24,7 @@ from pathlib import Path
 
 from gatepost.errors import OperationError
 from gatepost.model import Directory
+from gatepost.run import environment
 
 LOOK_SECONDS = 1.0
 """So much later a start is at most, however many files there are and however slow the disk is."""
@@ -103,6 +106,27 @@ def search(directories: Iterable[Directory]) -> tuple[tuple[str, ...], ...]:
         )
         for folder, owner in _trees(directories)
     )
+
+
+async def first_foreign(directories: Iterable[Directory]) -> str:
+    """Look at every file, at leisure; return the first path that belongs to somebody else."""
+    for command in search(directories):
+        searching = await asyncio.create_subprocess_exec(
+            *command,
+            env=environment.fixed(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            said, _ = await searching.communicate()
+        except asyncio.CancelledError:
+            searching.kill()
+            await searching.wait()
+            raise
+        if path := said.decode(errors="replace").removesuffix("\n"):
+            return path
+    return ""
 
 
 def mend(directories: Iterable[Directory], tell: Callable[[str], None]) -> int:

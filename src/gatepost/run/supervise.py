@@ -11,13 +11,25 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from gatepost.errors import GatepostError, StartError, printable
-from gatepost.model import Address, Home, OnChange, Process
-from gatepost.run import control, environment, locks, logs, memory, owners, record, servers
+from gatepost.model import Address, Home, OnChange, Original, Process
+from gatepost.run import (
+    changes,
+    control,
+    environment,
+    locks,
+    logs,
+    memory,
+    originals,
+    owners,
+    record,
+    servers,
+)
 from gatepost.run.child import end_session
 from gatepost.run.health import Health
 from gatepost.run.logs import LogStream
@@ -60,7 +72,7 @@ class Supervisor:
         self._changing = asyncio.Lock()
         self._startup: asyncio.Task[None] | None = None
         self._change_at_work: asyncio.Task[Any] | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
         self._search: asyncio.Task[None] | None = None
         self._foreign = ""
         """What belongs to another user than the daemon that needs it."""
@@ -115,7 +127,10 @@ class Supervisor:
             self._problem = problem
         else:
             self._log.say("ready: " + ", ".join(self._services))
-            self._watch = asyncio.create_task(self._watch_servers())
+            self._watches = [
+                asyncio.create_task(self._watch_servers()),
+                asyncio.create_task(self._watch_originals()),
+            ]
             self._search = asyncio.create_task(self._search_foreign())
         self._started.set()
         # Whoever waits for the answer must get it before everything ends.
@@ -143,11 +158,8 @@ class Supervisor:
     async def _start_no_more(self) -> None:
         """Give up what is being started or changed: it would start what has just been stopped."""
         self._stopping.set()
-        tasks = [
-            task
-            for task in (self._startup, self._change_at_work, self._watch, self._search)
-            if task
-        ]
+        own = (self._startup, self._change_at_work, self._search)
+        tasks = [*(task for task in own if task), *self._watches]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -219,8 +231,10 @@ class Supervisor:
             await self._services[process.name].start()
             return "started", None
         service = self._services[process.name]
-        effects = _effects(process.name, old, new) | ({OnChange.RELOAD} if doubtful else set())
-        same = _as_started(process) == _as_started(service.process)
+        effects = changes.effects(process.name, old, new) | (
+            {OnChange.RELOAD} if doubtful else set()
+        )
+        same = changes.as_started(process) == changes.as_started(service.process)
         if not same or OnChange.RESTART in effects:
             await service.restart(process)
             return "restarted", None
@@ -248,24 +262,49 @@ class Supervisor:
         """Look at the owner of every file of mail and queue, once and at leisure."""
         assert self._record  # noqa: S101
         self._foreign = ""
-        for command in owners.search(self._record.directories):
-            searching = await asyncio.create_subprocess_exec(
-                *command,
-                env=environment.fixed(),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-            try:
-                said, _ = await searching.communicate()
-            finally:
-                if searching.returncode is None:
-                    searching.kill()
-                    await searching.wait()
-            if path := said.decode(errors="replace").strip():
-                self._foreign = f'"{printable(path)}" belongs to another user'
-                self._log.say(f"{self._foreign} than the daemon that needs it; run: gatepost up")
-                return
+        if path := await owners.first_foreign(self._record.directories):
+            self._foreign = f'"{printable(path)}" belongs to another user'
+            self._log.say(f"{self._foreign} than the daemon that needs it; run: gatepost up")
+
+    async def _watch_originals(self) -> None:
+        """Show new certificates, and use new passwords, without being told of them."""
+        async for _ in originals.changed(self._originals):
+            answer = await self._renew()
+            while answer is None:  # a `gatepost up` is at work
+                await asyncio.sleep(originals.EVERY)
+                answer = await self._renew()
+            for problem in answer["problems"]:
+                self._log.say(f"what is in use stays: {' '.join(problem.split())}")
+            if answer["renewed"]:
+                self._log.say(f"read anew: {', '.join(answer['renewed'])}")
+                if problem := (await self._apply()).get("problem"):
+                    self._log.say(problem)
+
+    async def _renew(self) -> dict[str, Any] | None:
+        """Run `gatepost.run.renewal`; None when it has to be tried again."""
+        program = (sys.executable, "-P", "-m", "gatepost.run.renewal", str(self._home.root))
+        child = await asyncio.create_subprocess_exec(
+            *program,
+            env=environment.fixed(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            told, failed = await child.communicate()
+        except asyncio.CancelledError:
+            child.kill()
+            await child.wait()
+            raise
+        if child.returncode:
+            words = failed.decode(errors="replace").strip().rpartition("\n")[2]
+            return {"renewed": [], "problems": [f"it could not be read anew: {words}"]}
+        answer: dict[str, Any] | None = json.loads(told) if told.strip() else None
+        return answer
+
+    def _originals(self) -> list[Original]:
+        files = self._record.files if self._record else ()
+        return [file.original for file in files if file.original]
 
     def _servers(self) -> set[Address]:
         return {s for service in self._services.values() for s in service.process.servers}
@@ -402,29 +441,6 @@ class Supervisor:
             # A full disk must not keep a service down. What is not written down would only be
             # missed if this supervisor were killed before the next time.
             self._log.say(f"who runs could not be written down: {error}")
-
-
-def _effects(name: str, old: Record, new: Record) -> set[OnChange]:
-    """Return what the changed files of a process ask for."""
-    before = {file.path: file for file in old.files if file.process == name}
-    after = {file.path: file for file in new.files if file.process == name}
-    changed = [
-        (after.get(path) or before[path])
-        for path in before.keys() | after.keys()
-        if before.get(path) != after.get(path)
-    ]
-    return {file.on_change for file in changed}
-
-
-def _as_started(process: Process) -> tuple[object, ...]:
-    """Return what cannot change while a process runs."""
-    return (
-        process.argv,
-        process.user,
-        process.capabilities,
-        dict(process.environment),
-        process.sockets,
-    )
 
 
 async def _end_leftovers(home: Home, log: LogStream) -> None:

@@ -20,16 +20,31 @@ def test_two_that_write_at_once_are_refused(home: Home) -> None:
     """Two admins would write over each other's configuration."""
     with locks.writing(home):
         assert locks.is_writing(home)
-        assert locks.at_work(home) == f"`gatepost up` (process {os.getpid()})"
+        assert locks.at_work(home) == f"gatepost up (process {os.getpid()})"
         with pytest.raises(PreflightError) as told, locks.writing(home):
             pass
     assert str(told.value) == (
-        f"Another `gatepost up` or `run` (process {os.getpid()}) is at work in {home.root}. "
+        f"gatepost up (process {os.getpid()}) is at work in {home.root}. "
         "Nothing was changed. Wait until it is done, then type this again."
     )
     assert locks.at_work(home) is None
     with locks.writing(home):
         pass
+
+
+def test_a_renewal_is_waited_for(home: Home) -> None:
+    """The supervisor renews certificates when it sees them, and an admin's `up` would fail."""
+    with locks.writing(home):
+        pass
+    lock = locks.open_lock(home.run / "up.lock")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    os.ftruncate(lock, 0)
+    os.write(lock, locks.RENEWAL.encode())
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"], pass_fds=(lock,))
+    os.close(lock)
+    with locks.writing(home):
+        pass
+    child.wait()
 
 
 def test_a_second_supervisor_finds_the_lock_taken(home: Home) -> None:
