@@ -205,7 +205,11 @@ def _topology(settings: Settings, home: Home) -> Topology:
     """Return the listener table of what runs; before the first start, that of the settings."""
     try:
         running = record.current(home)
-    except (OSError, ValueError):  # not ours to read, or of another version of Gatepost
+    except (
+        OSError,
+        ValueError,
+        OperationError,
+    ):  # not ours to read, or of another version of Gatepost
         running = None
     if running:
         return running.topology

@@ -172,7 +172,7 @@ def _open_accounts(settings: Settings) -> Store:
     from gatepost.accounts.database import database_of  # noqa: PLC0415
     from gatepost.accounts.store import open_store  # noqa: PLC0415  slow to import
 
-    return open_store(database_of(settings))
+    return open_store(database_of(settings), delimiter=settings.mail.recipient_delimiter)
 
 
 def _look(settings: Settings, home: Home, tell: Tell, service: str | None = None) -> Plan:
@@ -210,7 +210,8 @@ def _write(
     from gatepost.run import apply, files, site  # noqa: PLC0415
 
     # Before all else that is made: a database server may be away or refuse us.
-    open_accounts(settings).close()
+    with open_accounts(settings) as store:
+        store.refuse_ambiguous(changed_only=True)
     tell(f"Preparing {home.root}")
     files.make_users(plan.users)
     group = plan.users[0].name if plan.users else None
@@ -221,6 +222,8 @@ def _write(
     plan = assembly.assemble(settings, surveyed, service)
     tell("Checking the configuration with the daemons' own checkers")
     apply.apply(plan, home)
+    with _open_accounts(settings) as store:
+        store.adopt_delimiter()
     _give_to_owners(home, plan.directories, tell)
 
 
