@@ -88,9 +88,9 @@ SENDER = _query(
         JOIN aliases ON aliases.address = chain.address
         JOIN alias_targets ON alias_targets.alias_id = aliases.id
     ), logins(login) AS (
-        SELECT address FROM mailboxes WHERE address = :address AND enabled
+        SELECT login FROM mailboxes WHERE address = :address AND enabled
         UNION
-        SELECT mailboxes.address FROM chain
+        SELECT mailboxes.login FROM chain
         JOIN mailboxes ON mailboxes.address = chain.address
         WHERE mailboxes.enabled
     )
@@ -108,25 +108,34 @@ and leads to no login gives ``-``, which nobody can log in as: without that row 
 to ask for the catch-all, whose owner could then send in the name of a disabled mailbox.
 """
 
+ENDED_SESSION = _query(
+    "ENDED_SESSION",
+    """
+    SELECT :answer WHERE NOT EXISTS (SELECT 1 FROM mailboxes WHERE login = :login AND enabled)
+    """,
+)
+"""`answer` when a submission session's login is nobody's any more, because the account changed."""
+
 PASSWORD = _query(
     "PASSWORD",
     """
-    SELECT address AS user, password_hash AS password FROM mailboxes
+    SELECT CASE WHEN :service = 'smtp' THEN login ELSE address END AS user,
+    password_hash AS password FROM mailboxes
     WHERE address = :address AND enabled AND (NOT send_only OR :service = 'smtp')
     """,
 )
-"""Login and hash. `service` is what is being logged in to: ``smtp`` (submission), ``imap``, …"""
+"""Login and hash. `service` is what is being logged in to: ``smtp`` (submission), ``imap``, …
+
+A submission session has a login of its account's present life (`gatepost.accounts.lifetimes`).
+"""
 
 USER = _query(
     "USER",
     """
-    SELECT domains.name AS domain, mailboxes.local_part AS local_part,
-    mailboxes.quota_bytes AS quota_bytes
-    FROM mailboxes JOIN domains ON domains.id = mailboxes.domain_id
-    WHERE mailboxes.address = :address AND NOT mailboxes.send_only
+    SELECT folder, quota_bytes FROM mailboxes WHERE address = :address AND NOT send_only
     """,
 )
-"""What makes up a mailbox's place; `quota_bytes` is NULL for no limit."""
+"""A mailbox's folder, below that of all mail; `quota_bytes` is NULL for no limit."""
 
 USERS = _query(
     "USERS",
@@ -142,5 +151,5 @@ RELAY_CLIENT = _query(
 
 QUERIES = (
     *(MAILBOX_DOMAIN, RECIPIENT, ALIAS, SPECIAL_MAILBOX, SENDER),
-    *(PASSWORD, USER, USERS, RELAY_CLIENT),
+    *(ENDED_SESSION, PASSWORD, USER, USERS, RELAY_CLIENT),
 )

@@ -8,7 +8,7 @@ shall not depend on where it was made.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from typing import Self, TypedDict, Unpack
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
-from gatepost.accounts import bulk
+from gatepost.accounts import bulk, lifetimes
 from gatepost.accounts.addresses import split, without_extension
 from gatepost.accounts.database import Database
 from gatepost.accounts.loops import find_loop
@@ -171,6 +171,7 @@ class Store:
                     f"Remove them first, or remove all at once: "
                     f"gatepost domain remove --force {name}"
                 )
+            lifetimes.end(connection, mailboxes.c.domain_id == row.id)
             connection.execute(sa.delete(domains).where(domains.c.id == row.id))
             return removed
 
@@ -199,32 +200,68 @@ class Store:
             _known_domain(connection, split(address)[1], address)
             _refuse_taken(connection, address)
 
-    def add_mailbox(self, mailbox: Mailbox) -> None:
-        """Add a mailbox; raise `AccountError` for an unknown domain or a taken address."""
+    def add_mailbox(self, mailbox: Mailbox, *, old_mail: bool = False) -> tuple[str, ...]:
+        """Add a mailbox; return the folders that earlier ones of its address have left.
+
+        It begins with an empty folder; with `old_mail` with the newest of those that were left.
+        Raises `AccountError` for an unknown domain or a taken address.
+        """
         with self._writing() as connection:
             domain_id = _known_domain(connection, split(mailbox.address)[1], mailbox.address)
             _refuse_taken(connection, mailbox.address)
+            begun = lifetimes.begin(connection, [mailbox.address], old_mail=old_mail)
             connection.execute(
-                sa.insert(mailboxes), bulk.mailbox_row(mailbox, domain_id, hidden=False)
+                sa.insert(mailboxes),
+                bulk.mailbox_row(mailbox, domain_id, begun[mailbox.address], hidden=False),
             )
+            return lifetimes.former_folders(connection, mailbox.address)
 
-    def change_mailbox(self, address: str, **change: Unpack[MailboxChange]) -> Mailbox:
-        """Change a mailbox and return it as it is now; `AccountError` when there is none."""
+    def change_mailbox(
+        self, address: str, *, keep_sessions: bool = False, **change: Unpack[MailboxChange]
+    ) -> Mailbox:
+        """Change a mailbox and return it as it is now; `AccountError` when there is none.
+
+        Its sessions end when it is disabled, or turned into a send-only account; with a new
+        password too, unless `keep_sessions` is given.
+        """
+        this = mailboxes.c.address == address
         with self._writing() as connection:
             if change:
-                connection.execute(
-                    sa.update(mailboxes).where(mailboxes.c.address == address).values(**change)
-                )
-            return _mailbox(connection, address)
+                connection.execute(sa.update(mailboxes).where(this).values(**change))
+            changed = _mailbox(connection, address)
+            locked_out = change.get("enabled") is False or (
+                "password_hash" in change and not keep_sessions
+            )
+            if locked_out:
+                lifetimes.renew_login(connection, address)
+            if locked_out or change.get("send_only"):
+                lifetimes.end_sessions(connection, this)
+            else:
+                lifetimes.note_change(connection)
+            return changed
 
-    def remove_mailbox(self, address: str) -> tuple[str, ...]:
-        """Remove a mailbox (its mail stays); return the aliases that still lead to it.
+    def folder(self, address: str) -> str:
+        """Return where a mailbox's mail lies, below the folder of all mail.
 
         Raises `AccountError` when there is none of that address.
         """
+        with self._reading() as connection:
+            _mailbox(connection, address)
+            query = sa.select(mailboxes.c.folder).where(mailboxes.c.address == address)
+            folder: str = connection.scalars(query).one()
+            return folder
+
+    def remove_mailbox(self, address: str) -> tuple[str, ...]:
+        """Remove a mailbox: its sessions end, its mail stays.
+
+        Return the aliases that still lead to it. Raises `AccountError` when there is none of that
+        address.
+        """
+        this = mailboxes.c.address == address
         with self._writing() as connection:
             _mailbox(connection, address)
-            connection.execute(sa.delete(mailboxes).where(mailboxes.c.address == address))
+            lifetimes.end(connection, this)
+            connection.execute(sa.delete(mailboxes).where(this))
             leading = connection.scalars(
                 sa.select(aliases.c.address)
                 .join(alias_targets)
@@ -232,6 +269,14 @@ class Store:
                 .distinct()
             )
             return tuple(sorted(leading))
+
+    def keep_aside(self, folders: Iterable[str]) -> tuple[str, ...]:
+        """Record folders of mail that belong to no mailbox; return those that were unknown.
+
+        `folders` are those on the disk, ``DOMAIN/NAME``: no mailbox to come begins in one of them.
+        """
+        with self._writing() as connection:
+            return lifetimes.keep_aside(connection, folders)
 
     # --- aliases -------------------------------------------------------------------------
 
@@ -310,14 +355,19 @@ class Store:
     # --- many at once --------------------------------------------------------------------
 
     def add_all(
-        self, accounts: Sequence[Account], progress: Callable[[int], None] = lambda _done: None
+        self,
+        accounts: Sequence[Account],
+        progress: Callable[[int], None] = lambda _done: None,
+        *,
+        old_mail: bool = False,
     ) -> None:
         """Add many accounts in any order, all or none; `progress` is told how many are in.
 
+        Mailboxes begin with empty folders; with `old_mail` as in `add_mailbox`.
         Raises `gatepost.accounts.bulk.ConflictError` with a reason for each that cannot be.
         """
         with self._writing() as connection:
-            bulk.add_all(connection, accounts, self._delimiter, progress)
+            bulk.add_all(connection, accounts, self._delimiter, progress, old_mail=old_mail)
 
     # --- hidden accounts -----------------------------------------------------------------
 
@@ -335,9 +385,12 @@ class Store:
                 connection.execute(sa.insert(domains).values(name=PROBE_DOMAIN, hidden=True))
             domain_id = _known_domain(connection, PROBE_DOMAIN)
             connection.execute(sa.delete(mailboxes).where(mailboxes.c.address == mailbox.address))
+            # No person's mail: `gatepost verify` removes it, so the same folder serves again.
+            place = lifetimes.Lifetime(lifetimes.first_folder(mailbox.address), mailbox.address)
             connection.execute(
-                sa.insert(mailboxes), bulk.mailbox_row(mailbox, domain_id, hidden=True)
+                sa.insert(mailboxes), bulk.mailbox_row(mailbox, domain_id, place, hidden=True)
             )
+            lifetimes.note_change(connection)
 
     def remove_hidden(self) -> int:
         """Remove everything hidden; return how many mailboxes that were."""

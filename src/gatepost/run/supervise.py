@@ -20,6 +20,7 @@ from typing import Any
 from gatepost.errors import OperationError, StartError
 from gatepost.model import Address, Home, OnChange, Process
 from gatepost.run import control, logs, memory, record, servers
+from gatepost.run.account_watch import AccountWatch
 from gatepost.run.child import end_session
 from gatepost.run.health import Health
 from gatepost.run.logs import LogStream
@@ -51,6 +52,8 @@ class Supervisor:
         self._startup: asyncio.Task[None] | None = None
         self._change_at_work: asyncio.Task[Any] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._accounts = AccountWatch(self._services.values, log.say)
+        self._account_watch: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Start everything, serve requests until stopped, stop everything.
@@ -92,6 +95,9 @@ class Supervisor:
             return
         for process in self._record.processes:
             self._services[process.name] = Service(process, self._log, self._remember)
+        # Before anybody can log in, so that no change is too early to be seen.
+        await self._accounts.look()
+        self._account_watch = asyncio.create_task(self._accounts.run())
         problem = await self._start(self._record.processes)
         if problem:
             self._problem = problem
@@ -122,7 +128,8 @@ class Supervisor:
     async def _start_no_more(self) -> None:
         """Give up what is being started or changed: it would start what has just been stopped."""
         self._stopping.set()
-        tasks = [task for task in (self._startup, self._change_at_work, self._watch) if task]
+        started = (self._startup, self._change_at_work, self._watch, self._account_watch)
+        tasks = [task for task in started if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -276,11 +283,8 @@ class Supervisor:
         return {"problem": self._problem}
 
     async def _answer_forget(self) -> dict[str, Any]:
-        """Have services forget what they remember of accounts, which have changed."""
-        for name, service in self._services.items():
-            command, child = service.process.forget, service.child
-            if command and child and (said := await child.tell(command)):
-                self._log.say(f"{name} could not be told of changed accounts: {said}")
+        """Act on changed accounts at once; who changed them waits until it is done."""
+        await self._accounts.look()
         return {}
 
     async def _answer_stop(self) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def test_columns_have_the_names_that_dovecot_reads(connection: sa.Connection) ->
     """Dovecot ignores a column it does not know: nobody could log in."""
     for query, names in (
         (lookups.PASSWORD, ["user", "password"]),
-        (lookups.USER, ["domain", "local_part", "quota_bytes"]),
+        (lookups.USER, ["folder", "quota_bytes"]),
         (lookups.USERS, ["user"]),
     ):
         found = connection.execute(sa.text(query.sql), dict.fromkeys(query.parameters, ""))

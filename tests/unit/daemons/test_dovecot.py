@@ -205,6 +205,8 @@ def database() -> Iterator[sqlite3.Connection]:
                     "domain_id": 1,
                     "local_part": name,
                     "address": f"{name}@example.org",
+                    "folder": f"example.org/{name}",
+                    "login": f"{name}@example.org",
                     "password_hash": "{SSHA}x",
                     "quota_bytes": quota,
                 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gatepost.accounts import lookups
@@ -24,6 +24,9 @@ from gatepost.settings.concerns import DatabaseDriver
 NAME = "dovecot"
 FOLDER = PurePosixPath("dovecot")
 """Dovecot's folder in the configuration."""
+
+ACCOUNTS = "accounts"
+"""The file that names the database of accounts to the supervisor."""
 
 MAIL_USER = "gatepost-mail"
 DATABASE_GROUP = "postfix"
@@ -110,6 +113,11 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
         file("api.conf", mode=0o600),
         # Read at each warning: a running Dovecot has no use for a new version.
         file("quota-warning", OnChange.NOTHING, mode=0o755),
+        # The supervisor's, which knows no daemon and no database.
+        file("end-sessions", OnChange.NOTHING, mode=0o755),
+        RenderedFile(
+            FOLDER / ACCOUNTS, f"{values['accounts']}\n", NAME, OnChange.NOTHING, mode=0o600
+        ),
     )
 
 
@@ -171,9 +179,10 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         **_database(context),
         "cache_seconds": CACHE_SECONDS,
         "cache_negative_seconds": CACHE_NEGATIVE_SECONDS,
-        **_queries(chosen, context.settings.database.db_driver),
-        # mail.conf, quota.conf, delivery.conf
+        **_queries(chosen, context.settings.database.db_driver, site.home.mail),
+        # end-sessions
         "mail_folder": site.home.mail,
+        # mail.conf, quota.conf, delivery.conf
         "folders": FOLDERS,
         "full_text_search": chosen != "2.3" and "flatcurve" in installed.features,
         "quota_grace": mail.message_size_limit,
@@ -209,6 +218,7 @@ def _database(context: Context) -> dict[str, Any]:
         "sql_driver": settings.db_driver,
         "database": context.site.home.database,
         "sql_connect": context.site.home.database,
+        "accounts": context.site.home.database,
         "pgsql": None,
     }
     if settings.db_driver is DatabaseDriver.PGSQL:
@@ -222,6 +232,7 @@ def _database(context: Context) -> dict[str, Any]:
         }
         # A URI needs no quotes: Dovecot 2.3 splits its connection string at each space.
         values["sql_connect"] = to.uri
+        values["accounts"] = Connection.of(settings, "gatepost-supervisor").uri
         values["pgsql"] = _Pgsql(
             to.host, tuple(_Parameter(n, _quoted(v)) for n, v in parameters.items())
         )
@@ -234,7 +245,7 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _queries(chosen: str, driver: DatabaseDriver) -> dict[str, str]:
+def _queries(chosen: str, driver: DatabaseDriver, mail: Path) -> dict[str, str]:
     """Return the look-ups in the dialect's variables, which Dovecot escapes between quotes."""
     user, service = {"2.3": ("%u", "%s"), "2.4": ("%{user}", "%{protocol}")}[chosen]
     password = lookups.PASSWORD.bind(address=user, service=service)
@@ -256,10 +267,12 @@ def _queries(chosen: str, driver: DatabaseDriver) -> dict[str, str]:
         also, only = f" AND {asked}", f" WHERE {asked}"
     # Dovecot lets nobody but root and this user look an account up.
     owner = f"'{MAIL_USER}' AS uid, '{MAIL_USER}' AS gid"
+    # The folder comes from the database: the next owner of an address has another one.
+    home = f"'{mail}/' || account.folder AS home"
     return {
         "password_query": (
             f"{password} AND ('%{{secured}}' = 'TLS' OR '{service}' = 'smtp'){also}"
         ),
-        "user_query": f"SELECT {owner}, {quota} FROM ({account}) AS account{only}",  # noqa: S608
+        "user_query": f"SELECT {owner}, {home}, {quota} FROM ({account}) AS account{only}",  # noqa: S608
         "iterate_query": lookups.USERS.bind(),
     }
