@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from gatepost.accounts.changes import Change, Changes, UnavailableError, open_changes
+from gatepost.model import Process
 from gatepost.run.service import Service
 
 EVERY = 0.25
@@ -47,15 +48,15 @@ class AccountWatch:
                 if service.process.accounts:
                     # A database that is away is noticed elsewhere, and nothing of it gets lost.
                     with contextlib.suppress(UnavailableError, OSError):
-                        await self._act(service, await self._poll(service.process.accounts))
+                        await self._act(service, await self._poll(service.process))
 
-    async def _poll(self, file: str) -> Iterable[Change]:
-        place = (await asyncio.to_thread(Path(file).read_text)).strip()
-        known = self._open.get(file)
+    async def _poll(self, process: Process) -> Iterable[Change]:
+        place = (await asyncio.to_thread(Path(process.accounts).read_text)).strip()
+        known = self._open.get(process.name)
         if known is None or known[0] != place:
             if known:
                 known[1].close()
-            known = self._open[file] = (place, open_changes(place))
+            known = self._open[process.name] = (place, open_changes(place))
         return await asyncio.to_thread(known[1].poll)
 
     async def _act(self, service: Service, changes: Iterable[Change]) -> None:

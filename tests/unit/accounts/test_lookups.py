@@ -164,8 +164,8 @@ def test_where_a_mailbox_is(connection: sa.Connection) -> None:
         )
     }
     assert rows == {
-        "bob@example.org": [("example.org", "bob", 1024)],
-        "away@example.org": [("example.org", "away", None)],
+        "bob@example.org": [("example.org/bob", 1024)],
+        "away@example.org": [("example.org/away", None)],
         "noreply@example.org": [],
         "sales@example.org": [],
     }

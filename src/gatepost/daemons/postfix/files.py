@@ -135,8 +135,8 @@ def _main(context: Context) -> dict[str, Any]:
 class _Proxymap:
     """Postfix's service that asks the database for all its other processes."""
 
-    processes: int = 8
-    """At most so many, with a connection for each table: 56 of the 100 that a server allows."""
+    processes: int = 7
+    """At most so many, with a connection for each table: 63 of the 100 that a server allows."""
 
 
 @dataclass(frozen=True, slots=True)
