@@ -166,7 +166,7 @@ def test_a_server_is_asked_through_proxymap_and_a_file_is_not(site: Site) -> Non
     """Hundreds of smtpd would each hold nine connections, and a server allows a hundred."""
     asked = ("virtual_mailbox_domains", "virtual_alias_maps", "smtpd_sender_login_maps")
     on_server, in_file = main_cf(site, **PGSQL), main_cf(site)
-    restrictions = ("smtpd_recipient_restrictions", "smtpd_end_of_data_restrictions")
+    restrictions = ("smtpd_recipient_restrictions", "smtpd_client_restrictions")
     for name in (*asked, *restrictions):
         assert "proxy:pgsql:$config_directory/" in on_server[name]
         assert "proxy:" not in in_file[name]
