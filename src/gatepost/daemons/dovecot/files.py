@@ -259,7 +259,7 @@ def _database(context: Context) -> dict[str, Any]:
         }
         # A URI needs no quotes: Dovecot 2.3 splits its connection string at each space.
         values["sql_connect"] = to.uri
-        values["accounts"] = Connection.of(settings, "gatepost-supervisor").uri
+        values["accounts"] = Connection.of(settings, "gatepost-supervisor", authority).uri
         values["pgsql"] = _Pgsql(
             to.host, tuple(_Parameter(n, _quoted(v)) for n, v in parameters.items())
         )
