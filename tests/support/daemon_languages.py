@@ -187,7 +187,7 @@ def _dovecot_says(settings: Settings, found: dict[str, dict[str, str]]) -> None:
     mail = settings.mail
     assert found["dovecot/dovecot.conf"]["hostname"] == mail.mailname
     assert found["dovecot/dovecot.conf"]["postmaster_address"] == mail.postmaster
-    assert found["dovecot/delivery.conf"]["recipient_delimiter"] == mail.recipient_delimiter
+    assert found["dovecot/delivery.conf"]["recipient_delimiter"] == ""
     home = f"'{settings.storage.gatepost_home / 'mail'}/' || account.folder AS home"
     queries = [value for values in found.values() for value in values.values() if home in value]
     assert len(queries) == 1, found.keys()

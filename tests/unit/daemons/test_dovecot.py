@@ -277,7 +277,8 @@ def test_a_quota_is_told_in_the_dialect(
     values = {"user": f"{name}@example.org", "protocol": "imap"}
     (row,) = ask(database, machine, "user", values)
     home = f"/var/lib/gatepost/mail/example.org/{name}"
-    assert row == ("gatepost-mail", "gatepost-mail", home, *limits[dialect])
+    mailbox = f"{name}@example.org"
+    assert row == ("gatepost-mail", "gatepost-mail", home, mailbox, "+", *limits[dialect])
 
 
 def test_delivery_counts_only_where_there_is_a_limit(

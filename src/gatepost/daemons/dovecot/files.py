@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from gatepost.accounts import lookups
@@ -205,7 +205,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         **_database(context),
         "cache_seconds": CACHE_SECONDS,
         "cache_negative_seconds": CACHE_NEGATIVE_SECONDS,
-        **_queries(chosen, context.settings.database.db_driver, site.home.mail),
+        **_queries(chosen, context),
         # end-sessions
         "mail_folder": site.home.mail,
         # mail.conf, quota.conf, delivery.conf
@@ -214,7 +214,6 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "quota_grace": mail.message_size_limit,
         "quota_warning": config / "quota-warning",
         "dovecot_lda": "/usr/lib/dovecot/dovecot-lda",
-        "recipient_delimiter": mail.recipient_delimiter,
         "submission": topology.clients["smtp"],
         "relay_cert_file": config / RELAY_CERTIFICATE,
         "relay_key_file": config / RELAY_KEY,
@@ -272,11 +271,16 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _queries(chosen: str, driver: DatabaseDriver, mail: Path) -> dict[str, str]:
+def _queries(chosen: str, context: Context) -> dict[str, str]:
     """Return the look-ups in the dialect's variables, which Dovecot escapes between quotes."""
-    user, service = {"2.3": ("%u", "%s"), "2.4": ("%{user}", "%{protocol}")}[chosen]
+    user, local, domain, service = {
+        "2.3": ("%u", "%n", "%d", "%s"),
+        "2.4": ("%{user}", "%{user | username}", "%{user | domain}", "%{protocol}"),
+    }[chosen]
     password = lookups.PASSWORD.bind(address=user, service=service)
-    account = lookups.USER.bind(address=user)
+    query = lookups.user(context.settings.mail.recipient_delimiter)
+    marks = {"address": user, "local": local, "domain": domain}
+    account = query.bind(**{name: marks[name] for name in query.parameters})
     quota = {
         # In 2.3 a rule, where 0 is no limit; in 2.4 a setting, where NULL leaves the default.
         # Delivery to a mailbox without a limit leaves the counting to whoever asks for it.
@@ -286,7 +290,7 @@ def _queries(chosen: str, driver: DatabaseDriver, mail: Path) -> dict[str, str]:
         "2.4": "account.quota_bytes AS quota_storage_size",
     }[chosen]
     also, only = "", ""
-    if driver is DatabaseDriver.PGSQL:
+    if context.settings.database.db_driver is DatabaseDriver.PGSQL:
         # While there is no connection Dovecot 2.3.19.1 of Debian 12 cannot escape and asks for
         # nobody, and the answer comes when there is one: that nobody is there. Symptom without
         # this error: after an outage of the database mail for those who exist bounces.
@@ -295,11 +299,16 @@ def _queries(chosen: str, driver: DatabaseDriver, mail: Path) -> dict[str, str]:
     # Dovecot lets nobody but root and this user look an account up.
     owner = f"'{MAIL_USER}' AS uid, '{MAIL_USER}' AS gid"
     # The folder comes from the database: the next owner of an address has another one.
-    home = f"'{mail}/' || account.folder AS home"
+    home = f"'{context.site.home.mail}/' || account.folder AS home"
     return {
         "password_query": (
             f"{password} AND ('%{{secured}}' = 'TLS' OR '{service}' = 'smtp'){also}"
         ),
-        "user_query": f"SELECT {owner}, {home}, {quota} FROM ({account}) AS account{only}",  # noqa: S608
+        # "user" is who Dovecot goes on as; Sieve splits addresses at "recipient_delimiter".
+        "user_query": (
+            f"SELECT {owner}, {home}, account.user AS user,"  # noqa: S608
+            f" account.extensions AS recipient_delimiter, {quota}"
+            f" FROM ({account}) AS account{only}"
+        ),
         "iterate_query": lookups.USERS.bind(),
     }
