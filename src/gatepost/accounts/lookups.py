@@ -153,9 +153,10 @@ def user(delimiter: str) -> Query:
     """Return the query for a mailbox's place, where mail for an address goes.
 
     A mailbox of just that address wins; else the address before an extension counts, the longest
-    that is a mailbox. `user` is the mailbox, `folder` lies below that of all mail, `quota_bytes` is NULL for no limit. `extensions` are
-    the characters that begin an extension behind this name: none of those that it holds itself, and
-    ``/``, which no mailbox holds, when none is left. `delimiter` is ``RECIPIENT_DELIMITER``.
+    that is a mailbox. `user` is the mailbox, `folder` lies below that of all mail, `quota_bytes` is
+    NULL for no limit. `extensions` are the characters that begin an extension behind this name:
+    none of those that it holds itself, and ``/``, which no mailbox holds, when none is left.
+    `delimiter` is ``RECIPIENT_DELIMITER``.
     """
     extensions = " || ".join(
         f"CASE WHEN REPLACE(local_part, '{c}', '') = local_part THEN '{c}' ELSE '' END"
@@ -175,9 +176,8 @@ def user(delimiter: str) -> Query:
     return _query(
         "USER",
         f"""
-        SELECT address AS user, local_part, quota_bytes,
-        COALESCE(NULLIF({extensions or "''"}, ''), '/') AS extensions,
-        (SELECT name FROM domains WHERE domains.id = mailboxes.domain_id) AS domain
+        SELECT address AS user, folder, quota_bytes,
+        COALESCE(NULLIF({extensions or "''"}, ''), '/') AS extensions
         FROM mailboxes
         WHERE address = {f"COALESCE({exact}, ({shorter}))" if delimiter else ":address"}
         AND NOT send_only
