@@ -30,6 +30,7 @@ from gatepost.run import (
     record,
     servers,
 )
+from gatepost.run.account_watch import AccountWatch
 from gatepost.run.child import end_session
 from gatepost.run.health import Health
 from gatepost.run.logs import LogStream
@@ -76,6 +77,7 @@ class Supervisor:
         self._search: asyncio.Task[None] | None = None
         self._foreign = ""
         """What belongs to another user than the daemon that needs it."""
+        self._accounts = AccountWatch(self._services.values, log.say)
 
     async def run(self) -> None:
         """Start everything, serve requests until stopped, stop everything.
@@ -122,12 +124,15 @@ class Supervisor:
             return
         for process in self._record.processes:
             self._services[process.name] = Service(process, self._log, self._remember)
+        # Before anybody can log in, so that no change is too early to be seen.
+        await self._accounts.look()
+        self._watches.append(asyncio.create_task(self._accounts.run()))
         problem = await self._start(self._record.processes)
         if problem:
             self._problem = problem
         else:
             self._log.say("ready: " + ", ".join(self._services))
-            self._watches = [
+            self._watches += [
                 asyncio.create_task(self._watch_servers()),
                 asyncio.create_task(self._watch_originals()),
             ]
@@ -406,11 +411,8 @@ class Supervisor:
         return {"problem": self._problem}
 
     async def _answer_forget(self) -> dict[str, Any]:
-        """Have services forget what they remember of accounts, which have changed."""
-        for name, service in self._services.items():
-            command, child = service.process.forget, service.child
-            if command and child and (said := await child.tell(command)):
-                self._log.say(f"{name} could not be told of changed accounts: {said}")
+        """Act on changed accounts at once; who changed them waits until it is done."""
+        await self._accounts.look()
         return {}
 
     async def _answer_owners(self) -> dict[str, Any]:
