@@ -416,6 +416,12 @@ class Process:
     """
     forget: tuple[str, ...] = ()
     """Command that makes the running process forget what it remembers of accounts."""
+    end_sessions: tuple[str, ...] = ()
+    """Command that ends the sessions of accounts, which it reads from standard input: a line for
+    each, with the address, a tab, and the folder of its mail below `Home.mail`."""
+    accounts: str = ""
+    """File that names the database of accounts (`gatepost.accounts.changes.open_changes`) whose
+    changes `forget` and `end_sessions` are for; only root reads it."""
     servers: tuple[Address, ...] = ()
     """Servers elsewhere that its programs ask. When one is back after it was away, the process
     reads its files again: its programs may have given up asking for minutes."""

@@ -188,8 +188,9 @@ def _dovecot_says(settings: Settings, found: dict[str, dict[str, str]]) -> None:
     assert found["dovecot/dovecot.conf"]["hostname"] == mail.mailname
     assert found["dovecot/dovecot.conf"]["postmaster_address"] == mail.postmaster
     assert found["dovecot/delivery.conf"]["recipient_delimiter"] == ""
-    home = found["dovecot/mail.conf"]["mail_home"]
-    assert home.startswith(f"{settings.storage.gatepost_home / 'mail'}/%")
+    home = f"'{settings.storage.gatepost_home / 'mail'}/' || account.folder AS home"
+    queries = [value for values in found.values() for value in values.values() if home in value]
+    assert len(queries) == 1, found.keys()
     trusted = found["dovecot/listeners.conf"].get("haproxy_trusted_networks", "")
     networks = tuple(map(ipaddress.ip_network, trusted.split()))
     assert networks == settings.proxy.trusted_proxies

@@ -108,7 +108,8 @@ def test_every_file_that_is_included_is_there(machine: Site) -> None:
     included = re.findall(r"(?m)^!include(?:_try)? (\S+)$", content)
     assert set(included) <= set(written)
     copies = {"tls.crt", "tls.key", "relay-client.crt", "relay-client.key"}
-    read_otherwise = {"dovecot.conf", "sql.conf.ext", "quota-warning", *copies}
+    read_otherwise = {"dovecot.conf", "sql.conf.ext", "quota-warning", "end-sessions", *copies}
+    read_otherwise |= {"accounts"}
     assert set(written) - read_otherwise == set(included)
 
 
@@ -250,6 +251,8 @@ def database() -> Iterator[sqlite3.Connection]:
                     "domain_id": 1,
                     "local_part": name,
                     "address": f"{name}@example.org",
+                    "folder": f"example.org/{name}",
+                    "login": f"{name}@example.org",
                     "password_hash": "{SSHA}x",
                     "quota_bytes": quota,
                 }
@@ -317,8 +320,9 @@ def test_a_quota_is_told_in_the_dialect(
     """A mailbox without a limit would be full, or one with a limit never."""
     values = {"user": f"{name}@example.org", "protocol": "imap"}
     (row,) = ask(database, machine, "user", values)
+    home = f"/var/lib/gatepost/mail/example.org/{name}"
     mailbox = f"{name}@example.org"
-    assert row == ("gatepost-mail", "gatepost-mail", mailbox, "+", *limits[dialect])
+    assert row == ("gatepost-mail", "gatepost-mail", home, mailbox, "+", *limits[dialect])
 
 
 def test_delivery_counts_only_where_there_is_a_limit(
@@ -395,10 +399,9 @@ SQL_FILE = {"2.3": "sql.conf.ext", "2.4": "sql.conf"}
 def test_the_password_of_the_database_is_for_root_only(machine: Site, dialect: str) -> None:
     """Every user of the machine could change all accounts."""
     written = files(machine, **PGSQL)
-    assert [name for name, f in written.items() if PGSQL["DB_PASSWORD"] in f.content] == [
-        SQL_FILE[dialect]
-    ]
-    assert written[SQL_FILE[dialect]].mode == 0o600
+    secret = {name for name, f in written.items() if PGSQL["DB_PASSWORD"] in f.content}
+    assert secret == {SQL_FILE[dialect], "accounts"}
+    assert {written[name].mode for name in secret} == {0o600}
     assert files(machine)[SQL_FILE[dialect]].mode == 0o644, "SQLite has no secret"
 
 

@@ -151,7 +151,7 @@ PGSQL = {
 }
 LOOKUPS = {
     *("domains.cf", "alias-domains.cf", "recipients.cf", "aliases.cf", "postmaster.cf"),
-    *("special-mailboxes.cf", "senders.cf", "relay-clients.cf"),
+    *("special-mailboxes.cf", "senders.cf", "relay-clients.cf", "ended-sessions.cf"),
 }
 
 
@@ -165,10 +165,11 @@ def test_the_password_of_the_database_is_for_postfix_only(site: Site) -> None:
 
 
 def test_a_server_is_asked_through_proxymap_and_a_file_is_not(site: Site) -> None:
-    """Hundreds of smtpd would each hold seven connections, and a server allows a hundred."""
+    """Hundreds of smtpd would each hold nine connections, and a server allows a hundred."""
     asked = ("virtual_mailbox_domains", "virtual_alias_maps", "smtpd_sender_login_maps")
     on_server, in_file = main_cf(site, **PGSQL), main_cf(site)
-    for name in (*asked, "smtpd_recipient_restrictions"):
+    restrictions = ("smtpd_recipient_restrictions", "smtpd_client_restrictions")
+    for name in (*asked, *restrictions):
         assert "proxy:pgsql:$config_directory/" in on_server[name]
         assert "proxy:" not in in_file[name]
         assert "sqlite:$config_directory/" in in_file[name]

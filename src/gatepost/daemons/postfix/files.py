@@ -49,6 +49,10 @@ AUTHORITY = "database-authority.pem"
 _SOCKET_PATH = 107
 """Bytes of a UNIX socket's path (unix(7)), without the closing zero."""
 
+_ENDED = "421 4.7.0 The account has changed, log in again"
+"""What a session is told whose account is no longer the one it logged in to. After 421 Postfix
+hangs up (access(5))."""
+
 _WRAPPER_PORTS = frozenset({"465", "submissions", "smtps"})
 
 
@@ -157,8 +161,8 @@ def _endpoint(found: Endpoint) -> str:
 class _Proxymap:
     """Postfix's service that asks the database for all its other processes."""
 
-    processes: int = 8
-    """At most so many, with a connection for each table: 56 of the 100 that a server allows."""
+    processes: int = 7
+    """At most so many, with a connection for each table: 63 of the 100 that a server allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +238,7 @@ def _queries(context: Context) -> dict[str, str]:
         ),
         "special-mailboxes.cf": lookups.SPECIAL_MAILBOX.bind(address="%s"),
         "senders.cf": lookups.SENDER.bind(address="%s"),
+        "ended-sessions.cf": lookups.ENDED_SESSION.bind(login="%s", answer=_ENDED),
         "relay-clients.cf": (
             f"SELECT 'OK' WHERE EXISTS ({lookups.RELAY_CLIENT.bind(fingerprint='%s')})"
         ),
