@@ -17,9 +17,16 @@ _NAMED = 5
 
 
 def unread(
-    connection: sa.Connection, ours: Sequence[str], mailname: str, postmaster: str, delimiter: str
+    connection: sa.Connection, mailname: str, postmaster: str, delimiter: str
 ) -> tuple[str, ...]:
-    """Return a sentence for each account that should read such mail and does not."""
+    """Return a sentence for each account that should read such mail and does not.
+
+    Empty while there is no domain.
+    """
+    shown = sa.select(domains.c.name).where(sa.not_(domains.c.hidden))
+    ours = sorted(connection.scalars(shown))
+    if not ours:
+        return ()
     own = {
         address
         for role in ROLES
