@@ -56,6 +56,8 @@ def inspect(settings: Settings) -> Inspection:
             found.problems.extend(error.problems)
         except OperationError as error:
             found.warnings.append(str(error))
+        except PermissionError as error:
+            found.unseen.append(f'"{error.filename}"')
     return found
 
 
