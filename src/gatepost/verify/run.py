@@ -79,6 +79,8 @@ class Run:
     """The cluster, when verify runs in a pod of its own."""
     relaying: tuple[IPNetwork, ...] = ()
     """Networks that may relay without logging in."""
+    relaying_proxies: tuple[IPNetwork, ...] = ()
+    """Proxies whose headers may name a client of those networks."""
     claims: Claims = field(default_factory=Claims)
     unreached: dict[Target, ProbeError] = field(default_factory=dict)
     """Targets that did not greet, and why: filled by the first phase."""
