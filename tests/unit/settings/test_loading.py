@@ -150,6 +150,30 @@ def test_a_proxy_that_may_speak_for_a_network_is_warned_about(proxy: str) -> Non
     assert proxy in warning
 
 
+def test_an_ipv4_address_in_ipv6_form_is_an_ipv4_address() -> None:
+    """`ss` and HAProxy write it so; it would be taken, and match nobody."""
+    found = settings(
+        TRUSTED_PROXIES="::ffff:10.0.0.2,::ffff:a01:0/112,127.0.0.1",
+        MYNETWORKS="::FFFF:192.0.2.0/120",
+        MTA_RELAYING_PROXIES="::ffff:10.0.0.2",
+        SERVICE_BIND_ADDRESS="::ffff:127.0.0.1",
+        MDA_IMAP_ADDRESS="[::ffff:10.0.0.9]:33143",
+    )
+    assert [str(network) for network in found.proxy.trusted_proxies] == [
+        "10.0.0.2/32",
+        "10.1.0.0/16",
+        "127.0.0.1/32",
+    ]
+    assert [str(network) for network in found.mail.mynetworks] == ["192.0.2.0/24"]
+    assert found.listen.service_bind_address == (ipaddress.ip_address("127.0.0.1"),)
+    assert found.clients.mda_imap_address == Address("10.0.0.9", 33143)
+    # An overlap is one in either form.
+    (problem,) = problems(TRUSTED_PROXIES="::ffff:10.0.0.2", MYNETWORKS="10.0.0.0/8")
+    assert "MYNETWORKS" in problem
+    (problem,) = problems(TRUSTED_PROXIES="::ffff:10.0.0.2/104")
+    assert "TRUSTED_PROXIES=10.0.0.0/8" in problem
+
+
 def test_wide_trust_is_warned_about() -> None:
     """The reference's own 10.0.0.0/8 works, and its owner should know what it means."""
     (warning,) = settings(TRUSTED_PROXIES="10.0.0.0/8,127.0.0.1").warnings
