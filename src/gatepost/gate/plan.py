@@ -81,5 +81,5 @@ def _services(handoffs: Sequence[Handoff]) -> dict[str, dict[Standing, str]]:
 
 def _metrics(context: Context) -> tuple[Address, ...]:
     offered = context.topology.offers[Role.METRICS]
-    # Its web server takes IPv4 too on the IPv6 wildcard, and would fight itself over the port.
+    # The IPv6 wildcard takes IPv4 too, and a second socket would find the port taken.
     return tuple(address for address in offered if address.host == "::") or offered

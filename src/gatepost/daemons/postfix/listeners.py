@@ -73,6 +73,14 @@ class SmtpdService:
         return self.standing is Standing.NAMED
 
     @property
+    def asks_names(self) -> bool:
+        """Whether it looks up the names of its clients.
+
+        Those of other servers stand in ``Received`` headers, and filters judge by them.
+        """
+        return not (self.internal or self.submission)
+
+    @property
     def tls_ended(self) -> bool:
         """Whether the client's TLS ends at the proxy."""
         return self.standing is Standing.ENCRYPTED
