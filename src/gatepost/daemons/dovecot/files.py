@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -56,6 +57,13 @@ TLS_CIPHERS = (
 # RFC 5322, 3.2.3, "." and "@", without what a path, SQL or Dovecot's own variables could trip on.
 _USERNAME_CHARS = string.ascii_letters + string.digits + "!#$&*+-.=?@^_`{|}~'"
 
+TLS_CERTIFICATE = "tls.crt"
+TLS_KEY = "tls.key"
+RELAY_CERTIFICATE = "relay-client.crt"
+RELAY_KEY = "relay-client.key"
+AUTHORITY = "database-authority.pem"
+"""Dovecot's copies of files that somebody else writes."""
+
 _LONGEST_SOCKET_PATH = 107
 """Bytes of a UNIX socket's path on Linux (unix(7): 108 with the closing zero)."""
 _LONGEST_SOCKET_NAME = len("srv.managesieve-login/4194304")
@@ -108,9 +116,27 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
         *(file(name) for name in (*_COMMON, *extra)),
         file({"2.3": "sql.conf.ext", "2.4": "sql.conf"}[chosen], mode=sql_mode),
         file("api.conf", mode=0o600),
+        *_copies(context),
         # Read at each warning: a running Dovecot has no use for a new version.
         file("quota-warning", OnChange.NOTHING, mode=0o755),
     )
+
+
+def _copies(context: Context) -> Iterator[RenderedFile]:
+    """Yield Dovecot's copies of files that somebody else writes."""
+    site = context.site
+    rows = [
+        (TLS_CERTIFICATE, site.certificate.chain, 0o644, "root"),
+        (TLS_KEY, site.certificate.key, 0o600, "root"),
+        (RELAY_CERTIFICATE, site.relay_client.chain, 0o644, "root"),
+        (RELAY_KEY, site.relay_client.key, 0o640, MAIL_USER),
+        (AUTHORITY, site.database_authority, 0o644, "root"),
+    ]
+    for name, copy, mode, group in rows:
+        if copy:
+            yield RenderedFile(
+                FOLDER / name, copy.content, NAME, OnChange.RELOAD, mode, group, copy.original
+            )
 
 
 def base_dir(home: Home) -> str:
@@ -162,8 +188,8 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "quota_status_processes": QUOTA_STATUS_PROCESSES,
         "auth_clients": IMAP_SESSIONS + POP3_SESSIONS + login_processes + 1000,
         # tls.conf
-        "tls_cert_file": site.certificate.cert_file,
-        "tls_key_file": site.certificate.key_file,
+        "tls_cert_file": config / TLS_CERTIFICATE,
+        "tls_key_file": config / TLS_KEY,
         "tls_ciphers": ":".join(TLS_CIPHERS),
         # authentication.conf
         "username_chars": _USERNAME_CHARS,
@@ -171,7 +197,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         **_database(context),
         "cache_seconds": CACHE_SECONDS,
         "cache_negative_seconds": CACHE_NEGATIVE_SECONDS,
-        **_queries(chosen, context.settings.database.db_driver),
+        **_queries(chosen, context.settings.database.db_driver, mail.recipient_delimiter),
         # mail.conf, quota.conf, delivery.conf
         "mail_folder": site.home.mail,
         "folders": FOLDERS,
@@ -179,10 +205,9 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "quota_grace": mail.message_size_limit,
         "quota_warning": config / "quota-warning",
         "dovecot_lda": "/usr/lib/dovecot/dovecot-lda",
-        "recipient_delimiter": mail.recipient_delimiter,
         "submission": topology.clients["smtp"],
-        "relay_cert_file": site.relay_client.cert_file,
-        "relay_key_file": site.relay_client.key_file,
+        "relay_cert_file": config / RELAY_CERTIFICATE,
+        "relay_key_file": config / RELAY_KEY,
     }
 
 
@@ -212,7 +237,8 @@ def _database(context: Context) -> dict[str, Any]:
         "pgsql": None,
     }
     if settings.db_driver is DatabaseDriver.PGSQL:
-        to = Connection.of(settings, "gatepost-dovecot")
+        authority = context.site.home.config / FOLDER / AUTHORITY
+        to = Connection.of(settings, "gatepost-dovecot", authority)
         parameters = {
             "port": str(to.port),
             "dbname": to.name,
@@ -234,11 +260,16 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _queries(chosen: str, driver: DatabaseDriver) -> dict[str, str]:
+def _queries(chosen: str, driver: DatabaseDriver, delimiter: str) -> dict[str, str]:
     """Return the look-ups in the dialect's variables, which Dovecot escapes between quotes."""
-    user, service = {"2.3": ("%u", "%s"), "2.4": ("%{user}", "%{protocol}")}[chosen]
+    user, local, domain, service = {
+        "2.3": ("%u", "%n", "%d", "%s"),
+        "2.4": ("%{user}", "%{user | username}", "%{user | domain}", "%{protocol}"),
+    }[chosen]
     password = lookups.PASSWORD.bind(address=user, service=service)
-    account = lookups.USER.bind(address=user)
+    query = lookups.user(delimiter)
+    marks = {"address": user, "local": local, "domain": domain}
+    account = query.bind(**{name: marks[name] for name in query.parameters})
     quota = {
         # In 2.3 a rule, where 0 is no limit; in 2.4 a setting, where NULL leaves the default.
         # Delivery to a mailbox without a limit leaves the counting to whoever asks for it.
@@ -260,6 +291,11 @@ def _queries(chosen: str, driver: DatabaseDriver) -> dict[str, str]:
         "password_query": (
             f"{password} AND ('%{{secured}}' = 'TLS' OR '{service}' = 'smtp'){also}"
         ),
-        "user_query": f"SELECT {owner}, {quota} FROM ({account}) AS account{only}",  # noqa: S608
+        # "user" is who Dovecot goes on as; Sieve splits addresses at "recipient_delimiter".
+        "user_query": (
+            f"SELECT {owner}, account.user AS user,"  # noqa: S608
+            f" account.extensions AS recipient_delimiter, {quota}"
+            f" FROM ({account}) AS account{only}"
+        ),
         "iterate_query": lookups.USERS.bind(),
     }
