@@ -60,7 +60,8 @@ def unnamed(folder: Path, **settings: str) -> Iterator[Unnamed]:
             name_servers.append(one)
         resolv, hosts = folder / "resolv.conf", folder / "hosts"
         resolv.write_text("".join(f"nameserver {s.getsockname()[0]}\n" for s in name_servers))
-        hosts.write_text(f"127.0.0.1 localhost\n{outside.host} {RELAY}\n")
+        own = f"127.0.1.1 {socket.gethostname()}"
+        hosts.write_text(f"127.0.0.1 localhost\n{own}\n{outside.host} {RELAY}\n")
         mounts = (
             f"mount --bind {resolv} /etc/resolv.conf && mount --bind {hosts} /etc/hosts && "
             'exec "$@"'

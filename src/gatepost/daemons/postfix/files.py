@@ -60,7 +60,7 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
             "master.cf",
             services=tuple(smtpd_services(context.topology.of("postfix"))),
             proxymap=_Proxymap() if _on_server(context) else None,
-            smtpd=f"{_ROOT}{context.site.home.config / FOLDER / _SMTPD}",
+            smtpd=_ROOT + str(context.site.home.config / FOLDER / _SMTPD).lstrip("/"),
         ),
         _file(
             "submission-header-checks",
