@@ -39,6 +39,28 @@ class Address:
         return Address(loopback.get(self.host, self.host), self.port)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class SocketPath:
+    """A UNIX socket, for programs on the same machine."""
+
+    path: Path
+    user: str
+    """The one system user, besides root, who may connect."""
+
+    def __str__(self) -> str:
+        """Write the path."""
+        return str(self.path)
+
+    @property
+    def reachable(self) -> SocketPath:
+        """The same socket: it has no wildcard."""
+        return self
+
+
+Endpoint = Address | SocketPath
+"""Where a program answers others: over a network, or on this machine only."""
+
+
 # --- listeners ------------------------------------------------------------------------------
 
 
@@ -125,17 +147,27 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """Where a daemon offers a role, depending on where its users are."""
+
+    port: int
+    """TCP port, for users in another container."""
+    socket: str | None = None
+    """Name of the UNIX socket for users on the same machine; None: TCP there too."""
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """Who listens where, for whom: the one table that every side reads."""
 
     listeners: tuple[BoundListener, ...]
     """The rows of the daemons that run here: all, or those of one service in a container."""
-    roles: Mapping[Role, Address]
+    roles: Mapping[Role, Endpoint]
     """Where each role is found, here or elsewhere, as its users connect to it."""
     clients: Mapping[str, Address]
     """Listener name → where Gatepost's own clients connect (the ``MDA_*``/``MTA_*_ADDRESS``)."""
     trusted_proxies: tuple[IPNetwork, ...]
-    offers: Mapping[Role, tuple[Address, ...]] = field(default_factory=dict)
+    offers: Mapping[Role, tuple[Endpoint, ...]] = field(default_factory=dict)
     """Where the daemons that run here offer each role."""
 
     def of(self, daemon: str) -> tuple[BoundListener, ...]:
@@ -340,9 +372,9 @@ class SystemUser:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """An address that answers when its process is ready."""
+    """An endpoint that answers when its process is ready."""
 
-    address: Address
+    address: Endpoint
     greeting: bytes = b""
     """What the answer begins with; empty when an open port is proof enough."""
 
@@ -399,6 +431,12 @@ class Process:
     """
     forget: tuple[str, ...] = ()
     """Command that makes the running process forget what it remembers of accounts."""
+    end_sessions: tuple[str, ...] = ()
+    """Command that ends the sessions of accounts, which it reads from standard input: a line for
+    each, with the address, a tab, and the folder of its mail below `Home.mail`."""
+    accounts: str = ""
+    """File that names the database of accounts (`gatepost.accounts.changes.open_changes`) whose
+    changes `forget` and `end_sessions` are for; only root reads it."""
     servers: tuple[Address, ...] = ()
     """Servers elsewhere that its programs ask. When one is back after it was away, the process
     reads its files again: its programs may have given up asking for minutes."""

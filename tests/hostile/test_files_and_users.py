@@ -79,8 +79,9 @@ def served(settings: dict[str, str], database: str, relay_passwords: Path) -> It
 
 @pytest.fixture(scope="module")
 def in_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Run one behind Traefik with its accounts in SQLite."""
-    with served({}, "sqlite", tmp_path_factory.mktemp("relay") / "passwords") as found:
+    """Run one behind Traefik with its accounts in SQLite, and with all that can be opened."""
+    opened = {"MDA_HTTP_API": "true"}
+    with served(opened, "sqlite", tmp_path_factory.mktemp("relay") / "passwords") as found:
         yield found
 
 

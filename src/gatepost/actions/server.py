@@ -228,12 +228,17 @@ def _apply(plan: Plan, home: Home) -> None:
 
 
 def _introduce_mail_store(settings: Settings, home: Home) -> None:
-    """Let the MTA, which may be elsewhere, know the mail store's client certificate."""
+    """Let the MTA, which may be elsewhere, know the mail store's client certificate.
+
+    And let the database know the mail that lies here and belongs to no mailbox.
+    """
+    from gatepost.actions.accounts import mail_folders  # noqa: PLC0415
     from gatepost.run import certificates  # noqa: PLC0415
 
     certificate = certificates.relay_client(home).cert_file
     with _open_accounts(settings) as store:
         store.set_relay_client(socket.gethostname(), certificates.fingerprint(certificate))
+        store.keep_aside(mail_folders(home))
 
 
 def _tell_changes(home: Home, tell: Tell) -> None:

@@ -93,16 +93,19 @@ class Child:
         await end_session(self.pid)
         await self.wait()
 
-    async def tell(self, command: tuple[str, ...]) -> str | None:
-        """Run a command of the process, for example to reload; return its words if it failed."""
+    async def tell(self, command: tuple[str, ...], text: str = "") -> str | None:
+        """Run a command of the process, for example to reload; return its words if it failed.
+
+        `text` is what the command reads from its standard input.
+        """
         argv = [word.replace("{pid}", str(self.pid)) for word in command]
         done = await asyncio.create_subprocess_exec(
             *argv,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        said, _ = await done.communicate()
+        said, _ = await done.communicate(text.encode())
         return said.decode(errors="replace").strip() if done.returncode else None
 
     def listens_on(self, addresses: set[Address]) -> bool:

@@ -113,7 +113,7 @@ class Service:
             await asyncio.gather(self._watcher, return_exceptions=True)
         self._set(State.STARTING)
         await self.start()
-        addresses = {probe.address for probe in process.ready}
+        addresses = {one.address for one in process.ready if isinstance(one.address, Address)}
         deadline = asyncio.get_running_loop().time() + READY_SECONDS
         # ASYNC110: the kernel has no event for "listens now".
         while asyncio.get_running_loop().time() < deadline and not self._listens_on(addresses):  # noqa: ASYNC110

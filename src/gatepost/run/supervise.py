@@ -21,6 +21,7 @@ from typing import Any
 from gatepost.errors import OperationError, StartError
 from gatepost.model import Address, Home, OnChange, Original, Process
 from gatepost.run import control, logs, memory, originals, record, servers
+from gatepost.run.account_watch import AccountWatch
 from gatepost.run.child import end_session
 from gatepost.run.health import Health
 from gatepost.run.logs import LogStream
@@ -54,6 +55,7 @@ class Supervisor:
         self._startup: asyncio.Task[None] | None = None
         self._change_at_work: asyncio.Task[Any] | None = None
         self._watches: list[asyncio.Task[None]] = []
+        self._accounts = AccountWatch(self._services.values, log.say)
 
     async def run(self) -> None:
         """Start everything, serve requests until stopped, stop everything.
@@ -95,12 +97,15 @@ class Supervisor:
             return
         for process in self._record.processes:
             self._services[process.name] = Service(process, self._log, self._remember)
+        # Before anybody can log in, so that no change is too early to be seen.
+        await self._accounts.look()
+        self._watches.append(asyncio.create_task(self._accounts.run()))
         problem = await self._start(self._record.processes)
         if problem:
             self._problem = problem
         else:
             self._log.say("ready: " + ", ".join(self._services))
-            self._watches = [
+            self._watches += [
                 asyncio.create_task(self._watch_servers()),
                 asyncio.create_task(self._watch_originals()),
             ]
@@ -321,11 +326,8 @@ class Supervisor:
         return {"problem": self._problem}
 
     async def _answer_forget(self) -> dict[str, Any]:
-        """Have services forget what they remember of accounts, which have changed."""
-        for name, service in self._services.items():
-            command, child = service.process.forget, service.child
-            if command and child and (said := await child.tell(command)):
-                self._log.say(f"{name} could not be told of changed accounts: {said}")
+        """Act on changed accounts at once; who changed them waits until it is done."""
+        await self._accounts.look()
         return {}
 
     async def _answer_stop(self) -> dict[str, Any]:

@@ -186,6 +186,12 @@ def test_ready_is_after_the_banner(log: LogStream, server: Callable[..., Process
     assert service.state is State.STOPPED
 
 
+def tcp_address(process: Process) -> Address:
+    address = process.ready[0].address
+    assert isinstance(address, Address)
+    return address
+
+
 def test_another_banner_is_not_ready(log: LogStream, server: Callable[..., Process]) -> None:
     """A daemon that greets with an error would count as running."""
     process = server("service")
@@ -234,7 +240,7 @@ def test_open_connections_outlive_a_restart_that_overlaps(
 ) -> None:
     """A new entry point of Traefik would cut every user's connection."""
     process = replace(server("service", overlaps=overlaps), stop_seconds=0.1)
-    port = process.ready[0].address.port
+    port = tcp_address(process).port
     service = Service(process, log)
 
     async def main() -> tuple[bytes, int]:
@@ -252,7 +258,7 @@ def test_open_connections_outlive_a_restart_that_overlaps(
             said = await reader.read(1)
         assert [child.pid for child in service.retiring] == ([old] if overlaps else [])
         # Whoever has just connected to the old one is turned away when it closes its port.
-        await until(lambda: not old_child.listens_on({process.ready[0].address}))
+        await until(lambda: not old_child.listens_on({tcp_address(process)}))
         (await talk(port))[1].close()
         writer.close()
         await until(lambda: not service.retiring)
@@ -267,7 +273,7 @@ def test_open_connections_outlive_a_restart_that_overlaps(
 def test_at_no_moment_is_the_port_closed(log: LogStream, server: Callable[..., Process]) -> None:
     """Who connects during a change of Traefik's would be refused."""
     process = server("service", delay=0.1, overlaps=True)
-    port = process.ready[0].address.port
+    port = tcp_address(process).port
     service = Service(process, log)
 
     async def main() -> int:

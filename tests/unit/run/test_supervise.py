@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
+from gatepost.accounts.records import Mailbox
+from gatepost.accounts.store import Store, open_store
 from gatepost.errors import OperationError, StartError
 from gatepost.model import Address, Home, OnChange, Plan, Process, Readiness, RenderedFile
 from gatepost.run import apply, control, logs, memory, record, supervise
@@ -306,22 +308,49 @@ def test_only_its_own_user_may_ask(home: Home, plan: Callable[..., Plan]) -> Non
     assert run(home, during) == 0o600
 
 
-def test_services_are_told_of_changed_accounts(
-    home: Home, plan: Callable[..., Plan], tmp_path: Path
+@pytest.fixture
+def accounts(home: Home, tmp_path: Path) -> Iterator[tuple[Store, str]]:
+    """Return the accounts of a home, with one mailbox, and the file that names them."""
+    file = tmp_path / "place"
+    file.write_text(f"{home.database}\n")
+    with open_store(home.database) as store:
+        store.add_domain("example.org")
+        store.add_mailbox(Mailbox("anna@example.org", "{SSHA}x"))
+        yield store, str(file)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_services_act_on_changed_accounts(
+    home: Home,
+    plan: Callable[..., Plan],
+    tmp_path: Path,
+    accounts: tuple[Store, str],
+    *,
+    told: bool,
 ) -> None:
-    """A locked mailbox could be read on; one deaf service must not keep others from it."""
-    mark = tmp_path / "told"
-    deaf = sleeper("deaf", forget=("sh", "-c", "echo no such socket; exit 1"))
-    apply.apply(plan(deaf, sleeper("other"), sleeper("store", forget=("touch", str(mark)))), home)
+    """A locked mailbox could be read on; one deaf service must not keep others from it.
 
-    async def during() -> Any:
+    The change may have been made elsewhere, by a command that cannot tell this supervisor.
+    """
+    store, place = accounts
+    mark = tmp_path / "ended"
+    record = ("sh", "-c", f"cat >>{mark}")
+    deaf = sleeper("deaf", forget=("sh", "-c", "echo no such socket; exit 1"), accounts=place)
+    acting = sleeper("store", forget=("touch", str(mark)), end_sessions=record, accounts=place)
+    apply.apply(plan(deaf, sleeper("other"), acting), home)
+
+    async def during() -> None:
         assert not mark.exists()
-        return await ask(home, "forget")
+        store.remove_mailbox("anna@example.org")
+        if told:
+            assert await ask(home, "forget") == {}
+        else:
+            await asyncio.sleep(0.9)
+        assert mark.read_text() == "anna@example.org\texample.org/anna\n"
 
-    assert run(home, during) == {}
-    assert mark.exists()
-    told = [line for line in lines(home) if "changed accounts" in line]
-    assert told == ["gatepost | deaf could not be told of changed accounts: no such socket"]
+    run(home, during)
+    complaints = [line for line in lines(home) if "changed accounts" in line]
+    assert complaints == ["gatepost | deaf could not be told of changed accounts: no such socket"]
 
 
 # --- changes --------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def _ready(context: Context) -> tuple[Readiness, ...]:
     mail from other servers is taken all the same.
     """
     rows = context.topology.of(NAME)
-    if Role.SASL not in context.topology.offers:
+    if _logins_elsewhere(context):
         rows = tuple(bound for bound in rows if bound.listener == SMTP)
     return tuple(
         Readiness(
@@ -54,10 +54,8 @@ def _logins_elsewhere(context: Context) -> tuple[Address, ...]:
     Each ``smtpd`` keeps a connection to it. When it went away, the first login by each is refused:
     "Connection lost to authentication server", with 535 where the network fell silent.
     """
-    topology = context.topology
-    if Role.SASL in topology.offers or Role.SASL not in topology.roles:
-        return ()
-    return (topology.roles[Role.SASL],)
+    found = context.topology.roles[Role.SASL]
+    return (found,) if isinstance(found, Address) else ()
 
 
 def handoffs(context: Context) -> tuple[Handoff, ...]:
