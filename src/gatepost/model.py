@@ -359,6 +359,9 @@ class Directory:
     mode: int = 0o755
     owner: str = "root"
     group: str = "root"
+    contents: str = ""
+    """Whose everything below it is, as ``OWNER:GROUP``, or ``OWNER`` where the group does not
+    matter; empty when nobody looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,7 +449,12 @@ class Process:
     overlaps: bool = False
     """Whether it may run beside its successor: on a restart the new one starts first, and the old
     one keeps its open connections until they end."""
+    leftovers: tuple[Path, ...] = ()
+    """Files that only a dead process can have left when this one starts, and that would keep it
+    from starting."""
     user: str = "root"
+    becomes: str = ""
+    """User that a process of root's becomes by itself for good; empty for none."""
     capabilities: tuple[str, ...] = ()
     """Linux capabilities that a user other than root keeps, such as ``net_bind_service``."""
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -63,6 +63,7 @@ def processes(context: Context, handoffs: Sequence[Handoff]) -> tuple[Process, .
             ),
             ready=(Readiness(_metrics(context)[0].reachable),),
             reload=("kill", "-HUP", "{pid}"),
+            becomes=user,
             sockets=tuple(
                 (listener, address)
                 for listener in _services(handoffs)

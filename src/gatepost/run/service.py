@@ -138,6 +138,8 @@ class Service:
             self._set(State.STARTING)
             started = loop.time()
             try:
+                for left in self.process.leftovers:
+                    left.unlink(missing_ok=True)
                 self._sockets.open(self.process.sockets)
                 self.child = await Child.start(self.process, self._output, self._sockets)
             except OSError as error:
