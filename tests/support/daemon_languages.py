@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 import yaml
 from rendered import CASES, RENDERED, render
 
-from gatepost.model import Plan, RenderedFile
+from gatepost.model import Address, Plan, RenderedFile
 from gatepost.settings import Settings
 from gatepost.settings.concerns import DatabaseDriver
 
@@ -205,7 +205,8 @@ def _addresses(plan: Plan) -> None:
     wanted = {str(a) for b in bound for a in (*b.internal, *(() if b.proxied else b.service))}
     assert listens == wanted, f"{listens} instead of {wanted}"
     hosts = {a.host for b in plan.topology.listeners for a in (*b.service, *b.internal)}
-    hosts |= {address.host for offered in plan.topology.offers.values() for address in offered}
+    ends = (end for offered in plan.topology.offers.values() for end in offered)
+    hosts |= {end.host for end in ends if isinstance(end, Address)}
     for name, value in dovecot(content["dovecot/listeners.conf"]):
         if name.endswith("/address"):
             assert set(_list(value)) <= hosts, f"{name} = {value}"

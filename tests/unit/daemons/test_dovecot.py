@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from gatepost.contracts import Context
 from gatepost.daemons.dovecot import DAEMON
 from gatepost.daemons.dovecot.listeners import LISTENERS
 from gatepost.errors import UsageError
-from gatepost.model import Address, Home, Installed, RenderedFile, Site
+from gatepost.model import Address, Home, Installed, RenderedFile, Site, SocketPath
 from gatepost.settings import load
 
 VERSIONS = {"2.3": Installed("2.3.19.1"), "2.4": Installed("2.4.1-4", frozenset({"flatcurve"}))}
@@ -176,8 +177,51 @@ def test_readiness_asks_internal_ports_only(machine: Site) -> None:
     """A port that waits for a header never greets: `gatepost up` would wait until it gives up."""
     (process,) = DAEMON.processes(context(machine))
     asked = {ready.address for ready in process.ready}
-    delivery = Address("127.0.0.1", 2003)
+    delivery = SocketPath(Path("/var/lib/gatepost/run/dovecot/lmtp"), "postfix")
     assert asked == {Address("127.0.0.1", port) for port in INTERNAL.values()} | {delivery}
+
+
+# --- who may ask ----------------------------------------------------------------------------
+
+
+def sockets(content: str) -> dict[str, str]:
+    """Return the UNIX sockets of a file: name → the user who may open it, and the mode."""
+    return {
+        name: " ".join(re.findall(r"(?m)= (\S+)$", block))
+        for name, block in re.findall(r"(?s)unix_listener (\S+) \{(.*?)\n  \}", content)
+    }
+
+
+def test_every_socket_belongs_to_the_one_user_who_needs_it(machine: Site) -> None:
+    """Dovecot opens the first five to everybody: any local user could use them."""
+    content = text(machine, "listeners.conf")
+    assert sockets(content) == {
+        "lmtp": "postfix 0600",
+        "auth-userdb": "gatepost-mail 0600",
+        "indexer": "gatepost-mail 0600",
+        "dns-client": "gatepost-mail 0600",
+        "imap-urlauth": "0",
+        "sasl": "postfix 0600",
+        "quota-status": "postfix 0600",
+    }
+    others = re.findall(r"(?s)service (\S+) \{\n  inet_listener", content)
+    assert {name for name in others if not name.endswith("-login")} == set()
+
+
+def test_a_mail_store_alone_is_asked_over_the_network(machine: Site, dialect: str) -> None:
+    """The MTA in another container would find nobody; a socket would be of use to nobody."""
+    settings = load({"MAILNAME": "mail.example.org", "GATEPOST_PLACE": "container"})
+    alone = Context(settings, assembly.topology(settings, service="mda"), machine)
+    written = {file.path.name: file.content for file in DAEMON.files(alone)}["listeners.conf"]
+    content = re.sub(r"(?m)^\s*#.*\n", "", written)
+    assert sockets(content)["lmtp"] == "0"
+    assert {"sasl", "quota-status"}.isdisjoint(sockets(content))
+    word = {"2.3": "address", "2.4": "listen"}[dialect]
+    ports = re.findall(
+        rf"inet_listener (\S+) \{{\n    {word} = 0.0.0.0, ::\n    port = (\d+)", content
+    )
+    others = {(name, port) for name, port in ports if int(port) < 10000}
+    assert others == {("lmtp", "2003"), ("sasl", "2004"), ("quota-status", "2005")}
 
 
 # --- who may log in -------------------------------------------------------------------------
@@ -312,10 +356,19 @@ def test_a_login_has_letters_of_all_scripts(machine: Site) -> None:
 
 def test_the_key_of_the_interface_is_roots_alone(machine: Site) -> None:
     """Whoever reads it may read all mail."""
-    written = files(machine)
+    written = files(machine, MDA_HTTP_API="yes")
     assert written["api.conf"].mode == 0o600
+    assert "!include_try api.conf" in text(machine, "dovecot.conf", MDA_HTTP_API="yes")
     holding = {name for name, file in written.items() if machine.api_key in file.content}
     assert holding == {"api.conf"}
+
+
+def test_the_interface_for_administration_is_closed_by_default(machine: Site) -> None:
+    """A key that nobody uses would open all mail to whoever finds it."""
+    written = files(machine)
+    assert "api.conf" not in written
+    assert not any("api.conf" in file.content for file in written.values())
+    assert not any(machine.api_key in file.content for file in written.values())
 
 
 def test_the_quota_warning_can_be_run(machine: Site) -> None:

@@ -86,7 +86,7 @@ def test_a_port_for_real_clients_takes_no_header(site: Site) -> None:
 def test_readiness_asks_internal_ports_only(site: Site) -> None:
     """A port that waits for a header never greets: `gatepost up` would wait until it gives up."""
     (process,) = DAEMON.processes(context(site))
-    assert {ready.address.port for ready in process.ready} == INTERNAL
+    assert {port(str(ready.address)) for ready in process.ready} == INTERNAL
 
 
 # --- who may relay and log in ---------------------------------------------------------------
@@ -201,13 +201,25 @@ def test_ipv6_stands_in_brackets(site: Site) -> None:
     variables = {
         "MYNETWORKS": "192.0.2.64/28,2001:db8:5::/64,2001:db8::7",
         "SERVICE_BIND_ADDRESS": "fd00::25",
+        "MDA_LMTP_ADDRESS": "[fd00::26]:2003",
+        "MDA_SASL_ADDRESS": "[fd00::26]:2004",
+        "MDA_QUOTA_STATUS_ADDRESS": "[fd00::26]:2005",
     }
     settings = main_cf(site, **variables)
     assert settings["mynetworks"] == "192.0.2.64/28, [2001:db8:5::]/64, [2001:db8::7]/128"
-    assert settings["virtual_transport"] == "lmtp:inet:[fd00::25]:2003"
-    assert settings["smtpd_sasl_path"] == "inet:[fd00::25]:2004"
-    assert "inet:[fd00::25]:2005" in settings["limited_mailbox"]
+    assert settings["virtual_transport"] == "lmtp:inet:[fd00::26]:2003"
+    assert settings["smtpd_sasl_path"] == "inet:[fd00::26]:2004"
+    assert "inet:[fd00::26]:2005" in settings["limited_mailbox"]
     assert all(address.startswith("[fd00::25]:") for address in smtpd_services(site, **variables))
+
+
+def test_a_mail_store_on_the_same_machine_is_asked_by_sockets(site: Site) -> None:
+    """Postfix would knock at ports that are not there, and mail would wait for ever."""
+    settings = main_cf(site)
+    folder = "/var/lib/gatepost/run/dovecot"
+    assert settings["virtual_transport"] == f"lmtp:unix:{folder}/lmtp"
+    assert settings["smtpd_sasl_path"] == f"unix:{folder}/sasl"
+    assert f"{{ unix:{folder}/quota-status, " in settings["limited_mailbox"]
 
 
 def test_a_machine_without_ipv6_is_not_asked_for_it(site: Site) -> None:

@@ -15,8 +15,9 @@ from gatepost.contracts import Context
 from gatepost.daemons.dovecot.dialect import dialect
 from gatepost.daemons.dovecot.listeners import (
     CLIENTS_OF_A_LOGIN_PROCESS,
-    inet_service,
     login_services,
+    socket_listeners,
+    tcp_listeners,
 )
 from gatepost.errors import SettingsError
 from gatepost.model import Home, OnChange, RenderedFile, Role
@@ -130,7 +131,7 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
     return (
         *(file(name) for name in (*_COMMON, *extra)),
         file({"2.3": "sql.conf.ext", "2.4": "sql.conf"}[chosen], mode=sql_mode),
-        file("api.conf", mode=0o600),
+        *([file("api.conf", mode=0o600)] if values["api"] else []),
         *_copies(context),
         # Read at each warning: a running Dovecot has no use for a new version.
         file("quota-warning", OnChange.NOTHING, mode=0o755),
@@ -192,10 +193,9 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         # listeners.conf
         "login_services": services,
         "trusted_proxies": " ".join(str(network) for network in topology.trusted_proxies),
-        "delivery": inet_service(topology.offers[Role.DELIVERY]),
-        "sasl": inet_service(topology.offers[Role.SASL]),
-        "quota_status": inet_service(topology.offers[Role.QUOTA_STATUS]),
-        "api": inet_service(topology.offers[Role.API]),
+        "tcp_listeners": tcp_listeners(topology.offers),
+        "socket_listeners": socket_listeners(topology.offers, MAIL_USER),
+        "api": Role.API in topology.offers,
         "api_key": site.api_key,
         # processes.conf
         "mail_user": MAIL_USER,

@@ -36,6 +36,8 @@ def processes(context: Context) -> tuple[Process, ...]:
             ready=_ready(context),
             servers=servers_of(context.settings.database),
             reload=("doveadm", "-c", config, "reload"),
+            # Dovecot takes any living process with that number for another Dovecot, and ends.
+            leftovers=(context.site.home.run / NAME / "master.pid",),
             forget=("doveadm", "-c", config, "auth", "cache", "flush"),
             end_sessions=("/bin/sh", str(folder / "end-sessions")),
             accounts=str(folder / ACCOUNTS),
@@ -63,7 +65,13 @@ def directories(context: Context) -> tuple[Directory, ...]:
     return (
         Directory(home.run / NAME),
         Directory(home.state / NAME),
-        Directory(home.mail, mode=0o700, owner=MAIL_USER, group=MAIL_USER),
+        Directory(
+            home.mail,
+            mode=0o700,
+            owner=MAIL_USER,
+            group=MAIL_USER,
+            contents=f"{MAIL_USER}:{MAIL_USER}",
+        ),
     )
 
 

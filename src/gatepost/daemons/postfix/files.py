@@ -14,7 +14,16 @@ from gatepost.accounts.pgsql import Connection
 from gatepost.contracts import Context
 from gatepost.daemons.postfix.listeners import smtpd_services
 from gatepost.errors import SettingsError
-from gatepost.model import Copy, Home, IPNetwork, OnChange, RenderedFile, Role
+from gatepost.model import (
+    Address,
+    Copy,
+    Endpoint,
+    Home,
+    IPNetwork,
+    OnChange,
+    RenderedFile,
+    Role,
+)
 from gatepost.rendering import render
 from gatepost.settings.concerns import DatabaseDriver
 
@@ -127,9 +136,9 @@ def _main(context: Context) -> dict[str, Any]:
         "mailname": mail.mailname,
         "inet_protocols": "all" if site.ipv6 else "ipv4",
         "mynetworks": _networks(mail.mynetworks),
-        "delivery": roles[Role.DELIVERY],
-        "sasl": roles[Role.SASL],
-        "quota_status": roles[Role.QUOTA_STATUS],
+        "delivery": _endpoint(roles[Role.DELIVERY]),
+        "sasl": _endpoint(roles[Role.SASL]),
+        "quota_status": _endpoint(roles[Role.QUOTA_STATUS]),
         "recipient_delimiter": mail.recipient_delimiter,
         "message_size_limit": mail.message_size_limit,
         "client_connections": mail.mta_client_connections,
@@ -141,6 +150,11 @@ def _main(context: Context) -> dict[str, Any]:
         "relay_tls_wrapper": relay_tls_wrapper,
         "relay_passwords": RELAY_PASSWORDS if site.relay_passwords else "",
     }
+
+
+def _endpoint(found: Endpoint) -> str:
+    """Write where a service is found, as transport(5) and check_policy_service want it."""
+    return f"inet:{found}" if isinstance(found, Address) else f"unix:{found}"
 
 
 @dataclass(frozen=True, slots=True)

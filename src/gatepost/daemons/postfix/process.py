@@ -10,6 +10,12 @@ from gatepost.model import Address, Check, Directory, Handoff, Process, Readines
 
 NAME = "postfix"
 
+_MESSAGES = (
+    *("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming"),
+    *("saved", "trace"),
+)
+"""Folders of the queue whose files are all Postfix's own (postfix-files(5))."""
+
 
 def processes(context: Context) -> tuple[Process, ...]:
     """Return the one process that the supervisor starts.
@@ -37,7 +43,7 @@ def _ready(context: Context) -> tuple[Readiness, ...]:
     mail from other servers is taken all the same.
     """
     rows = context.topology.of(NAME)
-    if Role.SASL not in context.topology.offers:
+    if _logins_elsewhere(context):
         rows = tuple(bound for bound in rows if bound.listener == SMTP)
     return tuple(
         Readiness(
@@ -54,10 +60,8 @@ def _logins_elsewhere(context: Context) -> tuple[Address, ...]:
     Each ``smtpd`` keeps a connection to it. When it went away, the first login by each is refused:
     "Connection lost to authentication server", with 535 where the network fell silent.
     """
-    topology = context.topology
-    if Role.SASL in topology.offers or Role.SASL not in topology.roles:
-        return ()
-    return (topology.roles[Role.SASL],)
+    found = context.topology.roles[Role.SASL]
+    return (found,) if isinstance(found, Address) else ()
 
 
 def handoffs(context: Context) -> tuple[Handoff, ...]:
@@ -70,14 +74,19 @@ def handoffs(context: Context) -> tuple[Handoff, ...]:
 
 
 def directories(context: Context) -> tuple[Directory, ...]:
-    """Return the folders that Postfix does not make itself.
+    """Return the folders that Postfix does not make itself, and those that hold its messages.
 
-    What is inside the queue, with owners and rights of its own, Postfix makes when it starts.
+    What else is inside the queue, with owners and rights of its own, Postfix makes when it starts.
+    It renames no message of somebody else's: such a one would wait for ever.
     """
     home = context.site.home
     return (
         Directory(home.queue),
-        Directory(home.state / NAME, mode=0o700, owner="postfix"),
+        Directory(home.state / NAME, mode=0o700, owner=NAME, contents=NAME),
+        *(
+            Directory(home.queue / name, mode=0o700, owner=NAME, contents=NAME)
+            for name in _MESSAGES
+        ),
     )
 
 
