@@ -5,7 +5,7 @@ from __future__ import annotations
 from gatepost.accounts.pgsql import servers_of
 from gatepost.contracts import Context
 from gatepost.daemons.postfix.files import FOLDER
-from gatepost.daemons.postfix.listeners import SMTP, pass_service
+from gatepost.daemons.postfix.listeners import SMTP, pass_service, standings
 from gatepost.model import Address, Check, Directory, Handoff, Process, Readiness, Role, Tls
 
 NAME = "postfix"
@@ -67,9 +67,15 @@ def _logins_elsewhere(context: Context) -> tuple[Address, ...]:
 def handoffs(context: Context) -> tuple[Handoff, ...]:
     """Return the ``pass`` services; their folder is open to Postfix's own user only."""
     return tuple(
-        Handoff(bound.name, context.site.home.queue / "private" / pass_service(bound), NAME)
+        Handoff(
+            bound.name,
+            context.site.home.queue / "private" / pass_service(bound, standing),
+            NAME,
+            standing,
+        )
         for bound in context.topology.of(NAME)
         if bound.proxied
+        for standing in standings(bound)
     )
 
 
