@@ -38,8 +38,13 @@ _TOLD_AGAIN_SECONDS = 60.0
 
 
 def home_of(settings: Settings) -> Home:
-    """Return the folders of the instance that these settings speak of."""
-    return Home(settings.storage.gatepost_home)
+    """Return the folders of the instance that these settings speak of.
+
+    Raises `PreflightError` when there is something else than a folder.
+    """
+    home = Home(settings.storage.gatepost_home)
+    preflight.require_folder(home)
+    return home
 
 
 def up(*, detach: bool, tell: Tell) -> None:
@@ -314,8 +319,10 @@ def processes_of(home: Home, running: Any) -> list[int]:
 def _introduce_mail_store(settings: Settings, home: Home) -> None:
     """Let the MTA, which may be elsewhere, know the mail store's client certificate.
 
-    And let the database know the mail that lies here and belongs to no mailbox.
+    And let the database know the mail that lies here and belongs to no mailbox, and bring folders
+    from before to the names that they have now.
     """
+    from gatepost.accounts.mail_folders import escape_names  # noqa: PLC0415
     from gatepost.actions.accounts import mail_folders  # noqa: PLC0415
     from gatepost.run import certificates  # noqa: PLC0415
 
@@ -323,6 +330,7 @@ def _introduce_mail_store(settings: Settings, home: Home) -> None:
     with _open_accounts(settings) as store:
         store.set_relay_client(socket.gethostname(), certificates.fingerprint(certificate))
         store.keep_aside(mail_folders(home))
+    escape_names(home.mail, home.state / "folder-names")
 
 
 def _tell_changes(home: Home, tell: Tell) -> None:
