@@ -57,9 +57,7 @@ def send_the_worst(server: Instance) -> None:
 
 def busy(server: Instance) -> int:
     """Return how many processes of Dovecot deliver mail and have used a second of processor."""
-    return sum(
-        1 for p in server.processes() if p.name() == "lmtp" and sum(p.cpu_times()[:2]) > 1
-    )
+    return sum(1 for p in server.processes() if p.name() == "lmtp" and sum(p.cpu_times()[:2]) > 1)
 
 
 def test_a_script_without_end_holds_up_nobody_else(small: Instance) -> None:

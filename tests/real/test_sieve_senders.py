@@ -82,7 +82,8 @@ def test_an_answer_has_an_empty_sender(server: Instance, outside: Outside, text:
     assert str(answer.message["Auto-Submitted"]).startswith("auto-replied")
 
 
-def test_the_owner_finds_the_bounce_of_a_redirect(server: Instance, outside: Outside) -> None:
+@pytest.mark.usefixtures("outside")
+def test_the_owner_finds_the_bounce_of_a_redirect(server: Instance) -> None:
     """The bounce would be redirected to the very address that refuses, and be gone."""
     target = f"refused-{uuid.uuid4().hex[:8]}@outside.test"
     with active(server, BOB, f'redirect "{target}";'):
