@@ -80,7 +80,7 @@ def test_a_script_without_end_holds_up_nobody_else(small: Instance) -> None:
 
 
 def test_a_script_of_many_tests_costs_its_owner_no_mail(small: Instance) -> None:
-    """Dovecot 2.4 ends such a script; 2.3 would crash if it were told to, and goes on to its end."""
+    """Dovecot 2.4 ends such a script; 2.3, told to, would crash, so it goes on to its end."""
     version = subprocess.run(["dovecot", "--version"], check=True, capture_output=True, text=True)
     with active(small, BOB, MANY_TESTS):
         subject = send(small, BOB[0], body=HAYSTACK)
