@@ -14,7 +14,7 @@ from types import FrameType
 
 from gatepost import assembly
 from gatepost.actions.accounts import accounts
-from gatepost.errors import UsageError
+from gatepost.errors import OperationError, UsageError
 from gatepost.model import Home, Topology
 from gatepost.run import certificates, record, reports, site
 from gatepost.settings import Settings
@@ -190,7 +190,11 @@ def _topology(settings: Settings, home: Home) -> Topology:
     """Return the listener table of what runs; before the first start, that of the settings."""
     try:
         running = record.current(home)
-    except (OSError, ValueError):  # not ours to read, or of another version of Gatepost
+    except (
+        OSError,
+        ValueError,
+        OperationError,
+    ):  # not ours to read, or of another version of Gatepost
         running = None
     if running:
         return running.topology

@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,19 +19,35 @@ from gatepost.run.record import FileRecord, Record
 
 _KEPT = 3
 _STAGING = ".staging"
+_RENEWING = "renewing\n"
+_RENEWAL_SECONDS = 30.0
+"""How long an ``up`` waits for a renewal, which takes a second or two."""
 
 
 @contextlib.contextmanager
-def lock(home: Home) -> Iterator[None]:
-    """Hold the home against another ``up`` for as long as the block lasts."""
+def lock(home: Home, *, renewing: bool = False) -> Iterator[None]:
+    """Hold the home against another ``up`` for as long as the block lasts.
+
+    With `renewing` the holder is short: an ``up`` waits for it, as the hook of a renewal would meet
+    the supervisor that has just noticed the same. Raises `PreflightError` for another ``up``.
+    """
     home.run.mkdir(parents=True, exist_ok=True)
-    with (home.run / "up.lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PreflightError(
-                f"Another `gatepost up` is working in {home.root}. Wait until it is done."
-            ) from None
+    deadline = time.monotonic() + _RENEWAL_SECONDS
+    with (home.run / "up.lock").open("a+") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                stream.seek(0)
+                if renewing or stream.read() != _RENEWING or time.monotonic() > deadline:
+                    raise PreflightError(
+                        f"Another `gatepost up` is working in {home.root}. Wait until it is done."
+                    ) from None
+                time.sleep(0.02)
+        stream.truncate(0)
+        stream.write(_RENEWING if renewing else "")
+        stream.flush()
         yield
 
 

@@ -169,5 +169,7 @@ def _who(pid: int | None) -> str:
         return _UNSEEN
     try:
         return f"{psutil.Process(pid).name()} (process {pid})"
+    except psutil.NoSuchProcess:  # it ended while we looked, as a daemon's do at a reload
+        return _UNSEEN
     except psutil.Error:
         return f"process {pid}"

@@ -39,7 +39,7 @@ def renew(home: Home) -> Renewal:
 
     Raises `PreflightError` when a `gatepost up` is at work, which does the same.
     """
-    with apply.lock(home):
+    with apply.lock(home, renewing=True):
         old = record.current(home)
         if old is None:
             return Renewal()

@@ -60,6 +60,12 @@ class Check:
     nothing of it can be seen from outside."""
     early: bool = False
     """Whether it is made before clients come, for it tells why they cannot get through."""
+    behind: bool = False
+    """Whether it is made at the internal address too, where the public one is not known."""
+
+    def places(self) -> tuple[Place, ...]:
+        """Return at which addresses it is made, in place of unknown public ones as well."""
+        return (self.place, Place.BEHIND) if self.behind else (self.place,)
 
     def concerns(self, bound: BoundListener) -> bool:
         """Tell whether it is made on a listener."""
@@ -84,6 +90,7 @@ CHECKS: tuple[Check, ...] = (
         "From outside: openssl s_client -connect MAILNAME:{port} -verify_return_error",
         tls,
         outside=tls,
+        behind=True,
     ),
     Check(
         "client-address",

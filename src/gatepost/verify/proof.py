@@ -116,7 +116,8 @@ def prove(
         jobs += [
             (check, target)
             for check in checks
-            for target in everything[check.place]
+            for place in check.places()
+            for target in everything[place]
             if check.name != FIRST and check.probe and check.concerns(target.bound)
         ]
         # What mostly waits begins first, and waits while the others work.
@@ -313,12 +314,16 @@ def _in_order(
         for bound in topology.listeners:
             if not check.concerns(bound):
                 continue
-            if check.place is Place.PUBLIC and not bound.public:
+            asked = [
+                target
+                for place in check.places()
+                for target in everything[place]
+                if target.bound == bound
+            ]
+            if check.place is Place.PUBLIC and not asked:
                 yield _behind_a_strange_proxy(check, bound)
-            for target in everything[check.place]:
-                if target.bound == bound:
-                    outcome = found[check.name, target]
-                    yield _finding(check, bound.name, target.family, outcome)
+            for target in asked:
+                yield _finding(check, bound.name, target.family, found[check.name, target])
 
 
 def _finding(check: Check, listener: str, family: str, outcome: Outcome) -> Finding:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -157,6 +159,28 @@ def test_a_daemons_checker_is_asked(
     (problem,) = renewal.renew(home).problems
     assert problem.startswith("d refuses the configuration")
     assert "first" in text(home, "relay")
+
+
+def test_an_up_waits_for_a_renewal(home: Home) -> None:
+    """The hook of a renewal would be refused: the supervisor has noticed the same a moment ago."""
+    order: list[str] = []
+    renewing = threading.Event()
+
+    def renew() -> None:
+        with apply.lock(home, renewing=True):
+            renewing.set()
+            time.sleep(0.3)
+            order.append("renewal")
+
+    other = threading.Thread(target=renew)
+    other.start()
+    renewing.wait(5)
+    with apply.lock(home):
+        order.append("up")
+    other.join()
+    assert order == ["renewal", "up"]
+    with apply.lock(home), pytest.raises(PreflightError), apply.lock(home):
+        pytest.fail("the control: two `up` at once")
 
 
 def test_an_up_at_work_is_left_alone(home: Home, in_use: Callable[..., None]) -> None:
