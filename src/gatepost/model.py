@@ -39,6 +39,28 @@ class Address:
         return Address(loopback.get(self.host, self.host), self.port)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class SocketPath:
+    """A UNIX socket, for programs on the same machine."""
+
+    path: Path
+    user: str
+    """The one system user, besides root, who may connect."""
+
+    def __str__(self) -> str:
+        """Write the path."""
+        return str(self.path)
+
+    @property
+    def reachable(self) -> SocketPath:
+        """The same socket: it has no wildcard."""
+        return self
+
+
+Endpoint = Address | SocketPath
+"""Where a program answers others: over a network, or on this machine only."""
+
+
 # --- listeners ------------------------------------------------------------------------------
 
 
@@ -125,17 +147,27 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """Where a daemon offers a role, depending on where its users are."""
+
+    port: int
+    """TCP port, for users in another container."""
+    socket: str | None = None
+    """Name of the UNIX socket for users on the same machine; None: TCP there too."""
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """Who listens where, for whom: the one table that every side reads."""
 
     listeners: tuple[BoundListener, ...]
     """The rows of the daemons that run here: all, or those of one service in a container."""
-    roles: Mapping[Role, Address]
+    roles: Mapping[Role, Endpoint]
     """Where each role is found, here or elsewhere, as its users connect to it."""
     clients: Mapping[str, Address]
     """Listener name → where Gatepost's own clients connect (the ``MDA_*``/``MTA_*_ADDRESS``)."""
     trusted_proxies: tuple[IPNetwork, ...]
-    offers: Mapping[Role, tuple[Address, ...]] = field(default_factory=dict)
+    offers: Mapping[Role, tuple[Endpoint, ...]] = field(default_factory=dict)
     """Where the daemons that run here offer each role."""
 
     def of(self, daemon: str) -> tuple[BoundListener, ...]:
@@ -327,6 +359,9 @@ class Directory:
     mode: int = 0o755
     owner: str = "root"
     group: str = "root"
+    contents: str = ""
+    """Whose everything below it is, as ``OWNER:GROUP``, or ``OWNER`` where the group does not
+    matter; empty when nobody looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,9 +375,9 @@ class SystemUser:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """An address that answers when its process is ready."""
+    """An endpoint that answers when its process is ready."""
 
-    address: Address
+    address: Endpoint
     greeting: bytes = b""
     """What the answer begins with; empty when an open port is proof enough."""
 
@@ -355,15 +390,30 @@ class Check:
     argv: tuple[str, ...]
 
 
+class Standing(StrEnum):
+    """Kind of a connection that the gate hands over, by what is known of its client."""
+
+    NAMED = "named"
+    """A PROXY header named the client, or nothing more is known than its own address."""
+    RELAYING = "relaying"
+    """The client's address counts for ``MYNETWORKS``: its own, or one that a proxy named which may
+    speak for those networks (``MTA_RELAYING_PROXIES``)."""
+    ENCRYPTED = "encrypted"
+    """A PROXY header says that the client's TLS ends at the proxy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Handoff:
-    """Where the gate hands over the connections of one listener."""
+    """Where the gate hands over one kind of connections of one listener."""
 
     listener: str
     socket: Path
     """UNIX socket of a ``pass`` service (master(5))."""
     user: str
     """Who may connect to it."""
+    standing: Standing = Standing.NAMED
+    """Kind of the connections. Each listener has `Standing.NAMED`, which also serves the kinds
+    that the listener has no service for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,6 +434,12 @@ class Process:
     """
     forget: tuple[str, ...] = ()
     """Command that makes the running process forget what it remembers of accounts."""
+    end_sessions: tuple[str, ...] = ()
+    """Command that ends the sessions of accounts, which it reads from standard input: a line for
+    each, with the address, a tab, and the folder of its mail below `Home.mail`."""
+    accounts: str = ""
+    """File that names the database of accounts (`gatepost.accounts.changes.open_changes`) whose
+    changes `forget` and `end_sessions` are for; only root reads it."""
     servers: tuple[Address, ...] = ()
     """Servers elsewhere that its programs ask. When one is back after it was away, the process
     reads its files again: its programs may have given up asking for minutes."""
@@ -393,7 +449,15 @@ class Process:
     overlaps: bool = False
     """Whether it may run beside its successor: on a restart the new one starts first, and the old
     one keeps its open connections until they end."""
+    leftovers: tuple[Path, ...] = ()
+    """Files that only a dead process can have left when this one starts, and that would keep it
+    from starting."""
+    events: str = ""
+    """Pattern of the lines that it writes about clients and messages, of which there are as many as
+    there is traffic; the first group is their kind. All others are limited strictly."""
     user: str = "root"
+    becomes: str = ""
+    """User that a process of root's becomes by itself for good; empty for none."""
     capabilities: tuple[str, ...] = ()
     """Linux capabilities that a user other than root keeps, such as ``net_bind_service``."""
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -148,7 +148,7 @@ def test_the_mail_store_keeps_to_limits_itself(server: Instance) -> None:
     server.call("mailbox", "add", full, "--password-stdin", "--quota", "10K", stdin=PASSWORD)
     text = message(to=full, body="\n".join(["y" * 70] * 100)).as_bytes()
     answers = []
-    with smtplib.LMTP(server.addresses.service, 2003) as lmtp:
+    with smtplib.LMTP(str(server.home / "run" / "dovecot" / "lmtp")) as lmtp:
         for recipient in (ALICE[0], full, ALICE[0], full, ALICE[0], full, ALICE[0]):
             lmtp.mail(FRIEND)
             lmtp.rcpt(recipient)
@@ -266,7 +266,7 @@ def test_a_bounce_returns_to_the_sender(server: Instance, outside: Outside) -> N
     mark = len(outside.messages)
     subject = uuid.uuid4().hex
     # Accepted for relay by a network that may, refused by the outside world: a bounce follows.
-    with From("127.0.0.78").smtp(server.public("smtp")) as smtp:
+    with From("127.0.0.78").smtp(server.internal("smtp")) as smtp:
         smtp.send_message(
             message(to="refused@outside.test", sender=FRIEND, subject=subject),
             to_addrs=["refused@outside.test"],

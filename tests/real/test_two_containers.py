@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from issuing import Issued, issue
+from issuing import Secret
 from two_places import NETWORK, Place, Running, running, two_places
 
 GATEPOST = Path(sys.executable).with_name("gatepost")
@@ -27,33 +27,6 @@ HEALTH = (
     "except OSError: sys.exit('nobody')\n"
     "print(answer.status, answer.read().decode().strip())\n"
 )
-
-
-class Secret:
-    """A mounted Secret as the kubelet renews it: one link is turned, and all files are others."""
-
-    def __init__(self, folder: Path) -> None:
-        """Begin with a pair."""
-        self.folder = folder
-        folder.mkdir()
-        self._number = 0
-        self.issued = self.renew()
-        for name in ("tls.crt", "tls.key"):
-            (folder / name).symlink_to(f"..data/{name}")
-
-    def renew(self) -> Issued:
-        """Issue another pair and turn the link to it; what was there before is removed."""
-        self._number += 1
-        self.issued = issue("mail.example.org")
-        new = self.folder / f"..{self._number}"
-        new.mkdir()
-        (new / "tls.crt").write_text(self.issued.pem)
-        (new / "tls.key").write_text(self.issued.key_pem)
-        (self.folder / "..data_tmp").symlink_to(new.name)
-        (self.folder / "..data_tmp").replace(self.folder / "..data")
-        if self._number > 1:
-            shutil.rmtree(self.folder / f"..{self._number - 1}")
-        return self.issued
 
 
 @dataclass
@@ -109,13 +82,16 @@ def until(what: str, true: object, *, seconds: float = 20) -> None:
 
 
 @pytest.fixture(scope="module")
-def split(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Split]:
+def split() -> Iterator[Split]:
     """Start both, with accounts in a folder that they share."""
-    folder = tmp_path_factory.mktemp("split")
-    # Daemons under users of their own pass through it, and through what pytest made around it.
-    for parent in (folder, *folder.parents):
-        if not parent.stat().st_mode & stat.S_IXOTH:
-            parent.chmod(0o755)
+    # Not below pytest's folder, which each run of pytest closes to the daemons' users anew.
+    with tempfile.TemporaryDirectory(prefix="gp-split-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield from _split(folder)
+
+
+def _split(folder: Path) -> Iterator[Split]:
     mta_home, mda_home = folder / "a", folder / "d"
     (mda_home / "accounts").mkdir(parents=True)
     mta_home.mkdir()

@@ -53,6 +53,7 @@ class Service:
     async def start(self) -> None:
         """Start it and return at once; `wait_ready` tells how that went."""
         self._ready.clear()
+        self._log.limit(self.process.name, self.process.events)
         self._watcher = asyncio.create_task(self._keep_running())
 
     async def wait_ready(self, seconds: float = READY_SECONDS) -> str | None:
@@ -113,7 +114,7 @@ class Service:
             await asyncio.gather(self._watcher, return_exceptions=True)
         self._set(State.STARTING)
         await self.start()
-        addresses = {probe.address for probe in process.ready}
+        addresses = {one.address for one in process.ready if isinstance(one.address, Address)}
         deadline = asyncio.get_running_loop().time() + READY_SECONDS
         # ASYNC110: the kernel has no event for "listens now".
         while asyncio.get_running_loop().time() < deadline and not self._listens_on(addresses):  # noqa: ASYNC110
@@ -138,6 +139,8 @@ class Service:
             self._set(State.STARTING)
             started = loop.time()
             try:
+                for left in self.process.leftovers:
+                    left.unlink(missing_ok=True)
                 self._sockets.open(self.process.sockets)
                 self.child = await Child.start(self.process, self._output, self._sockets)
             except OSError as error:

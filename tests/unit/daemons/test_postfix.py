@@ -41,14 +41,23 @@ def main_cf(site: Site, /, **variables: str) -> dict[str, str]:
 
 def smtpd_services(site: Site, /, **variables: str) -> dict[str, dict[str, str]]:
     """Return the ``inet`` services of master.cf: address → options."""
+    return _services(site, "inet", **variables)
+
+
+def _services(site: Site, wanted: str, /, **variables: str) -> dict[str, dict[str, str]]:
     text = re.sub(r"(?m)^(#.*)?\n", "", rendered(site, **variables)["master.cf"])
     services = {}
     for line in re.sub(r"\n\s+", " ", text).splitlines():
         (address, kind, *_), *options = (part.split() for part in line.split(" -o "))
-        if kind == "inet":
+        if kind == wanted:
             pairs = (" ".join(option).partition("=") for option in options)
             services[address] = {name: value for name, _, value in pairs}
     return services
+
+
+def pass_services(site: Site, /, **variables: str) -> dict[str, dict[str, str]]:
+    """Return the ``pass`` services of master.cf: name → options."""
+    return _services(site, "pass", **variables)
 
 
 def port(address: str) -> int:
@@ -86,7 +95,7 @@ def test_a_port_for_real_clients_takes_no_header(site: Site) -> None:
 def test_readiness_asks_internal_ports_only(site: Site) -> None:
     """A port that waits for a header never greets: `gatepost up` would wait until it gives up."""
     (process,) = DAEMON.processes(context(site))
-    assert {ready.address.port for ready in process.ready} == INTERNAL
+    assert {port(str(ready.address)) for ready in process.ready} == INTERNAL
 
 
 # --- who may relay and log in ---------------------------------------------------------------
@@ -100,6 +109,26 @@ def test_nobody_relays_by_address_unless_named(site: Site) -> None:
         "permit_mynetworks, check_ccert_access sqlite:$config_directory/relay-clients.cf, "
         "reject_unauth_destination"
     )
+
+
+def test_a_claimed_address_is_none_of_mynetworks(site: Site) -> None:
+    """Every program of the proxy's machine would relay."""
+    named = {"gate-smtp"}
+    services = pass_services(site, MYNETWORKS="192.0.2.0/24")
+    assert {name for name, options in services.items() if options.get("mynetworks") == ""} == named
+    # The control: a client's own address counts, and relaying is for port 25 alone.
+    assert "mynetworks" not in services["gate-smtp-relaying"]
+    for name in services.keys() - named - {"gate-smtp-relaying"}:
+        assert services[name]["smtpd_relay_restrictions"] == "$submission_relay_restrictions"
+
+
+def test_a_proxy_that_ends_tls_is_believed_on_submission_alone(site: Site) -> None:
+    """A listener that begins with TLS would speak in clear text, or port 25 take logins."""
+    services = pass_services(site)
+    open_ones = {n for n, o in services.items() if o.get("smtpd_tls_auth_only") == "no"}
+    assert open_ones == {"gate-submission-encrypted"}
+    assert services["gate-submission-encrypted"]["smtpd_sasl_auth_enable"] == "yes"
+    assert "smtpd_tls_wrappermode" in services["gate-submissions"]
 
 
 def test_logins_are_for_submission_and_tls_only(site: Site) -> None:
@@ -151,7 +180,7 @@ PGSQL = {
 }
 LOOKUPS = {
     *("domains.cf", "alias-domains.cf", "recipients.cf", "aliases.cf", "postmaster.cf"),
-    *("special-mailboxes.cf", "senders.cf", "relay-clients.cf"),
+    *("special-mailboxes.cf", "senders.cf", "relay-clients.cf", "ended-sessions.cf"),
 }
 
 
@@ -165,10 +194,11 @@ def test_the_password_of_the_database_is_for_postfix_only(site: Site) -> None:
 
 
 def test_a_server_is_asked_through_proxymap_and_a_file_is_not(site: Site) -> None:
-    """Hundreds of smtpd would each hold seven connections, and a server allows a hundred."""
+    """Hundreds of smtpd would each hold nine connections, and a server allows a hundred."""
     asked = ("virtual_mailbox_domains", "virtual_alias_maps", "smtpd_sender_login_maps")
     on_server, in_file = main_cf(site, **PGSQL), main_cf(site)
-    for name in (*asked, "smtpd_recipient_restrictions"):
+    restrictions = ("smtpd_recipient_restrictions", "smtpd_client_restrictions")
+    for name in (*asked, *restrictions):
         assert "proxy:pgsql:$config_directory/" in on_server[name]
         assert "proxy:" not in in_file[name]
         assert "sqlite:$config_directory/" in in_file[name]
@@ -200,13 +230,25 @@ def test_ipv6_stands_in_brackets(site: Site) -> None:
     variables = {
         "MYNETWORKS": "192.0.2.64/28,2001:db8:5::/64,2001:db8::7",
         "SERVICE_BIND_ADDRESS": "fd00::25",
+        "MDA_LMTP_ADDRESS": "[fd00::26]:2003",
+        "MDA_SASL_ADDRESS": "[fd00::26]:2004",
+        "MDA_QUOTA_STATUS_ADDRESS": "[fd00::26]:2005",
     }
     settings = main_cf(site, **variables)
     assert settings["mynetworks"] == "192.0.2.64/28, [2001:db8:5::]/64, [2001:db8::7]/128"
-    assert settings["virtual_transport"] == "lmtp:inet:[fd00::25]:2003"
-    assert settings["smtpd_sasl_path"] == "inet:[fd00::25]:2004"
-    assert "inet:[fd00::25]:2005" in settings["limited_mailbox"]
+    assert settings["virtual_transport"] == "lmtp:inet:[fd00::26]:2003"
+    assert settings["smtpd_sasl_path"] == "inet:[fd00::26]:2004"
+    assert "inet:[fd00::26]:2005" in settings["limited_mailbox"]
     assert all(address.startswith("[fd00::25]:") for address in smtpd_services(site, **variables))
+
+
+def test_a_mail_store_on_the_same_machine_is_asked_by_sockets(site: Site) -> None:
+    """Postfix would knock at ports that are not there, and mail would wait for ever."""
+    settings = main_cf(site)
+    folder = "/var/lib/gatepost/run/dovecot"
+    assert settings["virtual_transport"] == f"lmtp:unix:{folder}/lmtp"
+    assert settings["smtpd_sasl_path"] == f"unix:{folder}/sasl"
+    assert f"{{ unix:{folder}/quota-status, " in settings["limited_mailbox"]
 
 
 def test_a_machine_without_ipv6_is_not_asked_for_it(site: Site) -> None:

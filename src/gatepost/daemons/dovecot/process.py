@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gatepost.accounts.pgsql import servers_of
 from gatepost.contracts import Context
-from gatepost.daemons.dovecot.files import FOLDER, MAIL_USER, NAME, sieve_state
+from gatepost.daemons.dovecot.files import ACCOUNTS, FOLDER, MAIL_USER, NAME, sieve_state
 from gatepost.model import (
     Check,
     Directory,
@@ -18,6 +18,9 @@ from gatepost.model import (
 
 USER = SystemUser(MAIL_USER, "Owner of all mail that Gatepost keeps")
 
+_EVENTS = r"[A-Z][a-z]{2} [ \d]\d [\d:]{8} (?!master)([\w-]+)(?:\([^:]*|<[^:]*)?: Info: "
+"""Beginning of a line about a client or a message."""
+
 _GREETINGS = {
     Protocol.IMAP: b"* OK",
     Protocol.POP3: b"+OK",
@@ -27,7 +30,8 @@ _GREETINGS = {
 
 def processes(context: Context) -> tuple[Process, ...]:
     """Return the one process that the supervisor starts."""
-    config = str(context.site.home.config / FOLDER / "dovecot.conf")
+    folder = context.site.home.config / FOLDER
+    config = str(folder / "dovecot.conf")
     return (
         Process(
             name=NAME,
@@ -35,7 +39,12 @@ def processes(context: Context) -> tuple[Process, ...]:
             ready=_ready(context),
             servers=servers_of(context.settings.database),
             reload=("doveadm", "-c", config, "reload"),
+            # Dovecot takes any living process with that number for another Dovecot, and ends.
+            leftovers=(context.site.home.run / NAME / "master.pid",),
+            events=_EVENTS,
             forget=("doveadm", "-c", config, "auth", "cache", "flush"),
+            end_sessions=("/bin/sh", str(folder / "end-sessions")),
+            accounts=str(folder / ACCOUNTS),
         ),
     )
 
@@ -61,7 +70,13 @@ def directories(context: Context) -> tuple[Directory, ...]:
         Directory(home.run / NAME),
         Directory(home.state / NAME),
         Directory(sieve_state(home), mode=0o700, owner=MAIL_USER, group=MAIL_USER),
-        Directory(home.mail, mode=0o700, owner=MAIL_USER, group=MAIL_USER),
+        Directory(
+            home.mail,
+            mode=0o700,
+            owner=MAIL_USER,
+            group=MAIL_USER,
+            contents=f"{MAIL_USER}:{MAIL_USER}",
+        ),
     )
 
 

@@ -14,7 +14,16 @@ from gatepost.accounts.pgsql import Connection
 from gatepost.contracts import Context
 from gatepost.daemons.postfix.listeners import smtpd_services
 from gatepost.errors import SettingsError
-from gatepost.model import Copy, Home, IPNetwork, OnChange, RenderedFile, Role
+from gatepost.model import (
+    Address,
+    Copy,
+    Endpoint,
+    Home,
+    IPNetwork,
+    OnChange,
+    RenderedFile,
+    Role,
+)
 from gatepost.rendering import render
 from gatepost.settings.concerns import DatabaseDriver
 
@@ -40,6 +49,14 @@ AUTHORITY = "database-authority.pem"
 _SOCKET_PATH = 107
 """Bytes of a UNIX socket's path (unix(7)), without the closing zero."""
 
+_SMTPD = "smtpd"
+"""The program that runs ``smtpd`` with short waits for name servers."""
+_ROOT = 16 * "../"
+"""From wherever daemon_directory is up to the root: master.cf names programs relative to it."""
+_ENDED = "421 4.7.0 The account has changed, log in again"
+"""What a session is told whose account is no longer the one it logged in to. After 421 Postfix
+hangs up (access(5))."""
+
 _WRAPPER_PORTS = frozenset({"465", "submissions", "smtps"})
 
 
@@ -55,6 +72,7 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
             "master.cf",
             services=tuple(smtpd_services(context.topology.of("postfix"))),
             proxymap=_Proxymap() if _on_server(context) else None,
+            smtpd=_ROOT + str(context.site.home.config / FOLDER / _SMTPD).lstrip("/"),
         ),
         _file(
             "submission-header-checks",
@@ -64,6 +82,8 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
         _file("header-checks"),
         _file("lmtp-replies"),
         *_tables(context),
+        # Read when a process starts, which is at the next session after a reload at the latest.
+        _file(_SMTPD, mode=0o755),
         # The programs that start and check Postfix: a running one has no use for a new version.
         _file(
             "start",
@@ -125,9 +145,9 @@ def _main(context: Context) -> dict[str, Any]:
         "mailname": mail.mailname,
         "inet_protocols": "all" if site.ipv6 else "ipv4",
         "mynetworks": _networks(mail.mynetworks),
-        "delivery": roles[Role.DELIVERY],
-        "sasl": roles[Role.SASL],
-        "quota_status": roles[Role.QUOTA_STATUS],
+        "delivery": _endpoint(roles[Role.DELIVERY]),
+        "sasl": _endpoint(roles[Role.SASL]),
+        "quota_status": _endpoint(roles[Role.QUOTA_STATUS]),
         "recipient_delimiter": mail.recipient_delimiter,
         "message_size_limit": mail.message_size_limit,
         "client_connections": mail.mta_client_connections,
@@ -141,12 +161,17 @@ def _main(context: Context) -> dict[str, Any]:
     }
 
 
+def _endpoint(found: Endpoint) -> str:
+    """Write where a service is found, as transport(5) and check_policy_service want it."""
+    return f"inet:{found}" if isinstance(found, Address) else f"unix:{found}"
+
+
 @dataclass(frozen=True, slots=True)
 class _Proxymap:
     """Postfix's service that asks the database for all its other processes."""
 
-    processes: int = 8
-    """At most so many, with a connection for each table: 56 of the 100 that a server allows."""
+    processes: int = 7
+    """At most so many, with a connection for each table: 63 of the 100 that a server allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +247,7 @@ def _queries(context: Context) -> dict[str, str]:
         ),
         "special-mailboxes.cf": lookups.SPECIAL_MAILBOX.bind(address="%s"),
         "senders.cf": lookups.SENDER.bind(address="%s"),
+        "ended-sessions.cf": lookups.ENDED_SESSION.bind(login="%s", answer=_ENDED),
         "relay-clients.cf": (
             f"SELECT 'OK' WHERE EXISTS ({lookups.RELAY_CLIENT.bind(fingerprint='%s')})"
         ),
