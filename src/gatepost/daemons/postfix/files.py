@@ -74,6 +74,7 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
             mailname=mailname,
             mailname_pattern=mailname.replace(".", r"\."),
         ),
+        _file("delivery-status"),
         *_tables(context),
         # The programs that start and check Postfix: a running one has no use for a new version.
         _file(
