@@ -359,6 +359,9 @@ class Directory:
     mode: int = 0o755
     owner: str = "root"
     group: str = "root"
+    contents: str = ""
+    """Whose everything below it is, as ``OWNER:GROUP``, or ``OWNER`` where the group does not
+    matter; empty when nobody looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,15 +390,30 @@ class Check:
     argv: tuple[str, ...]
 
 
+class Standing(StrEnum):
+    """Kind of a connection that the gate hands over, by what is known of its client."""
+
+    NAMED = "named"
+    """A PROXY header named the client, or nothing more is known than its own address."""
+    RELAYING = "relaying"
+    """The client's address counts for ``MYNETWORKS``: its own, or one that a proxy named which may
+    speak for those networks (``MTA_RELAYING_PROXIES``)."""
+    ENCRYPTED = "encrypted"
+    """A PROXY header says that the client's TLS ends at the proxy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Handoff:
-    """Where the gate hands over the connections of one listener."""
+    """Where the gate hands over one kind of connections of one listener."""
 
     listener: str
     socket: Path
     """UNIX socket of a ``pass`` service (master(5))."""
     user: str
     """Who may connect to it."""
+    standing: Standing = Standing.NAMED
+    """Kind of the connections. Each listener has `Standing.NAMED`, which also serves the kinds
+    that the listener has no service for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +449,15 @@ class Process:
     overlaps: bool = False
     """Whether it may run beside its successor: on a restart the new one starts first, and the old
     one keeps its open connections until they end."""
+    leftovers: tuple[Path, ...] = ()
+    """Files that only a dead process can have left when this one starts, and that would keep it
+    from starting."""
+    events: str = ""
+    """Pattern of the lines that it writes about clients and messages, of which there are as many as
+    there is traffic; the first group is their kind. All others are limited strictly."""
     user: str = "root"
+    becomes: str = ""
+    """User that a process of root's becomes by itself for good; empty for none."""
     capabilities: tuple[str, ...] = ()
     """Linux capabilities that a user other than root keeps, such as ``net_bind_service``."""
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -74,6 +74,7 @@ def served(settings: dict[str, str], database: str, relay_passwords: Path) -> It
             smtp.send_message(message(to=SMALL[0], subject="limited"))
         wait_for_mail(found.ports["imap"], alice, "first", seconds=60)
         server.wait_for_log("status=deferred", seconds=60)
+        server.run("verify", "--only", "sender-forgery")  # makes its lock
         yield found
 
 

@@ -22,8 +22,8 @@ from gatepost.accounts.store import MailboxChange, Store, open_store
 from gatepost.accounts.tables import ADDRESS_LENGTH
 from gatepost.errors import ImportFileError, OperationError
 from gatepost.model import Home
-from gatepost.run import control
-from gatepost.settings import Settings
+from gatepost.run import control, rights
+from gatepost.settings import Place, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Removed:
 @contextmanager
 def accounts(settings: Settings) -> Iterator[Store]:
     """Open the store that the settings name, for the length of a ``with`` block."""
+    home = Home(settings.storage.gatepost_home)
+    rights.require(home, in_container=settings.place is Place.CONTAINER)
     with open_store(database_of(settings), delimiter=settings.mail.recipient_delimiter) as store:
         yield store
 

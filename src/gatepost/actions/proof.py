@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from gatepost import assembly
 from gatepost.actions.accounts import accounts
 from gatepost.errors import OperationError, UsageError
 from gatepost.model import Home, Topology
-from gatepost.run import certificates, record, reports, site
+from gatepost.run import certificates, control, locks, record, reports, site
 from gatepost.settings import Settings
 from gatepost.settings.concerns import PublicPorts
 from gatepost.verify import catalogue, cluster, emptying, export, outside, proof
@@ -24,6 +24,8 @@ from gatepost.verify.kubernetes import Api
 from gatepost.verify.mailbox import Login, probe_mailbox
 from gatepost.verify.report import Report
 
+_START_SECONDS = 90.0
+_AGAIN_SECONDS = 0.1
 _TERMINATED = 128 + signal.SIGTERM
 
 
@@ -45,6 +47,7 @@ def prove(
     """
     checks = catalogue.chosen(only, skip)
     home = Home(settings.storage.gatepost_home)
+    _await_start(home)
 
     def make_mailbox(nonce: str) -> AbstractContextManager[Login]:
         return _mailbox(settings, home, nonce)
@@ -57,6 +60,7 @@ def prove(
         daemons=assembly.daemons(),
         make_mailbox=make_mailbox,
         relaying=settings.mail.mynetworks,
+        relaying_proxies=settings.proxy.mta_relaying_proxies,
     )
     return _report(subject, checks, tell)
 
@@ -99,6 +103,7 @@ def prove_in_cluster(
         daemons=assembly.daemons(),
         make_mailbox=make_mailbox,
         relaying=settings.mail.mynetworks,
+        relaying_proxies=settings.proxy.mta_relaying_proxies,
         cluster=around,
     )
     return _report(subject, checks, tell)
@@ -181,6 +186,18 @@ def write_files(report: Report, files: Mapping[str, Path]) -> None:
                 f'verify --{option}: "{path}" could not be written: {error.strerror or error}. '
                 "See that there is room and that this user may write there, or name another file."
             ) from None
+
+
+def _await_start(home: Home) -> None:
+    """Wait while another command starts or changes the server: it is not what will run."""
+    deadline = time.monotonic() + _START_SECONDS
+    with suppress(OperationError):  # this user may not ask
+        while time.monotonic() < deadline and (
+            locks.is_writing(home)
+            # A supervisor that does not answer yet, or no more.
+            or (control.ask(home, "wait") is None and locks.at_work(home))
+        ):
+            time.sleep(_AGAIN_SECONDS)
 
 
 # --- what a run needs -----------------------------------------------------------------------------

@@ -2,59 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from gatepost.errors import CheckError, PreflightError
+from gatepost.errors import CheckError
 from gatepost.model import Check, Home, Plan, RenderedFile
-from gatepost.run import files, record
+from gatepost.run import environment, files, record
 from gatepost.run.record import FileRecord, Record
 
 _KEPT = 3
 _STAGING = ".staging"
-_RENEWING = "renewing\n"
-_RENEWAL_SECONDS = 30.0
-"""How long an ``up`` waits for a renewal, which takes a second or two."""
-
-
-@contextlib.contextmanager
-def lock(home: Home, *, renewing: bool = False) -> Iterator[None]:
-    """Hold the home against another ``up`` for as long as the block lasts.
-
-    With `renewing` the holder is short: an ``up`` waits for it, as the hook of a renewal would meet
-    the supervisor that has just noticed the same. Raises `PreflightError` for another ``up``.
-    """
-    home.run.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + _RENEWAL_SECONDS
-    with (home.run / "up.lock").open("a+") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                stream.seek(0)
-                if renewing or stream.read() != _RENEWING or time.monotonic() > deadline:
-                    raise PreflightError(
-                        f"Another `gatepost up` is working in {home.root}. Wait until it is done."
-                    ) from None
-                time.sleep(0.02)
-        stream.truncate(0)
-        stream.write(_RENEWING if renewing else "")
-        stream.flush()
-        yield
 
 
 def apply(plan: Plan, home: Home) -> bool:
     """Make a plan the configuration in use; return False when it is already.
 
-    The plan's folders and users are made first. Raises `CheckError` with the daemon's own words
+    The plan's folders and users are made first. Whoever calls this holds the home
+    (`gatepost.run.locks.writing`). Raises `CheckError` with the daemon's own words
     when its checker refuses; then the configuration in use stays.
     """
     files.make_users(plan.users)
@@ -111,7 +79,12 @@ def run_check(check: Check, staging: Path) -> None:
     """Have a daemon look at a staged configuration; raise `CheckError` with its words."""
     argv = [word.replace("{config}", str(staging)) for word in check.argv]
     done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        argv,
+        env=environment.fixed(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         words = (done.stdout + done.stderr).strip().replace(str(staging), "config")

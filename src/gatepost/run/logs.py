@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gatepost.model import Home
+from gatepost.run import rights
+from gatepost.run.floods import Limits
 
 SEPARATOR = " | "
 OWN_NAME = "gatepost"
@@ -47,11 +49,16 @@ class LogStream:
         self._colour = terminal is not None and os.isatty(terminal)
         self._partial: dict[str, bytes] = {}
         self._last: dict[str, deque[bytes]] = {}
+        self._limits: dict[str, Limits] = {}
         self._size = 0
         self._descriptor = -1
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._open(file)
+
+    def limit(self, name: str, events: str) -> None:
+        """Begin to limit a service's lines; `events` as in `Process`."""
+        self._limits[name] = Limits(events)
 
     def feed(self, name: str, block: bytes) -> None:
         """Take a block of a service's output; an unfinished line waits for its end."""
@@ -61,6 +68,13 @@ class LogStream:
             self._partial[name] = rest
         if not end:
             return
+        if limits := self._limits.get(name):
+            admitted = limits.admitted(lines.split(b"\n"))
+            for sentence in limits.left_out():
+                self.say(f"{name}: {sentence}")
+            if not admitted:
+                return
+            lines = b"\n".join(admitted)
         lines = _CONTROL.sub(_escaped, lines)
         self._last.setdefault(name, deque(maxlen=_REMEMBERED)).extend(
             lines.split(b"\n")[-_REMEMBERED:]
@@ -88,9 +102,7 @@ class LogStream:
         return [line.decode(errors="replace") for line in self._last.get(name, ())]
 
     def _open(self, file: Path) -> None:
-        self._descriptor = os.open(
-            file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640
-        )
+        self._descriptor = rights.open_own(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         self._size = os.fstat(self._descriptor).st_size
 
     def _to_file(self, text: bytes) -> None:

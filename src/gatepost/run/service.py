@@ -53,6 +53,7 @@ class Service:
     async def start(self) -> None:
         """Start it and return at once; `wait_ready` tells how that went."""
         self._ready.clear()
+        self._log.limit(self.process.name, self.process.events)
         self._watcher = asyncio.create_task(self._keep_running())
 
     async def wait_ready(self, seconds: float = READY_SECONDS) -> str | None:
@@ -138,6 +139,8 @@ class Service:
             self._set(State.STARTING)
             started = loop.time()
             try:
+                for left in self.process.leftovers:
+                    left.unlink(missing_ok=True)
                 self._sockets.open(self.process.sockets)
                 self.child = await Child.start(self.process, self._output, self._sockets)
             except OSError as error:

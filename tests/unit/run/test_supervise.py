@@ -19,9 +19,9 @@ import pytest
 
 from gatepost.accounts.records import Mailbox
 from gatepost.accounts.store import Store, open_store
-from gatepost.errors import OperationError, StartError
+from gatepost.errors import PreflightError, StartError
 from gatepost.model import Address, Home, OnChange, Plan, Process, Readiness, RenderedFile
-from gatepost.run import apply, control, logs, memory, record
+from gatepost.run import apply, control, logs, memory, record, supervise
 from gatepost.run import child as child_room
 from gatepost.run import service as service_room
 from gatepost.run.logs import LogStream
@@ -155,7 +155,7 @@ def test_a_fault_of_our_own_ends_the_run(home: Home, monkeypatch: pytest.MonkeyP
     def fail(_home: Home) -> None:
         raise RuntimeError("fault")
 
-    monkeypatch.setattr(record, "current", fail)
+    monkeypatch.setattr(record, "generation", fail)
 
     async def main() -> None:
         async with asyncio.timeout(5):
@@ -183,14 +183,15 @@ def test_a_second_supervisor_is_refused(home: Home, plan: Callable[..., Plan]) -
     apply.apply(plan(sleeper("store")), home)
 
     async def during() -> tuple[str, bool]:
-        with pytest.raises(OperationError) as told:
+        with pytest.raises(PreflightError) as told:
             await Supervisor(home, LogStream(None)).run()
         return str(told.value), (await ask(home, "status"))["ready"]
 
     said, ready = run(home, during)
     assert said == (
-        f"Another supervisor runs {home.root}. See it with `gatepost status`, "
-        "stop it with `gatepost down`."
+        f"A mail server (process {os.getpid()}) runs in {home.root} already. Nothing was changed. "
+        "See it with `gatepost status`, stop it with `gatepost down`, or give this one a home of "
+        "its own with GATEPOST_HOME."
     )
     assert ready is True
 
@@ -275,6 +276,27 @@ def test_a_strange_request_is_turned_away(
 
     assert run(home, during) == (b"", True)
     assert any("a request could not be answered" in line for line in lines(home))
+
+
+@pytest.mark.parametrize("words", [b"", b'{"do": "sta', b"x" * 100_000])
+def test_half_a_request_is_hung_up_on(
+    home: Home, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, words: bytes
+) -> None:
+    """A program that hangs would hold a descriptor of the supervisor for ever."""
+    monkeypatch.setattr(supervise, "_REQUEST_SECONDS", 0.5)
+    apply.apply(plan(sleeper("store")), home)
+
+    async def during() -> tuple[bytes, bool]:
+        peers = [await asyncio.open_unix_connection(str(control.path(home))) for _ in range(50)]
+        for _, writer in peers:
+            writer.write(words)
+        ready = (await ask(home, "status"))["ready"]
+        said = await asyncio.wait_for(peers[0][0].read(), 4)
+        for _, writer in peers:
+            writer.close()
+        return said, ready
+
+    assert run(home, during) == (b"", True)
 
 
 def test_only_its_own_user_may_ask(home: Home, plan: Callable[..., Plan]) -> None:
@@ -394,6 +416,61 @@ def test_a_failed_reload_is_told(home: Home, plan: Callable[..., Plan]) -> None:
         "changed": ["mta reloaded"],
         "problem": "mta could not reload: bad file",
     }
+
+
+def test_a_failed_reload_is_tried_again(
+    home: Home, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """`gatepost up` would say that nothing has changed, and the daemon run on with the old."""
+    mark = tmp_path / "may reload"
+    process = sleeper("mta", reload=("test", "-e", str(mark)))
+    apply.apply(plan(process, file("mta", "old", OnChange.RELOAD)), home)
+
+    async def during() -> Any:
+        before = (await ask(home, "status"))["problems"]
+        apply.apply(plan(process, file("mta", "new", OnChange.RELOAD)), home)
+        await ask(home, "apply")
+        failed = (await ask(home, "status"))["problems"]
+        mark.touch()
+        again = await ask(home, "apply")
+        return before, failed, again, (await ask(home, "status"))["problems"]
+
+    before, failed, again, after = run(home, during)
+    assert before == after == []
+    (problem,) = failed
+    assert problem == (
+        "mta could not read the new configuration and may run with the one before. "
+        "Look why with `gatepost logs`, then: gatepost up"
+    )
+    assert again == {"changed": ["mta reloaded"], "problem": None}
+
+
+def test_what_was_in_use_meanwhile_is_read_over(
+    home: Home, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """A process that a daemon forked meanwhile has read another configuration than its parent."""
+    mark = tmp_path / "reloaded"
+    process = sleeper("mta", reload=("touch", str(mark)))
+    mine = plan(process, file("mta", "mine", OnChange.RELOAD))
+    apply.apply(mine, home)
+
+    async def during() -> Any:
+        apply.apply(plan(process, file("mta", "other", OnChange.RELOAD)), home)
+        apart = (await ask(home, "status"))["problems"]
+        apply.apply(mine, home)
+        answer = await ask(home, "apply")
+        return apart, answer, (await ask(home, "status"))["problems"], await ask(home, "apply")
+
+    apart, answer, after, again = run(home, during)
+    (problem,) = apart
+    assert problem == (
+        "The services run configuration 000001, and config/current is 000002. "
+        "Bring them together: gatepost up"
+    )
+    assert answer == {"changed": ["mta reloaded"], "problem": None}
+    assert mark.exists()
+    assert after == []
+    assert again == {"changed": []}
 
 
 def test_a_configuration_of_another_version_is_told(home: Home, plan: Callable[..., Plan]) -> None:

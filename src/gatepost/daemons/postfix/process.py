@@ -5,10 +5,23 @@ from __future__ import annotations
 from gatepost.accounts.pgsql import servers_of
 from gatepost.contracts import Context
 from gatepost.daemons.postfix.files import FOLDER
-from gatepost.daemons.postfix.listeners import SMTP, pass_service
+from gatepost.daemons.postfix.listeners import SMTP, pass_service, standings
 from gatepost.model import Address, Check, Directory, Handoff, Process, Readiness, Role, Tls
 
 NAME = "postfix"
+
+_EVENTS = (
+    r"[A-Z][a-z]{2} [ \d]\d [\d:]{8} \S+ (postfix/[\w/-]+)\[\d+\]: "
+    # Who guesses passwords is wanted to be known, though Postfix calls it a warning.
+    r"(?:(?!warning:|error:|fatal:|panic:)|(?=warning: \S+ SASL ))"
+)
+"""Beginning of a line about a client or a message."""
+
+_MESSAGES = (
+    *("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming"),
+    *("saved", "trace"),
+)
+"""Folders of the queue whose files are all Postfix's own (postfix-files(5))."""
 
 
 def processes(context: Context) -> tuple[Process, ...]:
@@ -24,6 +37,7 @@ def processes(context: Context) -> tuple[Process, ...]:
             name=NAME,
             argv=("/bin/sh", f"{config}/start"),
             ready=_ready(context),
+            events=_EVENTS,
             servers=(*servers_of(context.settings.database), *_logins_elsewhere(context)),
             reload=("postfix", "-c", config, "reload"),
         ),
@@ -61,21 +75,32 @@ def _logins_elsewhere(context: Context) -> tuple[Address, ...]:
 def handoffs(context: Context) -> tuple[Handoff, ...]:
     """Return the ``pass`` services; their folder is open to Postfix's own user only."""
     return tuple(
-        Handoff(bound.name, context.site.home.queue / "private" / pass_service(bound), NAME)
+        Handoff(
+            bound.name,
+            context.site.home.queue / "private" / pass_service(bound, standing),
+            NAME,
+            standing,
+        )
         for bound in context.topology.of(NAME)
         if bound.proxied
+        for standing in standings(bound)
     )
 
 
 def directories(context: Context) -> tuple[Directory, ...]:
-    """Return the folders that Postfix does not make itself.
+    """Return the folders that Postfix does not make itself, and those that hold its messages.
 
-    What is inside the queue, with owners and rights of its own, Postfix makes when it starts.
+    What else is inside the queue, with owners and rights of its own, Postfix makes when it starts.
+    It renames no message of somebody else's: such a one would wait for ever.
     """
     home = context.site.home
     return (
         Directory(home.queue),
-        Directory(home.state / NAME, mode=0o700, owner="postfix"),
+        Directory(home.state / NAME, mode=0o700, owner=NAME, contents=NAME),
+        *(
+            Directory(home.queue / name, mode=0o700, owner=NAME, contents=NAME)
+            for name in _MESSAGES
+        ),
     )
 
 
