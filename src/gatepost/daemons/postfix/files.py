@@ -150,6 +150,8 @@ def _main(context: Context) -> dict[str, Any]:
         "recipient_delimiter": mail.recipient_delimiter,
         "message_size_limit": mail.message_size_limit,
         "client_connections": mail.mta_client_connections,
+        # Before 3.8 Postfix counts single addresses.
+        "client_ipv6_bits": 64 if _version(context) >= (3, 8) else None,
         "client_connections_per_minute": mail.mta_client_connections_per_minute,
         "tls_pair": TLS_PAIR,
         "tls_ciphers": ":".join(TLS_CIPHERS),
