@@ -109,6 +109,8 @@ _COMMON = (
     "delivery.conf",
     "sieve.conf",
 )
+_SQL = {"2.3": ("sql.conf.ext", "decomposed.conf.ext"), "2.4": ("sql.conf",)}
+"""Dialect → the files that say where the database is."""
 
 
 def files(context: Context) -> tuple[RenderedFile, ...]:
@@ -130,7 +132,7 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
     sql_mode = 0o600 if values["pgsql"] else 0o644
     return (
         *(file(name) for name in (*_COMMON, *extra)),
-        file({"2.3": "sql.conf.ext", "2.4": "sql.conf"}[chosen], mode=sql_mode),
+        *(file(name, mode=sql_mode) for name in _SQL[chosen]),
         *([file("api.conf", mode=0o600)] if values["api"] else []),
         *_copies(context),
         # Read at each warning: a running Dovecot has no use for a new version.
@@ -214,6 +216,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         # authentication.conf
         "username_chars": _USERNAME_CHARS,
         "sql_file": config / "sql.conf.ext",
+        "decomposed_file": config / "decomposed.conf.ext",
         **_database(context),
         "cache_seconds": CACHE_SECONDS,
         "cache_negative_seconds": CACHE_NEGATIVE_SECONDS,
@@ -290,7 +293,10 @@ def _queries(chosen: str, context: Context) -> dict[str, str]:
         "2.3": ("%u", "%n", "%d", "%s"),
         "2.4": ("%{user}", "%{user | username}", "%{user | domain}", "%{protocol}"),
     }[chosen]
-    password = lookups.PASSWORD.bind(address=user, local=local, domain=domain, service=service)
+    login = {"address": user, "local": local, "domain": domain, "service": service}
+    password, decomposed = (
+        query.bind(**login) for query in (lookups.PASSWORD, lookups.DECOMPOSED_PASSWORD)
+    )
     query = lookups.user(context.settings.mail.recipient_delimiter)
     marks = {"address": user, "local": local, "domain": domain}
     account = query.bind(**{name: marks[name] for name in query.parameters})
@@ -313,10 +319,10 @@ def _queries(chosen: str, context: Context) -> dict[str, str]:
     owner = f"'{MAIL_USER}' AS uid, '{MAIL_USER}' AS gid"
     # The folder comes from the database: the next owner of an address has another one.
     home = f"'{context.site.home.mail}/' || account.folder AS home"
+    secured = f" AND ('%{{secured}}' = 'TLS' OR '{service}' = 'smtp')"
     return {
-        "password_query": (
-            f"{password} AND ('%{{secured}}' = 'TLS' OR '{service}' = 'smtp'){also}"
-        ),
+        "password_query": f"{password}{secured}{also}",
+        "decomposed_query": f"{decomposed}{secured}{also}",
         # "user" is who Dovecot goes on as; Sieve splits addresses at "recipient_delimiter".
         "user_query": (
             f"SELECT {owner}, {home}, account.user AS user,"  # noqa: S608
