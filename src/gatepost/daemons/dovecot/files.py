@@ -319,10 +319,13 @@ def _queries(chosen: str, context: Context) -> dict[str, str]:
     owner = f"'{MAIL_USER}' AS uid, '{MAIL_USER}' AS gid"
     # The folder comes from the database: the next owner of an address has another one.
     home = f"'{context.site.home.mail}/' || account.folder AS home"
+    mechanism = {"2.3": "%m", "2.4": "%{mechanism}"}[chosen]
     secured = f" AND ('%{{secured}}' = 'TLS' OR '{service}' = 'smtp')"
     return {
         "password_query": f"{password}{secured}{also}",
-        "decomposed_query": f"{decomposed}{secured}{also}",
+        # What Dovecot remembers goes by the variables of a query: with the same ones this answer
+        # would be taken for the other. Symptom: the second hash is never asked for.
+        "decomposed_query": f"{decomposed}{secured} AND '{mechanism}' <> ''{also}",
         # "user" is who Dovecot goes on as; Sieve splits addresses at "recipient_delimiter".
         "user_query": (
             f"SELECT {owner}, {home}, account.user AS user,"  # noqa: S608
