@@ -10,6 +10,13 @@ from gatepost.model import Address, Check, Directory, Handoff, Process, Readines
 
 NAME = "postfix"
 
+_EVENTS = (
+    r"[A-Z][a-z]{2} [ \d]\d [\d:]{8} \S+ (postfix/[\w/-]+)\[\d+\]: "
+    # Who guesses passwords is wanted to be known, though Postfix calls it a warning.
+    r"(?:(?!warning:|error:|fatal:|panic:)|(?=warning: \S+ SASL ))"
+)
+"""Beginning of a line about a client or a message."""
+
 _MESSAGES = (
     *("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming"),
     *("saved", "trace"),
@@ -30,6 +37,7 @@ def processes(context: Context) -> tuple[Process, ...]:
             name=NAME,
             argv=("/bin/sh", f"{config}/start"),
             ready=_ready(context),
+            events=_EVENTS,
             servers=(*servers_of(context.settings.database), *_logins_elsewhere(context)),
             reload=("postfix", "-c", config, "reload"),
         ),
