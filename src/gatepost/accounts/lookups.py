@@ -155,7 +155,9 @@ A submission session has a login of its account's present life (`gatepost.accoun
 """
 
 DECOMPOSED_PASSWORD = _query(
-    "DECOMPOSED_PASSWORD", _LOGIN.format("decomposed_hash") + " AND decomposed_hash IS NOT NULL"
+    "DECOMPOSED_PASSWORD",
+    re.sub(":(address|local|domain)", r"LOWER(:\1)", _LOGIN.format("decomposed_hash"))
+    + " AND decomposed_hash IS NOT NULL",
 )
 """The same for a password whose letters were sent decomposed (NFD); no row when none can be."""
 

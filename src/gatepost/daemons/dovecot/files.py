@@ -294,9 +294,14 @@ def _queries(chosen: str, context: Context) -> dict[str, str]:
         "2.4": ("%{user}", "%{user | username}", "%{user | domain}", "%{protocol}"),
     }[chosen]
     login = {"address": user, "local": local, "domain": domain, "service": service}
-    password, decomposed = (
-        query.bind(**login) for query in (lookups.PASSWORD, lookups.DECOMPOSED_PASSWORD)
-    )
+    password = lookups.PASSWORD.bind(**login)
+    # The names as they were given: the first answer has put another one in their place.
+    given = {
+        "2.3": ("%{orig_user}", "%{orig_username}", "%{orig_domain}"),
+        "2.4": ("%{original_user}", "%{original_user | username}", "%{original_user | domain}"),
+    }[chosen]
+    names = dict(zip(("address", "local", "domain"), given, strict=True))
+    decomposed = lookups.DECOMPOSED_PASSWORD.bind(**(login | names))
     query = lookups.user(context.settings.mail.recipient_delimiter)
     marks = {"address": user, "local": local, "domain": domain}
     account = query.bind(**{name: marks[name] for name in query.parameters})
@@ -319,13 +324,10 @@ def _queries(chosen: str, context: Context) -> dict[str, str]:
     owner = f"'{MAIL_USER}' AS uid, '{MAIL_USER}' AS gid"
     # The folder comes from the database: the next owner of an address has another one.
     home = f"'{context.site.home.mail}/' || account.folder AS home"
-    mechanism = {"2.3": "%m", "2.4": "%{mechanism}"}[chosen]
     secured = f" AND ('%{{secured}}' = 'TLS' OR '{service}' = 'smtp')"
     return {
         "password_query": f"{password}{secured}{also}",
-        # What Dovecot remembers goes by the variables of a query: with the same ones this answer
-        # would be taken for the other. Symptom: the second hash is never asked for.
-        "decomposed_query": f"{decomposed}{secured} AND '{mechanism}' <> ''{also}",
+        "decomposed_query": f"{decomposed}{secured}{also}",
         # "user" is who Dovecot goes on as; Sieve splits addresses at "recipient_delimiter".
         "user_query": (
             f"SELECT {owner}, {home}, account.user AS user,"  # noqa: S608
