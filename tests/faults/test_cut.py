@@ -1,4 +1,4 @@
-"""The proxy is cut from the MTA, and the MTA from the mail store, while mail comes in."""
+"""The MTA is cut from proxy and mail store, and the mail store is replaced, while mail comes in."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from accounts import ALICE, BOB
-from continuous_load import Load, found
+from continuous_load import Load, found, wait_until
 from network import Host
-from two_places import Place, running, two_places
+from two_places import Place, Running, running, two_places
 
 from faults import AT_ONCE, MAILBOXES, UNLIMITED, Ordeal
 
@@ -37,6 +37,8 @@ class Split:
     mta_place: Place
     mda_place: Place
     folder: Path
+    mda: Running
+    mta: Running
 
     @contextlib.contextmanager
     def cut(self, way: str, manner: str) -> Iterator[None]:
@@ -87,7 +89,8 @@ def split() -> Iterator[Split]:
         add_accounts({**settings, "GATEPOST_HOME": str(folder / "mda")})
         proxy = traefik(folder, mta_place.address, mda_place.address)
         stack.enter_context(running(mda_place, folder / "traefik.log", {}, *proxy))
-        yield Split(mta_place, mda_place, folder)
+        mda, mta = started
+        yield Split(mta_place, mda_place, folder, mda, mta)
 
 
 def add_accounts(environment: dict[str, str]) -> None:
@@ -175,3 +178,43 @@ def test_nothing_is_lost_when_the_network_is_cut(
                 assert progress(ordeal)[way] == through[way], "the control: it is cut"
             ordeal.recover(f"cut {way}: {manner}")
     ordeal.settle_and_tell(record_property, duplicates=len(cuts) * AT_ONCE, locked_out=MOST_LOGINS)
+
+
+def test_nothing_is_lost_when_the_mail_stores_container_is_replaced(
+    split: Split, seed: int, record_property: Callable[[str, object], None]
+) -> None:
+    """An update of an image would bounce mail that was accepted a moment before.
+
+    As Compose and Kubernetes replace one: its name goes, the program ends, another starts, and the
+    name leads there. At ten messages a second, and more.
+    """
+    world = Host(split.mda_place.namespace, split.mda_place.address, "")
+    load = Load(
+        smtp=("127.0.0.1", 3325),
+        recipients=(ALICE[0], BOB[0]),
+        senders=4,
+        inside=world.inside,
+    )
+    imap = ("127.0.0.1", 33143)
+    ordeal = Ordeal(load, seed, split.folder / "mda", split.folder / "mta", imap)
+    mark = split.mta.mark()
+    with load.running():
+        # Traefik may hold those who come while it starts.
+        wait_until(lambda: len(load.accepted) > 2 * load.senders, "mail comes in", 60)
+        begun, already = time.monotonic(), len(load.accepted)
+        ordeal.wait(1, 2)
+        with split.mta_place.without_name("mda-internal"):
+            store = split.mda.mark()
+            assert split.mda.stop() == 0
+            before = found(ordeal.mail).total()
+            ordeal.wait(1, 3)
+            assert found(ordeal.mail).total() == before, "the control: nothing is delivered"
+            split.mda.start()
+            split.mda.wait_for("ready: ", since=store, seconds=60)
+        ordeal.recover("mail store's container replaced")
+        rate = (len(load.accepted) - already) / (time.monotonic() - begun)
+    said = split.mta.text()[mark:]
+    assert "unable to look up host mda-internal" in said, "the control: its name was away"
+    assert rate >= 10, f"the load was {rate:.1f} messages a second"
+    assert "status=bounced" not in said
+    ordeal.settle_and_tell(record_property, duplicates=AT_ONCE)

@@ -6,7 +6,9 @@ import base64
 import imaplib
 import poplib
 import time
+import unicodedata
 import uuid
+from typing import Literal
 
 import pytest
 from accounts import ALICE, BOB, DISABLED, PASSWORD, READER, SEND_ONLY, SMALL
@@ -141,6 +143,36 @@ def test_a_domain_in_its_own_letters_logs_in(server: Instance, domain: str) -> N
         From(CLIENT).imap(server.public("imaps"), implicit=True) as imap,
     ):
         imap.authenticate("PLAIN", lambda _: token.replace(b"lesen", b"nobody"))
+
+
+@pytest.mark.parametrize("given", ["NFC", "NFD"])
+def test_a_password_is_composed_or_not(server: Instance, given: Literal["NFC", "NFD"]) -> None:
+    """The same keys on another system would be a wrong password."""
+    user, password = f"letters-{uuid.uuid4().hex[:8]}@example.org", "Grüße, ça va?"
+    server.call("mailbox", "add", user, "--password-stdin", stdin="first")
+    text = unicodedata.normalize(given, password)
+    server.call("mailbox", "passwd", user, "--password-stdin", stdin=text)
+    for secret, right in (
+        (unicodedata.normalize("NFC", password), True),
+        (unicodedata.normalize("NFD", password), True),
+        ("Gru\u0308ße, ça va?", False),
+        ("first", False),
+    ):
+        token = f"\0{user}\0{secret}".encode()
+        with From(CLIENT).submission(server.public("submission")) as smtp:
+            code = smtp.docmd("AUTH PLAIN", base64.b64encode(token).decode())[0]
+        assert code == (235 if right else 535), ascii(secret)
+        assert imap_takes(server, token) is right, ascii(secret)
+    server.call("mailbox", "remove", user)
+
+
+def imap_takes(server: Instance, token: bytes) -> bool:
+    """Tell whether IMAP lets somebody in with a token of SASL PLAIN."""
+    with From(CLIENT).imap(server.public("imaps"), implicit=True) as imap:
+        try:
+            return imap.authenticate("PLAIN", lambda _: token)[0] == "OK"
+        except imaplib.IMAP4.error:
+            return False
 
 
 def test_a_login_is_case_blind(server: Instance) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,8 @@ GATEPOST = Path(sys.executable).with_name("gatepost")
 PROXY = f"{NETWORK}.9"
 CLIENT = "203.0.113.7"
 ANNA, BERT = "anna@example.org", "bert@example.org"
+FULL = "full@example.org"
+"""A mailbox with a limit, about which the mail store is asked."""
 PASSWORD = "a long pass word"
 HEALTH = (
     "import sys, urllib.request, urllib.error\n"
@@ -39,6 +42,8 @@ class Split:
     mda: Running
     mail: Path
     secret: Secret
+    environment: dict[str, str]
+    """Of the mail store, beside which the accounts are."""
 
     def shown(self) -> set[int]:
         """Return the serial numbers of the certificates that both show."""
@@ -121,7 +126,9 @@ def _split(folder: Path) -> Iterator[Split]:
             gatepost(mda_environment, "domain", "add", "example.org")
             for address in (ANNA, BERT):
                 gatepost(mda_environment, "mailbox", "add", address, "--password-stdin")
-            yield Split(mta_place, mda_place, mta, mda, mda_home / "mail", secret)
+            limited = ("mailbox", "add", FULL, "--quota", "1M", "--password-stdin")
+            gatepost(mda_environment, *limited)
+            yield Split(mta_place, mda_place, mta, mda, mda_home / "mail", secret, mda_environment)
     assert not list(Path("/run/netns").glob(f"{mta_place.namespace[:-1]}*"))
 
 
@@ -214,6 +221,33 @@ def test_mail_waits_for_a_mail_store_that_is_away(split: Split) -> None:
     split.mda.wait_for("ready: ", since=mark, seconds=40)
     assert not left.parents[1].exists()
     until("delivered", lambda: split.count(ANNA) == before + 1, seconds=60)
+
+
+def test_mail_waits_for_a_mail_store_whose_name_does_not_exist(split: Split) -> None:
+    """While a container is replaced its name has no address, and accepted mail would bounce."""
+    before, mark = split.count(ANNA), split.mta.mark()
+    with split.mta_place.without_name("mda-internal"):
+        assert "250 2.0.0" in split.send("--to", ANNA, "--server", "mta-internal:32025")
+        split.mta.wait_for("unable to look up host mda-internal", since=mark)
+        # Whether a mailbox is full cannot be asked, and is no reason to refuse its mail.
+        assert "250 2.0.0" in split.send("--to", FULL, "--server", "mta-internal:32025")
+        assert "535" not in split.submit()
+    until("delivered", lambda: split.count(ANNA) == before + 1, seconds=60)
+    until("the other too", lambda: split.count(FULL) == 1, seconds=60)
+    said = split.mta.text()[mark:]
+    assert re.search(r"dsn=4\.4\.4, status=deferred \(unable to look up host mda-internal", said)
+    assert "status=bounced" not in said
+
+
+def test_what_the_mail_store_says_for_good_bounces(split: Split) -> None:
+    """The control: mail for a mailbox that is gone would wait for days, and its sender not know."""
+    gone, mark = "gone@example.org", split.mta.mark()
+    gatepost(split.environment, "mailbox", "add", gone, "--password-stdin")
+    with split.mta_place.without_name("mda-internal"):
+        assert "250 2.0.0" in split.send("--to", gone, "--server", "mta-internal:32025")
+        split.mta.wait_for(f"to=<{gone}>", since=mark)
+        gatepost(split.environment, "mailbox", "remove", gone)
+    split.mta.wait_for("status=bounced", since=mark, seconds=60)
 
 
 def test_the_first_login_is_right_after_the_mail_store_was_away(split: Split) -> None:

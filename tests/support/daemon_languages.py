@@ -10,6 +10,7 @@ import ipaddress
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import PurePosixPath
@@ -152,7 +153,10 @@ def check(settings: Settings, plan: Plan) -> None:
             assert _kind(file.path, setting) in _known(), f"{file.path} has {setting}"
         found[str(file.path)] = dict(read)
         if file.path.name not in {"master.cf", "listeners.conf"}:
-            assert len(found[str(file.path)]) == len(read), f"{file.path}: a setting stands twice"
+            twice = Counter(name for name, _ in read) - Counter(found[str(file.path)].keys())
+            # Dovecot 2.3 asks one passdb after the other, and gives them no names.
+            extra = set(twice) - {"passdb/driver", "passdb/args"}
+            assert not extra, f"{file.path}: a setting stands twice: {extra}"
     _postfix_says(settings, found["postfix/main.cf"])
     _dovecot_says(settings, found)
     _addresses(plan)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -42,6 +43,18 @@ class Place:
         )
         return done.stdout
 
+    @contextlib.contextmanager
+    def without_name(self, name: str) -> Iterator[None]:
+        """Let a host name not exist there for as long as the block lasts."""
+        hosts = Path("/etc/netns") / self.namespace / "hosts"
+        lines = hosts.read_text()
+        # Written over and not replaced: programs there see this very file.
+        hosts.write_text(re.sub(rf"(?m)^.* {re.escape(name)}\n", "", lines))
+        try:
+            yield
+        finally:
+            hosts.write_text(lines)
+
     def add_address(self, address: str) -> None:
         """Give it one more address."""
         _ip("-n", self.namespace, "address", "add", f"{address}/24", "dev", "wire")
@@ -64,6 +77,8 @@ def two_places(names: Mapping[str, int]) -> Iterator[tuple[Place, Place]]:
             stack.callback(shutil.rmtree, own)
             (own / "hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n{hosts}")
             (own / "resolv.conf").write_text("")
+            # A name that is not in the file does not exist, as a name server would say.
+            (own / "nsswitch.conf").write_text("hosts: files\n")
         one, other = places
         _ip(
             *("link", "add", "wire", "netns", one.namespace, "type", "veth"),

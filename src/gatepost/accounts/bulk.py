@@ -191,6 +191,7 @@ def mailbox_row(
         "local_part": split(mailbox.address)[0],
         "address": mailbox.address,
         "password_hash": mailbox.password_hash,
+        "decomposed_hash": mailbox.decomposed_hash,
         "quota_bytes": mailbox.quota_bytes,
         "enabled": mailbox.enabled,
         "send_only": mailbox.send_only,

@@ -140,25 +140,31 @@ ENDED_SESSION = _query(
 )
 """`answer` when a submission session's login is nobody's any more, because the account changed."""
 
-PASSWORD = _query(
-    "PASSWORD",
-    """
+_LOGIN = """
     SELECT CASE WHEN :service = 'smtp' THEN login ELSE address END AS user,
-    password_hash AS password FROM mailboxes
+    {0} AS password FROM mailboxes
     WHERE address = COALESCE((
         SELECT :local || '@' || (
             SELECT domains.name FROM domains WHERE domains.id = domain_names.domain_id
         ) FROM domain_names WHERE domain_names.name = :domain
     ), :address)
     AND enabled AND (NOT send_only OR :service = 'smtp')
-    """,
-)
+"""
+
+PASSWORD = _query("PASSWORD", _LOGIN.format("password_hash"))
 """Login and hash. A domain may be given in its own letters (`domain` is that of `address`).
 
 `service` is what is being logged in to: ``smtp`` (submission), ``imap``, …
 
 A submission session has a login of its account's present life (`gatepost.accounts.lifetimes`).
 """
+
+DECOMPOSED_PASSWORD = _query(
+    "DECOMPOSED_PASSWORD",
+    re.sub(":(address|local|domain)", r"LOWER(:\1)", _LOGIN.format("decomposed_hash"))
+    + " AND decomposed_hash IS NOT NULL",
+)
+"""The same for a password whose letters were sent decomposed (NFD); no row when none can be."""
 
 
 JUDGED = 100
@@ -302,5 +308,5 @@ RELAY_CLIENT = _query(
 
 QUERIES = (
     *(MAILBOX_DOMAIN, RECIPIENT, ALIAS, MAILBOX_KIND, SENDER, judgement("+-")),
-    *(ENDED_SESSION, PASSWORD, user("+-"), USERS, RELAY_CLIENT),
+    *(ENDED_SESSION, PASSWORD, DECOMPOSED_PASSWORD, user("+-"), USERS, RELAY_CLIENT),
 )

@@ -10,6 +10,7 @@ whose hash needs more than its ``vsz_limit`` dies at each login.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from gatepost.errors import AccountError
 
@@ -46,7 +47,7 @@ _GIVEN = re.compile(r"\{([A-Za-z0-9-]+)(\.(?:HEX|B64|BASE64))?\}([\x21-\x7e]+)",
 
 
 def hashed(password: str) -> str:
-    """Return ``{ARGON2ID}…`` for a password in clear.
+    """Return ``{ARGON2ID}…`` for a password in clear, with its letters composed (NFC).
 
     Raises `AccountError` when it is empty, too long or holds control characters, which no mail
     program could send.
@@ -60,6 +61,19 @@ def hashed(password: str) -> str:
             "The password holds a control character or is more than one line. "
             "Give one line of text."
         )
+    return _hash(unicodedata.normalize("NFC", password))
+
+
+def decomposed_hash(password: str) -> str | None:
+    """Return the hash of a password with its letters decomposed (NFD); None when that is the same.
+
+    Some systems send "ü" as "u" and two dots. Dovecot hashes what it is sent, byte by byte.
+    """
+    decomposed = unicodedata.normalize("NFD", password)
+    return None if decomposed == unicodedata.normalize("NFC", password) else _hash(decomposed)
+
+
+def _hash(password: str) -> str:
     from argon2 import PasswordHasher  # noqa: PLC0415  only who sets a password needs it
 
     hasher = PasswordHasher(time_cost=_PASSES, memory_cost=_MEMORY_KIB, parallelism=_LANES)

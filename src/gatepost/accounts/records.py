@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 PROBE_DOMAIN = "verify.gatepost.invalid"
 """The hidden domain of the mailbox that ``gatepost verify`` works with (RFC 2606: never real)."""
@@ -33,6 +33,8 @@ class Mailbox:
     """A disabled mailbox still receives mail and cannot log in."""
     send_only: bool = False
     """A send-only account submits mail and neither receives nor reads any."""
+    decomposed_hash: str | None = field(default=None, compare=False)
+    """Hash of the password with its letters decomposed, when that is another; never read back."""
 
 
 @dataclass(frozen=True, slots=True)

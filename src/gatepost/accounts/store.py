@@ -42,6 +42,7 @@ class MailboxChange(TypedDict, total=False):
     """What may be changed of a mailbox; what is left out stays."""
 
     password_hash: str
+    decomposed_hash: str | None
     quota_bytes: int | None
     enabled: bool
     send_only: bool
@@ -265,6 +266,8 @@ class Store:
         """
         this = mailboxes.c.address == address
         with self._writing() as connection:
+            if "password_hash" in change:
+                change.setdefault("decomposed_hash", None)
             if change:
                 connection.execute(sa.update(mailboxes).where(this).values(**change))
             changed = rows.mailbox(connection, address)

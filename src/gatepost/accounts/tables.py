@@ -20,7 +20,7 @@ from sqlalchemy import (
     true,
 )
 
-SCHEMA_VERSION = "0005"
+SCHEMA_VERSION = "0006"
 """The newest migration; a database that is there already opens without Alembic."""
 
 ADDRESS_LENGTH = 320
@@ -63,6 +63,8 @@ mailboxes = Table(
     Column("local_part", String(64), nullable=False),
     Column("address", String(ADDRESS_LENGTH), nullable=False, unique=True),
     Column("password_hash", String(1024), nullable=False),
+    # Of the password with its letters decomposed; NULL when that is the same, or not known.
+    Column("decomposed_hash", String(1024)),
     Column("quota_bytes", BigInteger),
     Column("enabled", Boolean, nullable=False, server_default=true()),
     Column("send_only", Boolean, nullable=False, server_default=false()),

@@ -117,6 +117,7 @@ def add_mailbox(
     mailbox = Mailbox(
         address=addresses.mailbox(address),
         password_hash=passwords.hashed(password),
+        decomposed_hash=passwords.decomposed_hash(password),
         quota_bytes=None if size is None else quota.parse(size),
         send_only=send_only,
         enabled=enabled,
@@ -164,6 +165,7 @@ def change_mailbox(
             # A password is only worth hashing when there is a mailbox for it.
             store.mailbox(normalised)
             change["password_hash"] = passwords.hashed(password)
+            change["decomposed_hash"] = passwords.decomposed_hash(password)
         return store.change_mailbox(normalised, keep_sessions=keep_sessions, **change)
 
 

@@ -242,6 +242,29 @@ def test_ipv6_stands_in_brackets(site: Site) -> None:
     assert all(address.startswith("[fd00::25]:") for address in smtpd_services(site, **variables))
 
 
+@pytest.mark.parametrize(
+    ("said", "becomes"),
+    [
+        ("5.4.4 unable to look up host mda-internal: Name or service not known", "4"),
+        ("5.3.0 unable to look up host mda-internal: Non-recoverable failure", "4"),
+        ("5.4.4 mda-internal: host not found", "4"),
+        ("5.1.1 host mda-internal[10.0.0.3] said: 550 5.1.1 unable to look up host x", None),
+        ("5.2.2 host mda-internal[10.0.0.3] said: 552 5.2.2 The mailbox is full", None),
+        ("4.4.1 connect to mda-internal[10.0.0.3]:2003: Connection refused", None),
+    ],
+)
+def test_a_name_without_an_address_is_a_reason_to_wait(
+    site: Site, said: str, becomes: str | None
+) -> None:
+    """Accepted mail would bounce while a container is replaced, or wait for a mailbox for ever."""
+    assert main_cf(site)["lmtp_delivery_status_filter"] == (
+        "regexp:$config_directory/delivery-status"
+    )
+    rules = re.findall(r"(?m)^/(.*)/ +(.*)$", rendered(site)["delivery-status"])
+    found = [to.replace("$1", m[1]) for rule, to in rules if (m := re.search(rule, said))]
+    assert found == ([becomes + said[1:]] if becomes else [])
+
+
 def test_a_mail_store_on_the_same_machine_is_asked_by_sockets(site: Site) -> None:
     """Postfix would knock at ports that are not there, and mail would wait for ever."""
     settings = main_cf(site)

@@ -122,6 +122,8 @@ _COMMON = (
     "sieve.conf",
     "empty-sender.sieve",
 )
+_SQL = {"2.3": ("sql.conf.ext", "decomposed.conf.ext"), "2.4": ("sql.conf",)}
+"""Dialect → the files that say where the database is."""
 
 
 def files(context: Context) -> tuple[RenderedFile, ...]:
@@ -143,7 +145,7 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
     sql_mode = 0o600 if values["pgsql"] else 0o644
     return (
         *(file(name) for name in (*_COMMON, *extra)),
-        file({"2.3": "sql.conf.ext", "2.4": "sql.conf"}[chosen], mode=sql_mode),
+        *(file(name, mode=sql_mode) for name in _SQL[chosen]),
         *([file("api.conf", mode=0o600)] if values["api"] else []),
         *_copies(context),
         # Read at each warning: a running Dovecot has no use for a new version.
@@ -232,6 +234,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         # authentication.conf
         "username_chars": _USERNAME_CHARS,
         "sql_file": config / "sql.conf.ext",
+        "decomposed_file": config / "decomposed.conf.ext",
         **_database(context),
         "cache_seconds": CACHE_SECONDS,
         "cache_negative_seconds": CACHE_NEGATIVE_SECONDS,
@@ -316,11 +319,19 @@ def _queries(chosen: str, context: Context) -> dict[str, str]:
         "2.3": ("%u", "%n", "%d", "%s"),
         "2.4": ("%{user}", "%{user | username}", "%{user | domain}", "%{protocol}"),
     }[chosen]
-    password = lookups.PASSWORD.bind(address=user, local=local, domain=domain, service=service)
+    login = {"address": user, "local": local, "domain": domain, "service": service}
+    password = lookups.PASSWORD.bind(**login)
+    # The names as they were given: the first answer has put another one in their place.
+    given = {
+        "2.3": ("%{orig_user}", "%{orig_username}", "%{orig_domain}"),
+        "2.4": ("%{original_user}", "%{original_user | username}", "%{original_user | domain}"),
+    }[chosen]
+    names = dict(zip(("address", "local", "domain"), given, strict=True))
+    decomposed = lookups.DECOMPOSED_PASSWORD.bind(**(login | names))
     mail = context.settings.mail
-    account = lookups.user(mail.recipient_delimiter).bind(
-        address=user, local=local, domain=domain, service=service, postmaster=mail.postmaster
-    )
+    query = lookups.user(mail.recipient_delimiter)
+    marks = login | {"postmaster": mail.postmaster}
+    account = query.bind(**{name: marks[name] for name in query.parameters})
     quota = {
         # In 2.3 a rule, where 0 is no limit; in 2.4 a setting, where NULL leaves the default.
         # Delivery to a mailbox without a limit leaves the counting to whoever asks for it.
@@ -342,10 +353,10 @@ def _queries(chosen: str, context: Context) -> dict[str, str]:
     owner = f"'{MAIL_USER}' AS uid, '{MAIL_USER}' AS gid"
     # The folder comes from the database: the next owner of an address has another one.
     home = f"'{context.site.home.mail}/' || account.folder AS home"
+    secured = f" AND ('%{{secured}}' = 'TLS' OR '{service}' = 'smtp')"
     return {
-        "password_query": (
-            f"{password} AND ('%{{secured}}' = 'TLS' OR '{service}' = 'smtp'){also}"
-        ),
+        "password_query": f"{password}{secured}{also}",
+        "decomposed_query": f"{decomposed}{secured}{also}",
         # "user" is who Dovecot goes on as; Sieve splits addresses at "recipient_delimiter".
         "user_query": (
             f"SELECT {owner}, {home}, account.user AS user,"  # noqa: S608

@@ -80,6 +80,7 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
             mailname=mailname,
             mailname_pattern=mailname.replace(".", r"\."),
         ),
+        _file("delivery-status"),
         _file("header-checks"),
         _file("lmtp-replies"),
         *_tables(context),
