@@ -39,6 +39,18 @@ class Address:
         return Address(loopback.get(self.host, self.host), self.port)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class LocalSocket:
+    """A listening UNIX socket that only one user (and root) may open."""
+
+    path: Path
+    user: str
+
+    def __str__(self) -> str:
+        """Write its path."""
+        return str(self.path)
+
+
 # --- listeners ------------------------------------------------------------------------------
 
 
@@ -336,7 +348,7 @@ class Process:
     servers: tuple[Address, ...] = ()
     """Servers elsewhere that its programs ask. When one is back after it was away, the process
     reads its files again: its programs may have given up asking for minutes."""
-    sockets: tuple[tuple[str, Address], ...] = ()
+    sockets: tuple[tuple[str, Address | LocalSocket], ...] = ()
     """Listening sockets that the supervisor opens and keeps for it, each with a name. The process
     finds them in ``GATEPOST_SOCKETS``, as ``NAME:DESCRIPTOR,…``; a restart refuses nobody."""
     overlaps: bool = False

@@ -8,6 +8,7 @@ import imaplib
 import poplib
 import smtplib
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 
 from clients import From
 from instance import CLIENT, Instance
@@ -127,3 +128,38 @@ def let_in(login: Login, ports: Ports, user: str, password: str) -> bool:
         login(ports, user, password)
         return True
     return False
+
+
+class Verdict(StrEnum):
+    """What a client may take an answer for."""
+
+    IN = "let in"
+    LATER = "try again later"
+    REFUSED = "wrong password: ask the user for it"
+    CUT = "closed without an answer"
+
+
+_WORDS = {
+    Verdict.LATER: ("(454, ", "[UNAVAILABLE]", "[SYS/TEMP]", "NO (TRYLATER)"),
+    Verdict.REFUSED: ("(535, ", "[AUTHENTICATIONFAILED]", "[AUTH]", 'NO "Authentication failed'),
+}
+
+
+def verdict(login: Login, ports: Ports, user: str, password: str) -> tuple[Verdict, str]:
+    """Log in; return what the answer means, and its words.
+
+    RFC 4954 section 6, RFC 5530 section 3, RFC 3206 and RFC 5804 section 1.3 say which words mean
+    what; any others are a mistake.
+    """
+    try:
+        login(ports, user, password)
+    except (imaplib.IMAP4.abort, smtplib.SMTPServerDisconnected, OSError) as error:
+        if not isinstance(error, smtplib.SMTPResponseException):
+            return Verdict.CUT, repr(error)
+        words = str(error)
+    except REFUSED as error:
+        words = str(error)
+    else:
+        return Verdict.IN, ""
+    (meaning,) = [one for one, marks in _WORDS.items() if any(mark in words for mark in marks)]
+    return meaning, words

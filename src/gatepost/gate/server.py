@@ -19,9 +19,9 @@ from gatepost.gate.addresses import plain
 from gatepost.gate.configuration import Configuration
 from gatepost.gate.counters import Counters
 from gatepost.gate.handoff import Endpoints, HandoffError, hand_over
-from gatepost.gate.journal import Journal
 from gatepost.gate.limits import ClientLimits, established
 from gatepost.gate.trust import Trust
+from gatepost.journal import Journal
 from gatepost.proxy_protocol import (
     SIGNATURE_1,
     SIGNATURE_2,

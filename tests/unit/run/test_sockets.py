@@ -13,7 +13,8 @@ import pytest
 
 from gatepost.model import Address, Process
 from gatepost.run.child import Child
-from gatepost.run.sockets import VARIABLE, Sockets
+from gatepost.run.sockets import Sockets
+from gatepost.startup import SOCKETS as VARIABLE
 
 HOST = "127.74.0.1"
 

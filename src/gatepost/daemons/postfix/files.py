@@ -17,10 +17,13 @@ from gatepost.daemons.postfix.listeners import smtpd_services
 from gatepost.errors import SettingsError
 from gatepost.model import Home, IPNetwork, OnChange, RenderedFile, Role
 from gatepost.rendering import render
+from gatepost.sasl import plan as sasl
 from gatepost.settings.concerns import DatabaseDriver
 
 FOLDER = PurePosixPath("postfix")
 """Postfix's folder in the configuration."""
+USER = "postfix"
+"""As whom Postfix's processes run."""
 
 TLS_CIPHERS = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -111,7 +114,7 @@ def _main(context: Context) -> dict[str, Any]:
         "inet_protocols": "all" if site.ipv6 else "ipv4",
         "mynetworks": _networks(mail.mynetworks),
         "delivery": roles[Role.DELIVERY],
-        "sasl": roles[Role.SASL],
+        "sasl": sasl.listens(context, USER).path,
         "quota_status": roles[Role.QUOTA_STATUS],
         "recipient_delimiter": mail.recipient_delimiter,
         "message_size_limit": mail.message_size_limit,
