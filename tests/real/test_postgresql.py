@@ -79,6 +79,15 @@ def login(server: Instance, user: tuple[str, str]) -> str:
     return "closed"
 
 
+def submission(server: Instance, user: tuple[str, str]) -> int:
+    """Log in on submission and return what AUTH is answered with."""
+    with From(CLIENT).submission(server.public("submission")) as smtp:
+        try:
+            return smtp.login(*user)[0]
+        except smtplib.SMTPAuthenticationError as error:
+            return error.smtp_code
+
+
 def in_time(works: Callable[[], bool]) -> None:
     """Wait until a call is true, as long as may be."""
     began = time.monotonic()
@@ -187,8 +196,7 @@ def test_the_password_is_where_nobody_sees_it(server: Instance, database: Cluste
 def test_nothing_is_refused_for_good_while_it_is_away(server: Instance, database: Cluster) -> None:
     """Mail would come back to its senders, and mail programs would ask for a password.
 
-    Before and after, who does not exist is refused: the control. (On submission they do ask:
-    Postfix has no other word for what Dovecot tells it.)
+    Before and after, who does not exist is refused: the control.
     """
     assert rcpt(server, UNKNOWN) == 550
     since = server.mark()
@@ -198,10 +206,13 @@ def test_nothing_is_refused_for_good_while_it_is_away(server: Instance, database
         said = login(server, ("lesen@xn--bcher-kva.example", PASSWORD))
         assert "UNAVAILABLE" in said
         assert "AUTHENTICATIONFAILED" not in said
+        assert submission(server, BOB) == submission(server, (BOB[0], "wrong")) == 454
         server.wait_for_log("gatepost | ", "does not answer", since=since)
     server.wait_for_log("gatepost | ", "postfix reloaded", since=since, seconds=BACK_SECONDS)
     in_time(lambda: rcpt(server, ALICE[0]) == 250)
     in_time(lambda: login(server, BOB) == "OK")
+    in_time(lambda: submission(server, BOB) == 235)
+    assert submission(server, (BOB[0], "wrong")) == 535
     assert rcpt(server, UNKNOWN) == 550
     assert "AUTHENTICATIONFAILED" in login(server, (UNKNOWN, PASSWORD))
     assert database.password not in server.log(since)

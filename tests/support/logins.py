@@ -10,7 +10,7 @@ import smtplib
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 
-from clients import From
+from clients import From, imap_line
 from instance import CLIENT, Instance
 
 Ports = Mapping[str, tuple[str, int]]
@@ -44,12 +44,10 @@ def imap_login(ports: Ports, user: str, password: str) -> None:
             f"{user} {{{len(password.encode())}}}\r\n",
         ):
             imap.send(line.encode())
-            if not imap.readline().startswith(b"+"):
+            if not imap_line(imap, rb"\+|a ").startswith(b"+"):
                 raise imaplib.IMAP4.error("no literal is taken")
         imap.send(password.encode() + b"\r\n")
-        while not (answer := imap.readline()).startswith(b"a "):
-            if not answer:
-                raise imaplib.IMAP4.abort("closed")
+        answer = imap_line(imap, b"a ")
         if not answer.startswith(b"a OK"):
             raise imaplib.IMAP4.error(answer.decode())
 
@@ -136,11 +134,12 @@ class Verdict(StrEnum):
     IN = "let in"
     LATER = "try again later"
     REFUSED = "wrong password: ask the user for it"
-    CUT = "closed without an answer"
+    CUT = "the server closes the connection"
 
 
 _WORDS = {
     Verdict.LATER: ("(454, ", "[UNAVAILABLE]", "[SYS/TEMP]", "NO (TRYLATER)"),
+    Verdict.CUT: ("(421, ", "-ERR Shutting down"),
     Verdict.REFUSED: ("(535, ", "[AUTHENTICATIONFAILED]", "[AUTH]", 'NO "Authentication failed'),
 }
 
@@ -161,5 +160,6 @@ def verdict(login: Login, ports: Ports, user: str, password: str) -> tuple[Verdi
         words = str(error)
     else:
         return Verdict.IN, ""
-    (meaning,) = [one for one, marks in _WORDS.items() if any(mark in words for mark in marks)]
-    return meaning, words
+    meanings = [one for one, marks in _WORDS.items() if any(mark in words for mark in marks)]
+    assert len(meanings) == 1, f"{words} means {meanings}"
+    return meanings[0], words
