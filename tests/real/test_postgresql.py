@@ -11,14 +11,16 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
 import psutil
 import pytest
-from accounts import ALICE, BOB, PASSWORD, SMALL, populate
+from accounts import ALICE, BOB, PASSWORD, READER, SMALL, populate
 from clients import From, lenient, message, wait_for_mail
 from instance import CLIENT, Instance, free_host, instance
+from logins import LOGINS, Verdict, public_ports, verdict
 from postgres import USER, Cluster, cluster
 from psycopg import DataError, sql
 
@@ -216,6 +218,30 @@ def test_nothing_is_refused_for_good_while_it_is_away(server: Instance, database
     assert rcpt(server, UNKNOWN) == 550
     assert "AUTHENTICATIONFAILED" in login(server, (UNKNOWN, PASSWORD))
     assert database.password not in server.log(since)
+
+
+def test_a_restart_that_nobody_notices_refuses_no_login(
+    server: Instance, database: Cluster
+) -> None:
+    """Dovecot asks twice, and both times over a connection that has ended meanwhile.
+
+    It takes less time than the supervisor needs to look again.
+    """
+    ports = public_ports(server)
+    config = server.home / "config" / "current" / "dovecot" / "dovecot.conf"
+
+    def everybody() -> list[tuple[Verdict, str]]:
+        forget = ["doveadm", "-c", str(config), "auth", "cache", "flush"]
+        subprocess.run(forget, check=True, capture_output=True)
+        jobs = [(way, *user) for user in (ALICE, BOB, READER) for way in LOGINS.values()]
+        with ThreadPoolExecutor(len(jobs)) as pool:
+            return list(pool.map(lambda job: verdict(job[0], ports, *job[1:]), jobs))
+
+    assert {meaning for meaning, _ in everybody()} == {Verdict.IN}
+    with away(database):
+        pass
+    answers = everybody()
+    assert {meaning for meaning, _ in answers} == {Verdict.IN}, answers
 
 
 @pytest.mark.parametrize("names", [2, 1], ids=["twice", "once"])

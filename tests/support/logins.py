@@ -139,7 +139,7 @@ class Verdict(StrEnum):
 
 _WORDS = {
     Verdict.LATER: ("(454, ", "[UNAVAILABLE]", "[SYS/TEMP]", "NO (TRYLATER)"),
-    Verdict.CUT: ("(421, ", "-ERR Shutting down"),
+    Verdict.CUT: ("(421, ", "-ERR Shutting down", "-ERR EOF"),
     Verdict.REFUSED: ("(535, ", "[AUTHENTICATIONFAILED]", "[AUTH]", 'NO "Authentication failed'),
 }
 
@@ -152,10 +152,8 @@ def verdict(login: Login, ports: Ports, user: str, password: str) -> tuple[Verdi
     """
     try:
         login(ports, user, password)
-    except (imaplib.IMAP4.abort, smtplib.SMTPServerDisconnected, OSError) as error:
-        if not isinstance(error, smtplib.SMTPResponseException):
-            return Verdict.CUT, repr(error)
-        words = str(error)
+    except (imaplib.IMAP4.abort, smtplib.SMTPServerDisconnected, TimeoutError) as error:
+        return Verdict.CUT, repr(error)
     except REFUSED as error:
         words = str(error)
     else:

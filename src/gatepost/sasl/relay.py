@@ -98,7 +98,8 @@ class _Login:
             raise _PutOffError("Postfix went on with a login that it had not begun")
         self._writer.write(line)
         await self._writer.drain()
-        while answer := await self._reader.readline():
+        # Half a line is none: the rest of a name would be missing.
+        while (answer := await self._reader.readline()).endswith(b"\n"):
             words = answer.rstrip(b"\n").split(b"\t")
             if words[0] in _ANSWERS and words[1:2] == [number]:
                 break

@@ -13,7 +13,7 @@ from gatepost.contracts import Context
 from gatepost.daemons.postfix import DAEMON
 from gatepost.daemons.postfix.listeners import LISTENERS
 from gatepost.errors import SettingsError
-from gatepost.model import Home, Installed, Site
+from gatepost.model import Home, Installed, LocalSocket, Site
 from gatepost.settings import load
 
 INTERNAL = {listener.internal_port for listener in LISTENERS}
@@ -83,8 +83,17 @@ def test_a_port_for_real_clients_takes_no_header(site: Site) -> None:
 
 def test_readiness_asks_internal_ports_only(site: Site) -> None:
     """A port that waits for a header never greets: `gatepost up` would wait until it gives up."""
-    (process,) = DAEMON.processes(context(site))
+    _, process = DAEMON.processes(context(site))
     assert {ready.address.port for ready in process.ready} == INTERNAL
+
+
+def test_logins_are_asked_of_the_relay(site: Site) -> None:
+    """Postfix would refuse a right password while the database does not answer."""
+    relay, postfix = DAEMON.processes(context(site))
+    ((_, socket),) = relay.sockets
+    assert main_cf(site)["smtpd_sasl_path"] == f"unix:{socket}"
+    assert socket == LocalSocket(site.home.run / "sasl", "postfix")
+    assert relay.name in postfix.after
 
 
 # --- who may relay and log in ---------------------------------------------------------------
@@ -202,7 +211,8 @@ def test_ipv6_stands_in_brackets(site: Site) -> None:
     settings = main_cf(site, **variables)
     assert settings["mynetworks"] == "192.0.2.64/28, [2001:db8:5::]/64, [2001:db8::7]/128"
     assert settings["virtual_transport"] == "lmtp:inet:[fd00::25]:2003"
-    assert settings["smtpd_sasl_path"] == "inet:[fd00::25]:2004"
+    relay, _ = DAEMON.processes(context(site, **variables))
+    assert "[fd00::25]:2004" in relay.argv
     assert "inet:[fd00::25]:2005" in settings["limited_mailbox"]
     assert all(address.startswith("[fd00::25]:") for address in smtpd_services(site, **variables))
 
