@@ -6,7 +6,6 @@ when it begins with ``#``, a `.env` file.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sys
@@ -29,7 +28,7 @@ from rendered import DEBIAN_12, DEBIAN_12_WITHOUT_IPV6, DEBIAN_13, site
 
 from gatepost.errors import SettingsError, UsageError
 from gatepost.settings.concerns import CONCERNS
-from gatepost.settings.sources import Source
+from gatepost.settings.sources import HIDDEN, Source
 
 load = loading.load
 """What is fuzzed; a test puts a broken one here, to see that it is found out."""
@@ -40,8 +39,6 @@ SECRET = "s3cr3t-K"  # noqa: S105  it guards nothing
 MACHINES = (DEBIAN_12, DEBIAN_13, DEBIAN_12_WITHOUT_IPV6)
 BEGINNING = re.compile(r'(?:[A-Z0-9_]+(?:, [A-Z0-9_]+)*: |"/)')
 
-# python-dotenv says which lines of a file it cannot read.
-logging.disable()
 _DOTENV = Path(tempfile.mkdtemp(prefix="fuzz-")) / ".env"
 
 
@@ -95,7 +92,7 @@ def accepted(settings: Settings, environ: Mapping[str, str], secret: str) -> Non
     # Lists of networks may be long.
     told = [value.text for value in shown.values() if value.text]
     fuzzing.told_well([*told, *settings.warnings], secret=secret, longest=1_000_000)
-    assert shown["DB_PASSWORD"].text in {"", loading.HIDDEN}
+    assert shown["DB_PASSWORD"].text in {"", HIDDEN}
     again = {
         name: value.text
         for name, value in shown.items()

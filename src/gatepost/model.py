@@ -235,6 +235,51 @@ class Certificate:
     key_file: Path
 
 
+class Part(StrEnum):
+    """The part of the administrator's files that a copy of them holds."""
+
+    CHAIN = "chain"
+    """The certificates of a pair, the server's own first."""
+    KEY = "key"
+    """The key of a pair."""
+    KEY_AND_CHAIN = "key-and-chain"
+    """Both, the key first."""
+    AUTHORITY = "authority"
+    """The certificates that a database server's own is signed by."""
+    PASSWORDS = "passwords"
+    """The login at the relay host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """Files outside the configuration, of which a file of the configuration is a copy."""
+
+    part: Part
+    files: tuple[str, ...]
+    """Of a pair the certificate's file and the key's."""
+    digest: str = ""
+    """SHA-256 of what stands in them, in hex; empty when it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What a daemon is given of files that somebody else writes."""
+
+    content: str
+    original: Original | None = None
+    """None when nobody but Gatepost writes them: then nobody has to watch them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate chain and its key, as the daemons are given them."""
+
+    chain: Copy
+    key: Copy
+    together: Copy
+    """The key first, in one file: whoever reads it never meets one without the other."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """Facts about the place a plan is made for, gathered beforehand so that plans stay pure."""
@@ -242,9 +287,9 @@ class Site:
     home: Home
     installed: Mapping[str, Installed]
     """Plug-in name → what is installed of it."""
-    certificate: Certificate
+    certificate: Pair
     """What the mail server shows to clients."""
-    relay_client: Certificate
+    relay_client: Pair
     """Client certificate by which the mail store's own submissions (Sieve) are known to the MTA."""
     api_key: str
     """Key of the mail store's HTTP interface."""
@@ -252,6 +297,10 @@ class Site:
     """The ``gatepost`` program, for daemons that call back."""
     ipv6: bool = True
     """Whether the kernel speaks IPv6."""
+    relay_passwords: Copy | None = None
+    """The login at the relay host, when there is one."""
+    database_authority: Copy | None = None
+    """Certificates of the authority that signed the database server's, when they are given."""
 
 
 # --- plans ----------------------------------------------------------------------------------
@@ -278,6 +327,8 @@ class RenderedFile:
     on_change: OnChange = OnChange.RELOAD
     mode: int = 0o644
     group: str = "root"
+    original: Original | None = None
+    """Files that it is a copy of. The supervisor watches them and renews the copy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,11 +92,14 @@ def test_mail_flows_with_an_expired_certificate(
         found = [f for f in json.loads(proof.stdout)["findings"] if "expired" in str(f)]
         assert found, proof.stdout[-3000:]
         assert all(row["status"] in {"fail", "risk"} and row["fix"] for row in found)
-        refused = server.run("up", "--detach")
-        assert refused.returncode == 2
-        assert "TLS_CERT_FILE" in refused.stderr
-        assert "expired" in refused.stderr
-        assert server.status()["ready"], "what runs goes on"
+        # A machine that boots on that day starts its server all the same.
+        server.down()
+        begun = time.monotonic()
+        started = server.run("up", "--detach", timeout=90)
+        assert started.returncode == 0, started
+        assert "TLS_CERT_FILE" in started.stderr
+        assert "expired" in started.stderr
+        ordeal.recover("up with an expired certificate", begun)
     finally:
         del server.settings["TLS_CERT_FILE"], server.settings["TLS_KEY_FILE"]
         server.up()

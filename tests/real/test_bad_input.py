@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from instance import PROGRAM, Instance, instance
+from issuing import issue
 
 
 @pytest.fixture
@@ -101,58 +98,31 @@ def test_an_internal_address_that_would_hang(idle: Instance) -> None:
     assert "32143" in said
 
 
-def certificate(folder: Path, name: str, *, days: int) -> tuple[Path, Path]:
-    """Write a certificate that is valid from yesterday for some days."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.example.org")])
-    now = dt.datetime.now(dt.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=400))
-        .not_valid_after(now + dt.timedelta(days=days))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("mail.example.org")]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = folder / f"{name}.crt", folder / f"{name}.key"
-    cert_file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return cert_file, key_file
-
-
 def test_a_certificate_that_cannot_serve(idle: Instance, tmp_path: Path) -> None:
     """Every mail program would refuse the server, and the log would not say why."""
-    good_cert, good_key = certificate(tmp_path, "good", days=90)
-    old_cert, old_key = certificate(tmp_path, "old", days=-1)
-    nothing = tmp_path / "nothing.crt"
-    text = tmp_path / "text.crt"
+    authority = issue("Test R3", authority=True)
+    own = issue("mail.example.org", authority)
+    cert, key = own.write(tmp_path, authority)
+    _, other_key = issue("mail.example.org").write(tmp_path / "other")
+    nothing, text = tmp_path / "nothing.crt", tmp_path / "text.crt"
     text.write_text("hello")
-    for cert, key, word in (
-        (good_cert, old_key, "match"),
-        (old_cert, old_key, "expired"),
-        (nothing, good_key, "nothing.crt"),
-        (text, good_key, "text.crt"),
+    turned, cut = tmp_path / "turned.pem", tmp_path / "cut.pem"
+    turned.write_text(authority.pem + own.pem)
+    cut.write_text(cert.read_text()[:-100])
+    for given, its_key, word in (
+        (cert, other_key, "match"),
+        (nothing, key, "nothing.crt"),
+        (text, key, "text.crt"),
+        (turned, key, 'begins with the certificate of "Test R3"'),
+        (cut, key, "its end is missing"),
     ):
-        idle.settings |= {"TLS_CERT_FILE": str(cert), "TLS_KEY_FILE": str(key)}
-        assert word in refused(idle, "up", "--detach"), (cert, key)
+        idle.settings |= {"TLS_CERT_FILE": str(given), "TLS_KEY_FILE": str(its_key)}
+        assert word in refused(idle, "up", "--detach"), (given, its_key)
 
 
 def test_a_good_certificate_is_served(tmp_path: Path) -> None:
     """The control: what was bought must be what clients see."""
-    import ssl  # noqa: PLC0415
-
-    cert, key = certificate(tmp_path, "good", days=90)
+    cert, key = issue("mail.example.org").write(tmp_path)
     with instance({"TLS_CERT_FILE": str(cert), "TLS_KEY_FILE": str(key)}) as server:
         for listener in ("imaps", "pop3s", "submissions"):
             assert ssl.get_server_certificate(server.public(listener)) == cert.read_text()

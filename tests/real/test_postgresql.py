@@ -20,6 +20,7 @@ import pytest
 from accounts import ALICE, BOB, PASSWORD, READER, SMALL, populate
 from clients import From, lenient, message, wait_for_mail
 from instance import CLIENT, Instance, free_host, instance
+from issuing import issue
 from logins import LOGINS, Verdict, public_ports, verdict
 from postgres import USER, Cluster, cluster
 from psycopg import DataError, sql
@@ -349,14 +350,6 @@ def test_a_question_about_nobody_is_an_error(
 # --- before the start -----------------------------------------------------------------------
 
 
-def closed_authority(database: Cluster) -> dict[str, str]:
-    """Return a file of certificates that only root can read."""
-    closed = database.folder / "closed.pem"
-    closed.write_bytes(database.ca_file.read_bytes())
-    closed.chmod(0o600)
-    return {"DB_TLS_CA_FILE": str(closed)}
-
-
 def tables_of_another_program(database: Cluster) -> dict[str, str]:
     """Return a database that has a table named as one of ours."""
     name = database.create()
@@ -404,9 +397,6 @@ def read_only_copy(database: Cluster) -> dict[str, str]:
             id="no-authority",
         ),
         pytest.param(
-            closed_authority, 2, ["DB_TLS_CA_FILE: ", "chmod o+rX"], id="closed-authority"
-        ),
-        pytest.param(
             lambda database: {"DB_NAME": database.create(owner="postgres")},
             2,
             ["DB_USER: ", "ALTER DATABASE", f'OWNER TO "{USER}"'],
@@ -447,6 +437,30 @@ def test_a_server_without_tls_is_refused_until_that_is_wanted(database: Cluster)
             idle.call("domain", "add", "example.org")
     with database.administer() as connection:
         assert connection.execute("SHOW ssl").fetchone() == ("on",), "the control"
+
+
+def test_a_renewed_authority_is_used(database: Cluster, tmp_path: Path) -> None:
+    """On the day of the change no daemon would reach the database, and all mail wait.
+
+    Only root may read the original: Postfix and Dovecot have copies.
+    """
+    given = tmp_path / "ca.pem"
+    given.write_bytes(database.ca_file.read_bytes())
+    given.chmod(0o600)
+    settings = database.environment(database.create()) | {"DB_TLS_CA_FILE": str(given)}
+    with instance({"REVERSE_PROXY": "none", **settings}) as server:
+        server.call("domain", "add", "example.org")
+        server.call("mailbox", "add", ALICE[0], "--password-stdin", stdin=PASSWORD)
+        mark = server.mark()
+        given.write_text(issue("Another", authority=True).pem + database.ca_file.read_text())
+        server.wait_for_log("dovecot reloaded", since=mark)
+        for daemon in ("postfix", "dovecot"):
+            copy = server.home / "config" / "current" / daemon / "database-authority.pem"
+            assert copy.read_text() == given.read_text()
+            assert copy.stat().st_mode & 0o777 == 0o644
+        with From(CLIENT).smtp(server.public("smtp")) as smtp:
+            smtp.send_message(message(to=ALICE[0], subject="renewed"))
+        wait_for_mail(server.public("imap"), ALICE, "renewed")
 
 
 def test_root_may_keep_its_home_closed(server: Instance) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from issuing import Issued, issue
 from two_places import NETWORK, Place, Running, running, two_places
 
 GATEPOST = Path(sys.executable).with_name("gatepost")
@@ -28,6 +29,33 @@ HEALTH = (
 )
 
 
+class Secret:
+    """A mounted Secret as the kubelet renews it: one link is turned, and all files are others."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begin with a pair."""
+        self.folder = folder
+        folder.mkdir()
+        self._number = 0
+        self.issued = self.renew()
+        for name in ("tls.crt", "tls.key"):
+            (folder / name).symlink_to(f"..data/{name}")
+
+    def renew(self) -> Issued:
+        """Issue another pair and turn the link to it; what was there before is removed."""
+        self._number += 1
+        self.issued = issue("mail.example.org")
+        new = self.folder / f"..{self._number}"
+        new.mkdir()
+        (new / "tls.crt").write_text(self.issued.pem)
+        (new / "tls.key").write_text(self.issued.key_pem)
+        (self.folder / "..data_tmp").symlink_to(new.name)
+        (self.folder / "..data_tmp").replace(self.folder / "..data")
+        if self._number > 1:
+            shutil.rmtree(self.folder / f"..{self._number - 1}")
+        return self.issued
+
+
 @dataclass
 class Split:
     """One server in two places."""
@@ -37,6 +65,19 @@ class Split:
     mta: Running
     mda: Running
     mail: Path
+    secret: Secret
+
+    def shown(self) -> set[int]:
+        """Return the serial numbers of the certificates that both show."""
+        pipe = "openssl s_client {} </dev/null 2>&1 | openssl x509 -noout -serial"
+        ways = (
+            "-connect mta-internal:32465",
+            "-connect mta-internal:32025 -starttls smtp",
+            "-connect mda-internal:32993",
+            "-connect mda-internal:32143 -starttls imap",
+        )
+        said = [self.mda_place.run("sh", "-c", pipe.format(way)).strip() for way in ways]
+        return {int(line.removeprefix("serial="), 16) for line in said}
 
     def send(self, *words: str, source: Place | None = None) -> str:
         """Send a message with swaks and return what was said."""
@@ -79,7 +120,10 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Split]:
     (mda_home / "accounts").mkdir(parents=True)
     mta_home.mkdir()
     (mta_home / "accounts").symlink_to(mda_home / "accounts")
+    secret = Secret(folder / "secret")
     environment = {
+        "TLS_CERT_FILE": str(secret.folder / "tls.crt"),
+        "TLS_KEY_FILE": str(secret.folder / "tls.key"),
         "MAILNAME": "mail.example.org",
         "MTA_UPSTREAM_PROXY": "true",
         "MDA_UPSTREAM_PROXY": "true",
@@ -101,7 +145,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Split]:
             gatepost(mda_environment, "domain", "add", "example.org")
             for address in (ANNA, BERT):
                 gatepost(mda_environment, "mailbox", "add", address, "--password-stdin")
-            yield Split(mta_place, mda_place, mta, mda, mda_home / "mail")
+            yield Split(mta_place, mda_place, mta, mda, mda_home / "mail", secret)
     assert not list(Path("/run/netns").glob(f"{mta_place.namespace[:-1]}*"))
 
 
@@ -129,6 +173,17 @@ def test_mail_and_logins_cross_from_one_to_the_other(split: Split) -> None:
     assert "250 2.0.0" in split.submit()
     assert "535 5.7.8" in split.submit("wrong")
     until("both delivered", lambda: split.count(ANNA) == before + 2)
+
+
+def test_a_secret_that_is_replaced_is_shown(split: Split) -> None:
+    """Nobody types `up` in a container: the old certificate would be shown until it expires."""
+    before = split.secret.issued.serial
+    assert split.shown() == {before}, "the control"
+    split.secret.renew()
+    until("shown", lambda: split.shown() == {split.secret.issued.serial})
+    assert split.secret.issued.serial != before
+    split.mta.wait_for("postfix reloaded")
+    split.mda.wait_for("dovecot reloaded")
 
 
 def test_the_proxy_says_who_a_client_is_and_nobody_else(split: Split) -> None:

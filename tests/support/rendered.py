@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gatepost import assembly
-from gatepost.model import Certificate, Home, Installed, RenderedFile, Site
+from gatepost.model import Home, Installed, Part, RenderedFile, Site
+from gatepost.run import certificates, copies
 from gatepost.settings import Settings, load
 
 RENDERED = Path(__file__).parents[1] / "unit" / "rendered"
@@ -60,7 +61,7 @@ def render(case: Path) -> tuple[RenderedFile, ...]:
 def site(settings: Settings, machine: Machine) -> Site:
     """Return the place that a case is planned for."""
     home = Home(settings.storage.gatepost_home)
-    tls = settings.tls
+    passwords, authority = settings.mail.relay_passwd_file, settings.database.db_tls_ca_file
     return Site(
         home=home,
         installed={
@@ -68,16 +69,13 @@ def site(settings: Settings, machine: Machine) -> Site:
             "dovecot": machine.dovecot,
             "traefik": Installed("3.7.15"),
         },
-        certificate=Certificate(
-            tls.tls_cert_file or home.secrets / "tls.crt",
-            tls.tls_key_file or home.secrets / "tls.key",
-        ),
-        relay_client=Certificate(
-            home.secrets / "relay-client.crt", home.secrets / "relay-client.key"
-        ),
+        certificate=copies.announced_pair(certificates.shown(settings, home)),
+        relay_client=copies.announced_pair(certificates.relay_client(home)),
         api_key="unit-test-key",
         program=Path("/opt/gatepost/bin/gatepost"),
         ipv6=machine.ipv6,
+        relay_passwords=copies.announced(Part.PASSWORDS, passwords) if passwords else None,
+        database_authority=copies.announced(Part.AUTHORITY, authority) if authority else None,
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from gatepost.model import Certificate, Home, Installed, Site
+from gatepost.run import certificates, copies
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("untimed", deadline=None)
@@ -25,10 +26,10 @@ def site() -> Site:
             "dovecot": Installed("2.3.19.1"),
             "traefik": Installed("3.7.15"),
         },
-        certificate=Certificate(home.secrets / "tls.crt", home.secrets / "tls.key"),
-        relay_client=Certificate(
-            home.secrets / "relay-client.crt", home.secrets / "relay-client.key"
+        certificate=copies.announced_pair(
+            Certificate(home.secrets / "tls.crt", home.secrets / "tls.key")
         ),
+        relay_client=copies.announced_pair(certificates.relay_client(home)),
         api_key="unit-test-key",
         program=Path("/opt/gatepost/bin/gatepost"),
     )

@@ -55,6 +55,17 @@ def test_nothing_is_rendered_by_accident(name: str) -> None:
         assert file.content.endswith("\n")
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_daemons_read_copies_of_what_somebody_else_writes(name: str) -> None:
+    """What a daemon reads by its own path is not compared: a renewed certificate is never shown."""
+    files = render(RENDERED / name)
+    copied = {file for copy in files if copy.original for file in copy.original.files}
+    assert copied, "at least the pair that clients see"
+    for file in files:
+        if file.original is None:
+            assert [one for one in copied if one in file.content] == []
+
+
 @pytest.fixture
 def case(tmp_path: Path) -> Path:
     """Return a fresh copy of a case, free to be damaged."""

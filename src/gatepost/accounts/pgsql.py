@@ -44,8 +44,13 @@ class Connection:
     """TLS and time limits, as libpq calls them; no value needs quotes."""
 
     @classmethod
-    def of(cls, settings: DatabaseSettings, program: str) -> Connection:
-        """Return the connection of one program; the server shows its name for each session."""
+    def of(
+        cls, settings: DatabaseSettings, program: str, authority: Path | None = None
+    ) -> Connection:
+        """Return the connection of one program; the server shows its name for each session.
+
+        `authority` is the program's own copy of ``DB_TLS_CA_FILE``.
+        """
         options = {
             "sslmode": str(settings.db_tls_mode),
             "connect_timeout": str(CONNECT_SECONDS),
@@ -53,7 +58,7 @@ class Connection:
             "application_name": program,
         }
         if settings.db_tls_ca_file:
-            options["sslrootcert"] = str(settings.db_tls_ca_file)
+            options["sslrootcert"] = str(authority or settings.db_tls_ca_file)
         password = settings.db_password.get_secret_value() if settings.db_password else ""
         return cls(
             settings.db_host or "",
@@ -101,24 +106,15 @@ class PgsqlDatabase:
         return f'database "{self.settings.db_name}" at {self.connection.address}'
 
     def prepare(self) -> None:
-        """See that the certificates can be read by all who connect.
+        """Raise `PreflightError` when the authority's certificates are not there.
 
-        Raises `PreflightError` when they cannot. The database itself is not made: its owner and
-        its place are the administrator's choice.
+        The database itself is not made: its owner and its place are the administrator's choice.
         """
         ca_file = self.settings.db_tls_ca_file
-        if ca_file is None:
-            return
-        if not ca_file.is_file():
+        if ca_file and not ca_file.is_file():
             raise PreflightError(
                 f'DB_TLS_CA_FILE: "{ca_file}" is not a file. '
                 "Name the PEM file with the certificate of the server's authority."
-            )
-        closed = _closed_to_others(ca_file)
-        if closed:
-            raise PreflightError(
-                f'DB_TLS_CA_FILE: "{ca_file}" cannot be read by everybody, and Postfix and Dovecot '
-                f"read it as users of their own. Open it, it is no secret: chmod o+rX {closed}"
             )
 
     def engine(self) -> sa.Engine:
@@ -260,10 +256,3 @@ _CAUSES = (
 def _own_words(told: str) -> str:
     """Return what the server or libpq said: the first line, without the address before it."""
     return told.partition("\n")[0].rpartition("failed: ")[2].strip()
-
-
-def _closed_to_others(file: Path) -> Path | None:
-    """Return the file, or the folder above it, that not everybody may read or enter."""
-    if not file.stat().st_mode & 0o004:
-        return file
-    return next((folder for folder in file.parents if not folder.stat().st_mode & 0o001), None)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatepost.actions import configuration
+from gatepost.actions import configuration, inspection
 from gatepost.errors import GatepostError, PreflightError, StartError, UsageError
 from gatepost.model import Address, BoundListener, Home, Plan, Role, Topology
 from gatepost.run import control, logs, memory, preflight, record
@@ -168,10 +168,12 @@ def _prepare(
     packages.require(plugins, settings)
     surveyed = site.survey(settings, service)
     topology = assembly.topology(settings, ipv6=surveyed.ipv6, service=service)
-    problems = certificates.problems(settings)
+    problems = inspection.files(settings)
     if problems:
         raise UsageError(*problems)
-    _check_machine(home, topology)
+    for warning in certificates.warnings(settings):
+        tell(f"Warning: {warning}")
+    check_machine(home, topology)
     plan = assembly.assemble(settings, surveyed, service)
     # Before all else that is made: a database server may be away or refuse us.
     open_accounts(settings).close()
@@ -182,12 +184,13 @@ def _prepare(
         site.prepare(settings, group)
         if any(Role.DELIVERY in daemon.offers for daemon in assembly.daemons_of(service)):
             _introduce_mail_store(settings, home)
-        plan = assembly.assemble(settings, site.survey(settings, service), service)
+        surveyed = site.survey(settings, service, copying=True)
+        plan = assembly.assemble(settings, surveyed, service)
         tell("Checking the configuration with the daemons' own checkers")
         _apply(plan, home)
 
 
-def _check_machine(home: Home, topology: Topology) -> None:
+def check_machine(home: Home, topology: Topology) -> None:
     """Look whether the plan can run here.
 
     A supervisor that an interrupted `up` has left may be starting daemons just now: their ports are
@@ -196,8 +199,7 @@ def _check_machine(home: Home, topology: Topology) -> None:
     deadline = time.monotonic() + _SETTLE_SECONDS
     while True:
         running = control.ask(home, "status")
-        # What a killed supervisor has left is ended by the next one.
-        ours = running["processes"] if running else [left.pid for left in memory.recall(home)]
+        ours = processes_of(home, running)
         try:
             preflight.check(home, topology, ours)
         except PreflightError as error:
@@ -209,6 +211,11 @@ def _check_machine(home: Home, topology: Topology) -> None:
             time.sleep(0.2)
         else:
             return
+
+
+def processes_of(home: Home, running: Any) -> list[int]:
+    """Return the processes of a server; what a killed supervisor has left, the next one ends."""
+    return running["processes"] if running else [left.pid for left in memory.recall(home)]
 
 
 def _apply(plan: Plan, home: Home) -> None:

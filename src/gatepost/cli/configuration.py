@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gatepost.actions import configuration
+from gatepost.actions import configuration, inspection
 from gatepost.settings import Settings
 
 
@@ -50,13 +50,20 @@ def show(*, as_json: bool) -> None:
 
 @config.command()
 def check() -> None:
-    """Check every setting and say every problem at once.
+    """Check every setting, the files that they name and this machine; say every problem at once.
 
-    Exits 0 when all are right, 2 when not.
+    Nothing is started or changed. Exits 2 when `gatepost up` would refuse something, otherwise 0.
     """
     settings = configuration.current()
-    _warn(settings)
-    click.echo(f"All {len(list(settings.values()))} settings are right.")
+    found = inspection.inspect(settings)
+    for warning in dict.fromkeys(found.warnings):
+        click.echo(f"Warning: {warning}", err=True)
+    for obstacle in found.now:
+        click.echo(f"In the way now: {obstacle}", err=True)
+    for unseen in found.unseen:
+        click.echo(f"Not looked at, as only root may: {unseen}", err=True)
+    inspection.raise_problems(found)
+    click.echo(inspection.conclusion(settings, found))
 
 
 @config.command()

@@ -7,13 +7,14 @@ import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from gatepost.errors import CheckError, PreflightError
-from gatepost.model import Check, Home, Plan
+from gatepost.model import Check, Home, Plan, RenderedFile
 from gatepost.run import files, record
-from gatepost.run.record import Record
+from gatepost.run.record import FileRecord, Record
 
 _KEPT = 3
 _STAGING = ".staging"
@@ -45,13 +46,41 @@ def apply(plan: Plan, home: Home) -> bool:
     _remove_leftovers(home)
     if record.current(home) == wanted:
         return False
+    _install(home, wanted, lambda staging: files.write(plan.files, staging))
+    return True
+
+
+def renew(home: Home, old: Record, renewed: Iterable[RenderedFile]) -> None:
+    """Make the configuration in use, with some of its files replaced, the next one.
+
+    Raises `CheckError` as `apply` does.
+    """
+    renewed = tuple(renewed)
+    by_path = {str(file.path): FileRecord.of(file) for file in renewed}
+    wanted = replace(old, files=tuple(by_path.get(file.path, file) for file in old.files))
+
+    def write(staging: Path) -> None:
+        for file in old.files:
+            if file.path not in by_path:
+                copy = staging / file.path
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                # The same file under another name: owner and mode stay, and no secret is copied.
+                copy.hardlink_to(home.config.resolve() / file.path)
+        files.write(renewed, staging)
+
+    _remove_leftovers(home)
+    _install(home, wanted, write)
+
+
+def _install(home: Home, wanted: Record, write: Callable[[Path], object]) -> None:
+    """Write a configuration, have it checked, and put it in the place of the one in use."""
     staging = home.generations / f"{_next(home):06d}{_STAGING}"
     staging.mkdir(parents=True)
-    files.write(plan.files, staging)
-    (staging / record.NAME).write_text(wanted.dump())
+    write(staging)
+    files.write_private(staging / record.NAME, wanted.dump())
     try:
-        for check in plan.checks:
-            _run(check, staging)
+        for check in wanted.checks:
+            run_check(check, staging)
     except CheckError:
         shutil.rmtree(staging)
         raise
@@ -59,10 +88,10 @@ def apply(plan: Plan, home: Home) -> bool:
     staging.rename(final)
     _point(home.config, final)
     _prune(home, final)
-    return True
 
 
-def _run(check: Check, staging: Path) -> None:
+def run_check(check: Check, staging: Path) -> None:
+    """Have a daemon look at a staged configuration; raise `CheckError` with its words."""
     argv = [word.replace("{config}", str(staging)) for word in check.argv]
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.errors import PreflightError
-from gatepost.model import Certificate, Home
+from gatepost.model import Certificate, Home, Part
+from gatepost.run import copies, pairs
 from gatepost.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,29 +38,58 @@ def relay_client(home: Home) -> Certificate:
 
 
 def problems(settings: Settings) -> list[str]:
-    """Return what is wrong with the given certificate, a sentence each; none were given: none."""
-    given = settings.tls
-    if not (given.tls_cert_file and given.tls_key_file):
-        return []
+    """Return why the given certificate would not serve, a sentence each; none were given: none."""
     try:
-        certificate = _read(given.tls_cert_file, "TLS_CERT_FILE")
-        certified = _certified(certificate, given.tls_cert_file)
-        public = _read_key(given.tls_key_file)
+        _given(settings)
     except PreflightError as error:
         return list(error.problems)
+    return []
+
+
+def warnings(settings: Settings) -> list[str]:
+    """Return what is wrong with the given certificate though it serves, a sentence each."""
+    try:
+        loaded = _given(settings)
+    except PreflightError:
+        return []
+    now = dt.datetime.now(dt.UTC)
     found = []
-    if certified != public:
-        found.append(
-            f'TLS_KEY_FILE: "{given.tls_key_file}" does not match the certificate in '
-            f'"{given.tls_cert_file}". Give the key that the certificate was made for.'
-        )
-    if certificate.not_valid_after_utc < dt.datetime.now(dt.UTC):
-        day = certificate.not_valid_after_utc.date()
-        found.append(
-            f'TLS_CERT_FILE: "{given.tls_cert_file}" has expired on {day}. '
-            "Renew it, or unset both variables for a self-signed one."
-        )
+    for number, certificate in enumerate(loaded.certificates if loaded else (), start=1):
+        which = f'"{settings.tls.tls_cert_file}"' + (f", certificate {number}," * (number > 1))
+        if certificate.not_valid_after_utc < now:
+            found.append(
+                f"TLS_CERT_FILE: {which} has expired on {certificate.not_valid_after_utc.date()}: "
+                "mail programs and other servers refuse it. Renew it; a server that runs shows "
+                "the new one by itself."
+            )
+        elif certificate.not_valid_before_utc > now:
+            found.append(
+                f"TLS_CERT_FILE: {which} is not valid before "
+                f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC: mail programs and other "
+                "servers refuse it until then. See whether this machine's clock is right: date -u"
+            )
     return found
+
+
+def authority_problems(settings: Settings) -> list[str]:
+    """Return why the certificates of the database's authority are none; none were given: none."""
+    path = settings.database.db_tls_ca_file
+    if path is None:
+        return []
+    try:
+        copies.copy(Part.AUTHORITY, path)
+    except PreflightError as error:
+        return list(error.problems)
+    return []
+
+
+def _given(settings: Settings) -> pairs.Loaded | None:
+    """Return the given pair, None without one; raise `PreflightError` when it would not serve."""
+    cert_file, key_file = settings.tls.tls_cert_file, settings.tls.tls_key_file
+    if not (cert_file and key_file):
+        return None
+    cert, key = copies.read(Part.CHAIN, (cert_file, key_file))
+    return pairs.judge(cert_file, cert, key_file, key)
 
 
 def make_missing(settings: Settings, home: Home, key_group: str | None = None) -> None:
@@ -94,7 +124,7 @@ def _is_for(pair: Certificate, name: str) -> bool:
         return False
     try:
         certificate = _read(pair.cert_file, "")
-        _read_key(pair.key_file)
+        pairs.public_half(pair.key_file, pairs.read(pair.key_file, ""))
         names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     except (PreflightError, ValueError):  # a name is looked at when it is asked for
         return False
@@ -155,65 +185,9 @@ def _read(path: Path, variable: str) -> x509.Certificate:
     from cryptography import x509  # noqa: PLC0415
 
     try:
-        return x509.load_pem_x509_certificates(path.read_bytes())[0]
-    except OSError as error:
-        raise PreflightError(
-            f'{variable}: "{path}" cannot be read: {error.strerror}. '
-            "Give the path of a PEM file that root can read."
-        ) from None
+        return x509.load_pem_x509_certificates(pairs.read(path, variable))[0]
     except (ValueError, x509.InvalidVersion):
         raise PreflightError(
             f'{variable}: "{path}" holds no certificate. Give a PEM file that begins with '
             '"-----BEGIN CERTIFICATE-----", the server\'s own certificate first.'
         ) from None
-
-
-def _certified(certificate: x509.Certificate, path: Path) -> bytes:
-    """Return the public key that a certificate was made for."""
-    from cryptography.exceptions import InternalError, UnsupportedAlgorithm  # noqa: PLC0415
-
-    try:
-        return _public_bytes(certificate.public_key())
-    except (ValueError, UnsupportedAlgorithm, InternalError):
-        raise PreflightError(
-            f'TLS_CERT_FILE: "{path}" is for a kind of key that mail programs do not know. '
-            "Give a certificate for an RSA or ECDSA key."
-        ) from None
-
-
-def _read_key(path: Path) -> bytes:
-    from cryptography.exceptions import InternalError, UnsupportedAlgorithm  # noqa: PLC0415
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
-
-    try:
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
-    except OSError as error:
-        raise PreflightError(
-            f'TLS_KEY_FILE: "{path}" cannot be read: {error.strerror}. '
-            "Give the path of a PEM file that root can read."
-        ) from None
-    except TypeError:
-        raise PreflightError(
-            f'TLS_KEY_FILE: "{path}" is protected by a password, which nobody could type when the '
-            f"server starts. Take it off: openssl pkey -in {path} -out NEW"
-        ) from None
-    except ValueError:
-        raise PreflightError(
-            f'TLS_KEY_FILE: "{path}" holds no private key. '
-            'Give a PEM file that begins with "-----BEGIN PRIVATE KEY-----".'
-        ) from None
-    except (UnsupportedAlgorithm, InternalError):  # the latter for what OpenSSL stumbles over
-        raise PreflightError(
-            f'TLS_KEY_FILE: "{path}" is a kind of key that mail programs do not know. '
-            "Give an RSA or ECDSA key."
-        ) from None
-    return _public_bytes(key.public_key())
-
-
-def _public_bytes(key: object) -> bytes:
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
-
-    encoded: bytes = key.public_bytes(  # type: ignore[attr-defined]
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return encoded

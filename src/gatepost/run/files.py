@@ -25,15 +25,20 @@ def write(files: Iterable[RenderedFile], folder: Path) -> tuple[Path, ...]:
         path = folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         # Never open to others, not even for a moment.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(file.content)
+        write_private(path, file.content)
         if os.geteuid() == 0 and file.group != "root":
             with contextlib.suppress(LookupError):
                 shutil.chown(path, group=file.group)
         path.chmod(file.mode)
         written.append(path)
     return tuple(written)
+
+
+def write_private(path: Path, content: str) -> None:
+    """Write a file that only its owner may read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(content)
 
 
 def make_directories(directories: Iterable[Directory]) -> None:

@@ -58,11 +58,16 @@ def check(home: Home, topology: Topology, ours: Collection[int]) -> None:
     `ours` are the processes of our own running instance, and those whose sessions they lead: the
     ports of all these are not "taken".
     """
-    problems = [*_home(home), *_addresses(topology), *_ports(topology, ours)]
+    problems = [*unfit(home, topology), *taken(topology, ours)]
     if any(_UNSEEN in problem for problem in problems):
         raise UnseenOwnerError(*problems)
     if problems:
         raise PreflightError(*problems)
+
+
+def unfit(home: Home, topology: Topology) -> list[str]:
+    """Return what this machine does not have, whatever runs on it."""
+    return [*_home(home), *_addresses(topology)]
 
 
 def _home(home: Home) -> Iterator[str]:
@@ -120,7 +125,7 @@ def _addresses(topology: Topology) -> Iterator[str]:
                 )
 
 
-def _ports(topology: Topology, ours: Collection[int]) -> Iterator[str]:
+def taken(topology: Topology, ours: Collection[int]) -> Iterator[str]:
     """Yield the addresses that somebody else listens on, with who it is."""
     holders = list(_holders())
     for wanted in dict.fromkeys(_listening(topology)):

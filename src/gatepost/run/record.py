@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatepost.model import Home, OnChange, Plan, Process, Topology
+from gatepost.errors import OperationError
+from gatepost.model import Check, Home, OnChange, Original, Plan, Process, RenderedFile, Topology
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -24,6 +25,22 @@ class FileRecord:
     digest: str
     process: str
     on_change: OnChange
+    mode: int = 0o644
+    group: str = "root"
+    original: Original | None = None
+
+    @classmethod
+    def of(cls, file: RenderedFile) -> FileRecord:
+        """Return the record of a file."""
+        return cls(
+            str(file.path),
+            hashlib.sha256(f"{file.mode:o} {file.group}\n{file.content}".encode()).hexdigest(),
+            file.process,
+            file.on_change,
+            file.mode,
+            file.group,
+            file.original,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +50,13 @@ class Record:
     topology: Topology
     processes: tuple[Process, ...]
     files: tuple[FileRecord, ...]
+    checks: tuple[Check, ...] = ()
 
     @classmethod
     def of(cls, plan: Plan) -> Record:
         """Return the record of a plan."""
-        return cls(
-            plan.topology,
-            plan.processes,
-            tuple(
-                FileRecord(
-                    str(file.path),
-                    hashlib.sha256(
-                        f"{file.mode:o} {file.group}\n{file.content}".encode()
-                    ).hexdigest(),
-                    file.process,
-                    file.on_change,
-                )
-                for file in plan.files
-            ),
-        )
+        files = tuple(FileRecord.of(file) for file in plan.files)
+        return cls(plan.topology, plan.processes, files, plan.checks)
 
     def dump(self) -> str:
         """Return it as JSON."""
@@ -67,6 +72,11 @@ def current(home: Home) -> Record | None:
         return _adapter().validate_json((home.config / NAME).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
+    except PermissionError:
+        raise OperationError(
+            f'What runs in "{home.root}" is told to root only. '
+            "Run the same command with sudo, or as root."
+        ) from None
 
 
 @cache

@@ -14,21 +14,26 @@ from pathlib import Path
 from gatepost import assembly
 from gatepost.contracts import Plugin
 from gatepost.errors import PreflightError
-from gatepost.model import Home, Installed, Site
-from gatepost.run import certificates
+from gatepost.model import Home, Installed, Part, Site
+from gatepost.run import certificates, copies
 from gatepost.settings import Settings
 
 _UNKNOWN_KEY = "made-at-first-start"
 
 
-def survey(settings: Settings, service: str | None = None) -> Site:
+def survey(settings: Settings, service: str | None = None, *, copying: bool = False) -> Site:
     """Find out what a plan must know; nothing is written.
 
-    Keys that are made at first start are placeholders until `prepare` has made them. Raises
-    `PreflightError` when a program that the plan needs is missing.
+    Keys that are made at first start are placeholders until `prepare` has made them. Without
+    `copying` so are the daemons' copies of certificates, keys and passwords. Raises
+    `PreflightError` when a program that the plan needs is missing, or when what is copied is not
+    what it must be.
     """
     home = Home(settings.storage.gatepost_home)
     key = _api_key(home)
+    given, ours = certificates.shown(settings, home), certificates.relay_client(home)
+    copy = copies.copy if copying else copies.announced
+    passwords, authority = settings.mail.relay_passwd_file, settings.database.db_tls_ca_file
     return Site(
         home=home,
         installed={
@@ -36,11 +41,13 @@ def survey(settings: Settings, service: str | None = None) -> Site:
             for plugin in assembly.plugins(settings, service)
             if plugin.version_command
         },
-        certificate=certificates.shown(settings, home),
-        relay_client=certificates.relay_client(home),
+        certificate=copies.pair(given) if copying else copies.announced_pair(given),
+        relay_client=(copies.pair(ours, ours=True) if copying else copies.announced_pair(ours)),
         api_key=key.read_text().strip() if key.exists() else _UNKNOWN_KEY,
         program=Path(sys.executable).parent / "gatepost",
         ipv6=has_ipv6(),
+        relay_passwords=copy(Part.PASSWORDS, passwords) if passwords else None,
+        database_authority=copy(Part.AUTHORITY, authority) if authority else None,
     )
 
 

@@ -12,14 +12,15 @@ import fcntl
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from gatepost.errors import OperationError, StartError
-from gatepost.model import Address, Home, OnChange, Process
-from gatepost.run import control, logs, memory, record, servers
+from gatepost.model import Address, Home, OnChange, Original, Process
+from gatepost.run import control, logs, memory, originals, record, servers
 from gatepost.run.child import end_session
 from gatepost.run.health import Health
 from gatepost.run.logs import LogStream
@@ -50,7 +51,7 @@ class Supervisor:
         self._changing = asyncio.Lock()
         self._startup: asyncio.Task[None] | None = None
         self._change_at_work: asyncio.Task[Any] | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
         """Start everything, serve requests until stopped, stop everything.
@@ -97,7 +98,10 @@ class Supervisor:
             self._problem = problem
         else:
             self._log.say("ready: " + ", ".join(self._services))
-            self._watch = asyncio.create_task(self._watch_servers())
+            self._watches = [
+                asyncio.create_task(self._watch_servers()),
+                asyncio.create_task(self._watch_originals()),
+            ]
         self._started.set()
         # Whoever waits for the answer must get it before everything ends.
         await asyncio.sleep(0.05 if problem else 0)
@@ -122,7 +126,8 @@ class Supervisor:
     async def _start_no_more(self) -> None:
         """Give up what is being started or changed: it would start what has just been stopped."""
         self._stopping.set()
-        tasks = [task for task in (self._startup, self._change_at_work, self._watch) if task]
+        own = (self._startup, self._change_at_work)
+        tasks = [*(task for task in own if task), *self._watches]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -202,6 +207,42 @@ class Supervisor:
                         self._log.say(
                             f"{name} could not reload: {said}" if said else f"{name} reloaded"
                         )
+
+    async def _watch_originals(self) -> None:
+        """Show new certificates, and use new passwords, without being told of them."""
+        async for _ in originals.changed(self._originals):
+            answer = await self._renew()
+            while answer is None:  # a `gatepost up` is at work
+                await asyncio.sleep(originals.EVERY)
+                answer = await self._renew()
+            for problem in answer["problems"]:
+                self._log.say(f"what is in use stays: {' '.join(problem.split())}")
+            if answer["renewed"]:
+                self._log.say(f"read anew: {', '.join(answer['renewed'])}")
+                if problem := (await self._apply()).get("problem"):
+                    self._log.say(problem)
+
+    async def _renew(self) -> dict[str, Any] | None:
+        """Run `gatepost.run.renewal`; None when it has to be tried again."""
+        program = (sys.executable, "-P", "-m", "gatepost.run.renewal", str(self._home.root))
+        child = await asyncio.create_subprocess_exec(
+            *program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        try:
+            told, failed = await child.communicate()
+        except asyncio.CancelledError:
+            child.kill()
+            await child.wait()
+            raise
+        if child.returncode:
+            words = failed.decode(errors="replace").strip().rpartition("\n")[2]
+            return {"renewed": [], "problems": [f"it could not be read anew: {words}"]}
+        answer: dict[str, Any] | None = json.loads(told) if told.strip() else None
+        return answer
+
+    def _originals(self) -> list[Original]:
+        files = self._record.files if self._record else ()
+        return [file.original for file in files if file.original]
 
     def _servers(self) -> set[Address]:
         return {s for service in self._services.values() for s in service.process.servers}

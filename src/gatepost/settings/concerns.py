@@ -267,7 +267,8 @@ class MailSettings(Concern):
     relay_passwd_file: AbsolutePath | None = None
     """File with the login at `RELAYHOST`, as Postfix writes it.
 
-    One line: `[smtp.example.net]:587 user:password`."""
+    One line: `[smtp.example.net]:587 user:password`. Postfix gets a copy, which follows when the
+    file changes."""
 
 
 class StorageSettings(Concern):
@@ -323,7 +324,7 @@ class DatabaseSettings(Concern):
     db_tls_ca_file: AbsolutePath | None = None
     """PEM file with the certificates that the database server's own is signed by.
 
-    Everybody must be able to read it: Postfix and Dovecot do so as users of their own."""
+    Postfix and Dovecot get copies, which follow when it changes."""
 
 
 class TlsSettings(Concern):
@@ -333,9 +334,14 @@ class TlsSettings(Concern):
     """
 
     tls_cert_file: AbsolutePath | None = None
-    """PEM file with the certificate for `MAILNAME` and the chain behind it."""
+    """PEM file with the certificate for `MAILNAME` and the chain behind it.
+
+    The server's own certificate first, then the one that signed it, and so on. When the file
+    changes, the new certificate is shown within some seconds."""
     tls_key_file: AbsolutePath | None = None
-    """PEM file with the key of `TLS_CERT_FILE`, without a password."""
+    """PEM file with the key of `TLS_CERT_FILE`, without a password.
+
+    It may be the same file."""
 
 
 CONCERNS: dict[str, type[Concern]] = {

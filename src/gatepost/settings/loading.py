@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
-from gatepost.errors import SettingsError, printable
+from gatepost.errors import SettingsError
 from gatepost.model import IPAddress, IPNetwork
-from gatepost.settings import database
+from gatepost.settings import database, doubts
 from gatepost.settings.concerns import (
     CONCERNS,
     ClientSettings,
@@ -28,10 +28,9 @@ from gatepost.settings.concerns import (
     TlsSettings,
 )
 from gatepost.settings.parsing import ANY_ADDRESS, host_name
-from gatepost.settings.sources import Given, Source, gather, misspelt
+from gatepost.settings.sources import HIDDEN, Given, Source, gather
 
 NO_PROXY = "none"
-HIDDEN = "********"
 _WIDEST = {4: 16, 6: 48}
 _LABELS_OF_A_DOMAIN = 2
 
@@ -101,9 +100,9 @@ def load(
     `dotenv` is a file to read beside the environment; `hostname` tells the machine's name when
     ``MAILNAME`` is not set. Raises `SettingsError` with every problem found.
     """
-    given = gather(environ, dotenv)
     problems: list[str] = []
     warnings: list[str] = []
+    given = gather(environ, dotenv, problems, warnings)
     defaults = _Defaults(given, hostname, warnings)
     groups: dict[str, Any] = {}
     # In this order because later defaults are derived from earlier values.
@@ -122,11 +121,9 @@ def load(
     known = {name.upper() for concern in CONCERNS.values() for name in concern.model_fields}
     warnings.extend(_width(groups["proxy"]))
     warnings.extend(_own_proxy_untrusted(groups["proxy"], groups["listen"]))
-    warnings.extend(
-        f"{printable(name)} is not a setting of Gatepost's. Did you mean {nearest}? "
-        "It has no effect as it is."
-        for name, nearest in misspelt(given, known)
-    )
+    warnings.extend(doubts.relay_without_brackets(groups["mail"]))
+    warnings.extend(doubts.placeholders(given, known))
+    warnings.extend(doubts.unknown(given, known))
     return Settings(
         warnings=tuple(warnings),
         sources={name: value.source for name, value in given.items() if name in known},

@@ -9,6 +9,7 @@ import contextlib
 import ipaddress
 import os.path
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from gatepost.model import Address, IPAddress, IPNetwork
@@ -106,7 +107,7 @@ def seconds(text: str) -> float:
 
 def networks(text: str) -> tuple[IPNetwork, ...]:
     """Read comma-separated IPv4 and IPv6 networks; a bare address is a network of one."""
-    return tuple(_network(part) for part in _parts(text))
+    return tuple(_network(part) for part in _separated(text, _network, "networks"))
 
 
 def _network(text: str) -> IPNetwork:
@@ -145,7 +146,7 @@ def addresses(text: str) -> tuple[IPAddress, ...]:
     if text.lower() in {"all", "*"}:
         return ANY_ADDRESS
     # An empty entry is refused below: nobody could connect anywhere.
-    return tuple(_address(part) for part in _parts(text) or [text])
+    return tuple(_address(part) for part in _separated(text, _address, "addresses") or [text])
 
 
 def _address(text: str) -> IPAddress:
@@ -165,8 +166,26 @@ def _without_scope(text: str) -> str:
     return text
 
 
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _separated(text: str, read: Callable[[str], object], what: str) -> list[str]:
+    """Split a list at its commas; say so to whoever separates by something else."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    for part in parts:
+        words = [word for word in re.split(r"[\s;|]+", part) if word]
+        if words[1:] and all(map(_digits_first, words)):
+            with contextlib.suppress(ValueError):
+                read(part)
+                continue
+            every = ",".join(word for one in parts for word in re.split(r"[\s;|]+", one) if word)
+            raise ValueError(
+                f'"{part}" is more than one of the {what}, and commas separate them.\n'
+                f"Write {{name}}={every}"
+            )
+    return parts
+
+
+def _digits_first(word: str) -> bool:
+    """Tell whether a word begins as an IP address does."""
+    return bool(re.match(r"\[?[0-9a-fA-F]*[.:]", word))
 
 
 def host_port(text: str) -> Address:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from io import StringIO
 from pathlib import Path
 
-from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
 
-from gatepost.errors import SettingsError
+from gatepost.errors import SettingsError, printable
+
+HIDDEN = "********"
+"""What stands for a secret."""
+
+_SECRET = re.compile(r"PASSW|SECRET|TOKEN", re.IGNORECASE)
+_ASSIGNMENT = re.compile(r"\n\s*(?:export\s+)?[A-Z][A-Z0-9_]+=")
+_LONGEST_SHOWN = 100
 
 
 class Source(StrEnum):
@@ -28,12 +37,18 @@ class Given:
     source: Source
 
 
-def gather(environ: Mapping[str, str], dotenv: Path | None) -> dict[str, Given]:
-    """Return every variable that is set and not empty; the environment wins over the file."""
+def gather(
+    environ: Mapping[str, str], dotenv: Path | None, problems: list[str], warnings: list[str]
+) -> dict[str, Given]:
+    """Return every variable that is set and not empty; the environment wins over the file.
+
+    `problems` gets a sentence for each line of the file that is none, `warnings` for each variable
+    that it sets twice.
+    """
     found: dict[str, Given] = {}
     if dotenv and dotenv.is_file():
-        for name, text in _read(dotenv).items():
-            if text and text.strip():
+        for name, text in _read(dotenv, problems, warnings).items():
+            if text.strip():
                 found[name] = Given(text.strip(), Source.DOTENV)
     for name, text in environ.items():
         if text.strip():
@@ -41,32 +56,103 @@ def gather(environ: Mapping[str, str], dotenv: Path | None) -> dict[str, Given]:
     return found
 
 
-def _read(dotenv: Path) -> Mapping[str, str | None]:
+def _read(dotenv: Path, problems: list[str], warnings: list[str]) -> dict[str, str]:
     """Read the variables of a file; raise `SettingsError` when it cannot be read as text."""
     try:
-        # Interpolation would turn a "$" in a password into nothing, without a word.
-        return dotenv_values(dotenv, interpolate=False)
+        # Interpolation would turn a "$" in a password into nothing, without a word; so a parser
+        # without it. A mark of byte order, which some editors write, is no part of a name.
+        lines = list(parse_stream(StringIO(dotenv.read_text(encoding="utf-8-sig"))))
     except OSError as error:
-        reason, way_out = error.strerror, "Make it readable to this user, or remove it"
+        raise _unreadable(
+            dotenv, error.strerror, "Make it readable to this user, or remove it"
+        ) from None
     except UnicodeDecodeError as error:
-        reason, way_out = f"byte {error.start + 1} is not UTF-8", "Save the file as UTF-8"
-    raise SettingsError(f'"{dotenv}" cannot be read as a file of settings: {reason}.\n{way_out}')
+        reason = f"byte {error.start + 1} is not UTF-8"
+        raise _unreadable(dotenv, reason, "Save the file as UTF-8") from None
+    found: dict[str, str] = {}
+    secret = False
+    for line in lines:
+        number = line.original.line + _blank_lines(line.original.string)
+        text = line.original.string.strip()
+        if fault := _fault(line):
+            # What follows an open quote of a password is the rest of it.
+            secret = bool(_SECRET.search(text)) or (secret and "=" not in text)
+            problems.append(
+                f'"{dotenv}", line {number}: {fault}: {_shown(text, hidden=secret)}\n'
+                "Write NAME=value, one on a line; a value with spaces or # in it stands in quotes, "
+                "which are closed on the same line"
+            )
+        elif line.key is not None and line.value is not None:
+            secret = False
+            if found.get(line.key, line.value) != line.value:
+                warnings.append(
+                    f'{printable(line.key)} is set more than once in "{dotenv}". The last one, in '
+                    f"line {number}, counts. Leave only the one that you mean."
+                )
+            found[line.key] = line.value
+    return found
+
+
+def _unreadable(dotenv: Path, reason: str | None, way_out: str) -> SettingsError:
+    return SettingsError(f'"{dotenv}" cannot be read as a file of settings: {reason}.\n{way_out}')
+
+
+def _fault(line: Binding) -> str:
+    """Say why a line sets no variable; empty when it does, or is no line at all."""
+    text = line.original.string.strip()
+    if line.error:
+        _, mark, value = text.partition("=")
+        opening = value.strip()[:1]
+        if mark and opening in {"'", '"'} and value.count(opening) % 2:
+            return "a quote is opened and not closed"
+        return "this line does not set a variable"
+    if line.key is None:
+        return ""
+    if line.value is None:
+        return "this line names a variable and does not set it"
+    if _ASSIGNMENT.search(line.value):
+        return "a quote is opened here and takes the lines after it in"
+    return ""
+
+
+def _blank_lines(text: str) -> int:
+    """Return how many lines before the text are empty."""
+    return text[: len(text) - len(text.lstrip())].count("\n")
+
+
+def _shown(text: str, *, hidden: bool) -> str:
+    """Return the first line of what stands there, without a password."""
+    first = text.partition("\n")[0].strip()
+    if hidden:
+        name = re.match(r"[\s-]*(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*[=:]", first)
+        first = f"{name[0] if name else ''}{HIDDEN}"
+    elif len(first) > _LONGEST_SHOWN:
+        first = f"{first[:_LONGEST_SHOWN]}…"
+    return printable(first)
 
 
 def misspelt(names: Iterable[str], known: Iterable[str]) -> list[tuple[str, str]]:
-    """Return names one or two letters away from a known one, with that one.
+    """Return names that are nearly a known one, with that one.
 
-    Transposed, missing, added and wrong letters count one each (Damerau-Levenshtein).
+    Nearly means the same words in another number or order (``TRUSTED_PROXY``), or one or two
+    letters away: transposed, missing, added and wrong letters count one each
+    (Damerau-Levenshtein).
     """
     from rapidfuzz.distance import DamerauLevenshtein  # noqa: PLC0415  only with odd names
 
     known = sorted(known)
+    by_words: dict[tuple[str, ...], str | None] = {}
+    for name in known:  # IMAP and IMAPS are two words
+        by_words[_words(name)] = None if _words(name) in by_words else name
     # OpenSSL's own variable is one letter from TLS_CERT_FILE and set on many machines.
     names = set(names) - {"SSL_CERT_FILE"}
     shortest, most = 6, 2
     found = []
     for name in sorted(names - set(known)):
         if len(name) < shortest:
+            continue
+        if meant := by_words.get(_words(name)):
+            found.append((name, meant))
             continue
         distance, nearest = min(
             (DamerauLevenshtein.distance(name.upper(), other, score_cutoff=most), other)
@@ -75,3 +161,9 @@ def misspelt(names: Iterable[str], known: Iterable[str]) -> list[tuple[str, str]
         if distance <= most:
             found.append((name, nearest))
     return found
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """Return the words of a name, each in the singular, in an order that does not matter."""
+    words = (re.sub(r"IES$", "Y", word) for word in re.split(r"[^A-Z0-9]+", name.upper()))
+    return tuple(sorted(re.sub(r"SSES$", "SS", word).rstrip("S") for word in words if word))

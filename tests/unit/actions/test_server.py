@@ -74,9 +74,9 @@ def test_ports_are_looked_at_again_while_a_server_of_ours_starts(
     nothing = Home(Path("/nonexistent")), Topology((), {}, {}, ())
     if looks == 1:
         with pytest.raises(PreflightError, match=TAKEN):
-            server._check_machine(*nothing)
+            server.check_machine(*nothing)
     else:
-        server._check_machine(*nothing)
+        server.check_machine(*nothing)
     assert len(seen) == looks
 
 
@@ -93,5 +93,5 @@ def test_a_port_that_stays_taken_is_told_in_the_end(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(preflight, "check", check)
     with pytest.raises(PreflightError, match=TAKEN):
-        server._check_machine(Home(Path("/nonexistent")), Topology((), {}, {}, ()))
+        server.check_machine(Home(Path("/nonexistent")), Topology((), {}, {}, ()))
     assert next(clock) < 10

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from gatepost.cli.configuration import config
-from gatepost.errors import SettingsError
+from gatepost.errors import SettingsError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +79,32 @@ def test_show_shows_what_stands_in_brackets(monkeypatch: pytest.MonkeyPatch) -> 
     """`[smtp.example.net]:587` would be shown as `:587`: the table takes brackets for colours."""
     monkeypatch.setenv("RELAYHOST", "[smtp.example.net]:587")
     assert "[smtp.example.net]:587" in CliRunner().invoke(config, ["show"]).output
+
+
+def test_check_looks_at_the_files_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The check would pass, and `up` refuse the certificate."""
+    for variable in ("TLS_CERT_FILE", "TLS_KEY_FILE"):
+        monkeypatch.setenv(variable, str(tmp_path / "missing.pem"))
+    done = CliRunner().invoke(config, ["check"])
+    assert isinstance(done.exception, UsageError)
+    assert str(done.exception).count("missing.pem") == 2
+    assert "settings are right" not in done.output
+
+
+def test_check_knows_the_addresses_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check would pass, and `up` refuse to listen there."""
+    monkeypatch.setenv("PUBLIC_BIND_ADDRESS", "192.0.2.1")
+    done = CliRunner().invoke(config, ["check"])
+    assert isinstance(done.exception, UsageError)
+    assert "192.0.2.1" in str(done.exception)
+
+
+def test_checks_last_line_does_not_contradict_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads the last line only would start a server that trusts half the internet."""
+    monkeypatch.setenv("TRUSTED_PROXIES", "127.0.0.1,10.0.0.0/8")
+    done = CliRunner().invoke(config, ["check"])
+    assert done.exit_code == 0, done.output
+    assert "Warning: TRUSTED_PROXIES" in done.output
+    last = done.output.strip().splitlines()[-1]
+    assert "right" not in last
+    assert "1 warning above" in last

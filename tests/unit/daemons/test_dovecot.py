@@ -106,7 +106,8 @@ def test_every_file_that_is_included_is_there(machine: Site) -> None:
     content = text(machine, "dovecot.conf")
     included = re.findall(r"(?m)^!include(?:_try)? (\S+)$", content)
     assert set(included) <= set(written)
-    read_otherwise = {"dovecot.conf", "sql.conf.ext", "quota-warning"}
+    copies = {"tls.crt", "tls.key", "relay-client.crt", "relay-client.key"}
+    read_otherwise = {"dovecot.conf", "sql.conf.ext", "quota-warning", *copies}
     assert set(written) - read_otherwise == set(included)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,8 @@ from gatepost.contracts import Context
 from gatepost.daemons.postfix import DAEMON
 from gatepost.daemons.postfix.listeners import LISTENERS
 from gatepost.errors import SettingsError
-from gatepost.model import Home, Installed, LocalSocket, Site
+from gatepost.model import Home, Installed, LocalSocket, Part, Site
+from gatepost.run import copies
 from gatepost.settings import load
 
 INTERNAL = {listener.internal_port for listener in LISTENERS}
@@ -89,10 +91,11 @@ def test_readiness_asks_internal_ports_only(site: Site) -> None:
 
 def test_logins_are_asked_of_the_relay(site: Site) -> None:
     """Postfix would refuse a right password while the database does not answer."""
-    relay, postfix = DAEMON.processes(context(site))
+    where = context(site)
+    relay, postfix = DAEMON.processes(where)
     ((_, socket),) = relay.sockets
     assert main_cf(site)["smtpd_sasl_path"] == f"unix:{socket}"
-    assert socket == LocalSocket(site.home.run / "sasl", "postfix")
+    assert socket == LocalSocket(where.site.home.run / "sasl", "postfix")
     assert relay.name in postfix.after
 
 
@@ -263,10 +266,14 @@ def test_tls_comes_first_at_a_relay_host_where_it_must(
 
 def test_the_relay_hosts_password_never_leaves_unencrypted(site: Site) -> None:
     """Whoever is on the way could send mail in the user's name."""
+    copy = copies.announced(Part.PASSWORDS, Path("/etc/relay"))
     with_password = main_cf(
-        site, RELAYHOST="[smtp.example.net]:587", RELAY_PASSWD_FILE="/etc/relay"
+        replace(site, relay_passwords=copy),
+        RELAYHOST="[smtp.example.net]:587",
+        RELAY_PASSWD_FILE="/etc/relay",
     )
-    assert with_password["smtp_sasl_password_maps"] == "texthash:/etc/relay"
+    maps = with_password["smtp_sasl_password_maps"]
+    assert maps == "texthash:$config_directory/relay-passwords"
     assert "noplaintext" in with_password["smtp_sasl_security_options"]
     assert "noplaintext" not in with_password["smtp_sasl_tls_security_options"]
     assert "smtp_sasl_auth_enable" not in main_cf(site, RELAYHOST="[smtp.example.net]:587")

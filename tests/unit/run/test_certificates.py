@@ -24,9 +24,14 @@ TODAY = dt.datetime.now(dt.UTC)
 
 
 def pair(
-    folder: Path, name: str = "given", *, days: int = 30, password: bytes | None = None
+    folder: Path,
+    name: str = "given",
+    *,
+    begins: int = -100,
+    days: int = 30,
+    password: bytes | None = None,
 ) -> tuple[Path, Path]:
-    """Write a pair that ends in so many days."""
+    """Write a pair that begins and ends in so many days."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mx.example.org")])
     certificate = (
@@ -35,7 +40,7 @@ def pair(
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(TODAY - dt.timedelta(days=100))
+        .not_valid_before(TODAY + dt.timedelta(days=begins))
         .not_valid_after(TODAY + dt.timedelta(days=days))
         .sign(key, hashes.SHA256())
     )
@@ -85,23 +90,28 @@ def test_another_certificates_key_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_an_expired_certificate_is_told(tmp_path: Path) -> None:
-    """Other servers would stop sending, and say so only in their own logs."""
-    cert_file, key_file = pair(tmp_path, days=-2)
+def test_an_expired_certificate_is_a_warning(tmp_path: Path) -> None:
+    """After a reboot the server would stay down, and mail wait elsewhere, for a renewal missed."""
+    given = settings(*pair(tmp_path, days=-2))
+    assert certificates.problems(given) == []
     day = (TODAY - dt.timedelta(days=2)).date()
-    (problem,) = certificates.problems(settings(cert_file, key_file))
-    assert problem == (
-        f'TLS_CERT_FILE: "{cert_file}" has expired on {day}. '
-        "Renew it, or unset both variables for a self-signed one."
-    )
+    (warning,) = certificates.warnings(given)
+    assert warning.startswith(f'TLS_CERT_FILE: "{given.tls.tls_cert_file}" has expired on {day}: ')
 
 
-def test_two_problems_are_told_at_once(tmp_path: Path) -> None:
-    """The admin would mend one, start, and be told of the next."""
-    cert_file, _ = pair(tmp_path, days=-2)
-    _, other = pair(tmp_path, "other")
-    found = certificates.problems(settings(cert_file, other))
-    assert [problem.partition(":")[0] for problem in found] == ["TLS_KEY_FILE", "TLS_CERT_FILE"]
+def test_a_certificate_of_the_future_is_a_warning(tmp_path: Path) -> None:
+    """A machine whose clock is wrong after a reboot would not start its server."""
+    given = settings(*pair(tmp_path, begins=2))
+    assert certificates.problems(given) == []
+    (warning,) = certificates.warnings(given)
+    assert "is not valid before" in warning
+    assert "date -u" in warning
+
+
+def test_a_certificate_in_its_time_is_no_warning(tmp_path: Path) -> None:
+    """Warnings that always come are read by nobody."""
+    assert certificates.warnings(settings(*pair(tmp_path))) == []
+    assert certificates.warnings(settings()) == []
 
 
 @pytest.mark.parametrize("variable", ["TLS_CERT_FILE", "TLS_KEY_FILE"])

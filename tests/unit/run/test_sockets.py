@@ -165,6 +165,6 @@ def test_a_local_socket_is_one_users(sockets: Sockets, tmp_path: Path) -> None:
 
 def test_a_local_socket_without_an_owner_says_so(sockets: Sockets, tmp_path: Path) -> None:
     """A service would not start, for no reason that anybody reads."""
-    with pytest.raises(OSError, match='no user "nobody-of-that-name" to own it: .*/logins'):
+    with pytest.raises(OSError, match=r'no user "nobody-of-that-name" to own it: .*/logins'):
         sockets.open([("logins", LocalSocket(tmp_path / "logins", "nobody-of-that-name"))])
     assert not sockets.descriptors

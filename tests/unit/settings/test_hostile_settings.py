@@ -156,7 +156,7 @@ def test_a_file_that_cannot_be_read_is_told(
 
     file = tmp_path / ".env"
     file.touch()
-    monkeypatch.setattr("gatepost.settings.sources.dotenv_values", denied)
+    monkeypatch.setattr(Path, "read_text", denied)
     with pytest.raises(SettingsError, match="Permission denied"):
         load({}, dotenv=file)
 

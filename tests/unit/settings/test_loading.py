@@ -397,3 +397,84 @@ def test_no_text_is_a_traceback(variables: dict[str, str]) -> None:
     """A control character in a variable would end in Python's words instead of ours."""
     with contextlib.suppress(SettingsError):
         load(variables, hostname=lambda: "mx.example.org")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "10.0.0.0/8 192.0.2.0/24",
+        "10.0.0.0/8;192.0.2.0/24",
+        "10.0.0.0/8 ; 192.0.2.0/24",
+        "10.0.0.0/8\n192.0.2.0/24",
+        "10.0.0.0/8 | 192.0.2.0/24",
+    ],
+)
+@pytest.mark.parametrize("variable", ["TRUSTED_PROXIES", "MYNETWORKS"])
+def test_what_separates_networks_is_said(variable: str, value: str) -> None:
+    """The prefix would be blamed, which is right."""
+    (problem,) = problems(**{variable: value})
+    assert "commas separate them" in problem
+    assert problem.endswith(f"Write {variable}=10.0.0.0/8,192.0.2.0/24")
+    assert "prefix" not in problem
+
+
+def test_what_separates_addresses_is_said() -> None:
+    """An address that is none would be looked for in one that is right."""
+    (problem,) = problems(PUBLIC_BIND_ADDRESS="127.0.0.1 ::1")
+    assert problem.endswith("Write PUBLIC_BIND_ADDRESS=127.0.0.1,::1")
+
+
+def test_the_whole_list_is_written_as_it_should_be() -> None:
+    """Half of the list would be mended, and the rest complained of next."""
+    (problem,) = problems(TRUSTED_PROXIES="10.0.0.0/8, fd00::/64 192.0.2.1")
+    assert problem.endswith("TRUSTED_PROXIES=10.0.0.0/8,fd00::/64,192.0.2.1")
+
+
+def test_a_comma_and_a_line_break_separate_as_well() -> None:
+    """A list on several lines, as Kubernetes' ConfigMaps have it, would be refused."""
+    found = settings(TRUSTED_PROXIES="10.0.0.0/24,\n  192.0.2.0/24", REVERSE_PROXY="none")
+    assert len(found.proxy.trusted_proxies) == 2
+
+
+@pytest.mark.parametrize("value", ["change-me", "CHANGEME", "change_me_now", "<password>", "TODO"])
+def test_a_placeholder_is_noticed(value: str) -> None:
+    """Everybody who has read the example knows the database's password."""
+    (warning,) = settings(**PGSQL | {"DB_PASSWORD": value}).warnings
+    assert warning.startswith("DB_PASSWORD: ")
+    assert "placeholder" in warning
+
+
+def test_a_password_is_no_placeholder() -> None:
+    """A warning that is none would hide the one that is, and must not tell a password."""
+    assert not settings(**PGSQL | {"DB_PASSWORD": "exchange-menu and more"}).warnings
+    (warning,) = settings(**PGSQL | {"DB_PASSWORD": "secret: change-me"}).warnings
+    assert "secret" not in warning
+
+
+def test_a_relay_host_without_brackets_is_noticed() -> None:
+    """Postfix asks for the MX hosts of `smtp.example.net`, and nobody takes mail on their 587."""
+    (warning,) = settings(RELAYHOST="smtp.example.net:587").warnings
+    assert "RELAYHOST=[smtp.example.net]:587" in warning
+    assert not settings(RELAYHOST="[smtp.example.net]:587").warnings
+    assert not settings(RELAYHOST="example.net").warnings
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("TRUSTED_PROXY", "TRUSTED_PROXIES"),
+        ("PROXIES_TRUSTED", "TRUSTED_PROXIES"),
+        ("MTA_SMTP_ADDRESSES", "MTA_SMTP_ADDRESS"),
+        ("MYNETWORK", "MYNETWORKS"),
+        ("trusted-proxies", "TRUSTED_PROXIES"),
+    ],
+)
+def test_the_same_words_are_a_misspelt_variable(written: str, meant: str) -> None:
+    """The server would trust nobody, or everybody of its own, and nothing would say why."""
+    warnings = settings(**{written: "1.2.3.4"}).warnings
+    assert [w for w in warnings if written in w and meant in w], warnings
+
+
+def test_imap_and_imaps_are_two_words() -> None:
+    """A name would be corrected into its neighbour."""
+    assert not settings(MDA_IMAPS_ADDRESS="a:993", MDA_IMAP_ADDRESS="a:143").warnings

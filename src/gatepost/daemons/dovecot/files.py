@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -57,6 +58,13 @@ TLS_CIPHERS = (
 # RFC 5322, 3.2.3, "." and "@", without what a path, SQL or Dovecot's own variables could trip on.
 _USERNAME_CHARS = string.ascii_letters + string.digits + "!#$&*+-.=?@^_`{|}~'"
 
+TLS_CERTIFICATE = "tls.crt"
+TLS_KEY = "tls.key"
+RELAY_CERTIFICATE = "relay-client.crt"
+RELAY_KEY = "relay-client.key"
+AUTHORITY = "database-authority.pem"
+"""Dovecot's copies of files that somebody else writes."""
+
 _LONGEST_SOCKET_PATH = 107
 """Bytes of a UNIX socket's path on Linux (unix(7): 108 with the closing zero)."""
 _LONGEST_SOCKET_NAME = len("srv.managesieve-login/4194304")
@@ -109,9 +117,27 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
         *(file(name) for name in (*_COMMON, *extra)),
         file({"2.3": "sql.conf.ext", "2.4": "sql.conf"}[chosen], mode=sql_mode),
         file("api.conf", mode=0o600),
+        *_copies(context),
         # Read at each warning: a running Dovecot has no use for a new version.
         file("quota-warning", OnChange.NOTHING, mode=0o755),
     )
+
+
+def _copies(context: Context) -> Iterator[RenderedFile]:
+    """Yield Dovecot's copies of files that somebody else writes."""
+    site = context.site
+    rows = [
+        (TLS_CERTIFICATE, site.certificate.chain, 0o644, "root"),
+        (TLS_KEY, site.certificate.key, 0o600, "root"),
+        (RELAY_CERTIFICATE, site.relay_client.chain, 0o644, "root"),
+        (RELAY_KEY, site.relay_client.key, 0o640, MAIL_USER),
+        (AUTHORITY, site.database_authority, 0o644, "root"),
+    ]
+    for name, copy, mode, group in rows:
+        if copy:
+            yield RenderedFile(
+                FOLDER / name, copy.content, NAME, OnChange.RELOAD, mode, group, copy.original
+            )
 
 
 def base_dir(home: Home) -> str:
@@ -163,8 +189,8 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "quota_status_processes": QUOTA_STATUS_PROCESSES,
         "auth_clients": IMAP_SESSIONS + POP3_SESSIONS + login_processes + 1000,
         # tls.conf
-        "tls_cert_file": site.certificate.cert_file,
-        "tls_key_file": site.certificate.key_file,
+        "tls_cert_file": config / TLS_CERTIFICATE,
+        "tls_key_file": config / TLS_KEY,
         "tls_ciphers": ":".join(TLS_CIPHERS),
         # authentication.conf
         "mechanisms": " ".join(MECHANISMS).lower(),
@@ -183,8 +209,8 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "dovecot_lda": "/usr/lib/dovecot/dovecot-lda",
         "recipient_delimiter": mail.recipient_delimiter,
         "submission": topology.clients["smtp"],
-        "relay_cert_file": site.relay_client.cert_file,
-        "relay_key_file": site.relay_client.key_file,
+        "relay_cert_file": config / RELAY_CERTIFICATE,
+        "relay_key_file": config / RELAY_KEY,
     }
 
 
@@ -214,7 +240,8 @@ def _database(context: Context) -> dict[str, Any]:
         "pgsql": None,
     }
     if settings.db_driver is DatabaseDriver.PGSQL:
-        to = Connection.of(settings, "gatepost-dovecot")
+        authority = context.site.home.config / FOLDER / AUTHORITY
+        to = Connection.of(settings, "gatepost-dovecot", authority)
         parameters = {
             "port": str(to.port),
             "dbname": to.name,

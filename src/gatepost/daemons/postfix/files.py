@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -15,7 +14,7 @@ from gatepost.accounts.pgsql import Connection
 from gatepost.contracts import Context
 from gatepost.daemons.postfix.listeners import smtpd_services
 from gatepost.errors import SettingsError
-from gatepost.model import Home, IPNetwork, OnChange, RenderedFile, Role
+from gatepost.model import Copy, Home, IPNetwork, OnChange, RenderedFile, Role
 from gatepost.rendering import render
 from gatepost.sasl import plan as sasl
 from gatepost.settings.concerns import DatabaseDriver
@@ -36,6 +35,11 @@ TLS_CIPHERS = (
 """TLS 1.2 suites of Mozilla's "intermediate" configuration without the DHE ones; TLS 1.3 has a
 list of its own that needs no choice."""
 
+TLS_PAIR = "tls.pem"
+RELAY_PASSWORDS = "relay-passwords"
+AUTHORITY = "database-authority.pem"
+"""Postfix's copies of files that somebody else writes."""
+
 _SOCKET_PATH = 107
 """Bytes of a UNIX socket's path (unix(7)), without the closing zero."""
 
@@ -45,7 +49,8 @@ _WRAPPER_PORTS = frozenset({"465", "submissions", "smtps"})
 def files(context: Context) -> tuple[RenderedFile, ...]:
     """Return every file of Postfix's configuration folder."""
     mailname = context.settings.mail.mailname
-    passwords = context.settings.mail.relay_passwd_file
+    passwords = context.site.relay_passwords
+    authority = context.site.database_authority
     _check_length(context.site.home)
     return (
         _file("main.cf", **_main(context)),
@@ -73,8 +78,12 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
             mode=0o755,
             map_type=context.settings.database.db_driver,
             maps=tuple(_queries(context)),
-            relay_passwords=shlex.quote(f"texthash:{passwords}") if passwords else "",
+            relay_passwords=RELAY_PASSWORDS if passwords else "",
+            authority=context.site.home.config / FOLDER / AUTHORITY if authority else "",
         ),
+        _copy(TLS_PAIR, context.site.certificate.together),
+        *([_copy(RELAY_PASSWORDS, passwords)] if passwords else []),
+        *([_copy(AUTHORITY, authority, mode=0o644)] if authority else []),
     )
 
 
@@ -101,6 +110,10 @@ def _file(
     return RenderedFile(FOLDER / name, content, "postfix", on_change, mode, group)
 
 
+def _copy(name: str, copy: Copy, mode: int = 0o600) -> RenderedFile:
+    return RenderedFile(FOLDER / name, copy.content, "postfix", mode=mode, original=copy.original)
+
+
 def _main(context: Context) -> dict[str, Any]:
     """Decide every value of main.cf."""
     mail, site, roles = context.settings.mail, context.site, context.topology.roles
@@ -120,13 +133,12 @@ def _main(context: Context) -> dict[str, Any]:
         "message_size_limit": mail.message_size_limit,
         "client_connections": mail.mta_client_connections,
         "client_connections_per_minute": mail.mta_client_connections_per_minute,
-        "tls_key_file": site.certificate.key_file,
-        "tls_cert_file": site.certificate.cert_file,
+        "tls_pair": TLS_PAIR,
         "tls_ciphers": ":".join(TLS_CIPHERS),
         "smtp_tls_security_level": "encrypt" if relay_tls_wrapper else "may",
         "relayhost": relayhost,
         "relay_tls_wrapper": relay_tls_wrapper,
-        "relay_passwd_file": mail.relay_passwd_file or "",
+        "relay_passwords": RELAY_PASSWORDS if site.relay_passwords else "",
     }
 
 
@@ -172,7 +184,8 @@ def _tables(context: Context) -> tuple[RenderedFile, ...]:
 
 
 def _pgsql(context: Context) -> _Pgsql:
-    to = Connection.of(context.settings.database, "gatepost-postfix")
+    authority = context.site.home.config / FOLDER / AUTHORITY
+    to = Connection.of(context.settings.database, "gatepost-postfix", authority)
     options = (("dbname", to.name), *to.options)
     return _Pgsql(
         # Not as a URI: Postfix writes that into the log, password and all, when it fails.

@@ -1,0 +1,153 @@
+"""Everything that `gatepost up` would refuse, and what could not work; nothing is started."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gatepost.errors import CheckError, OperationError, UsageError
+from gatepost.model import Home
+from gatepost.settings import Place, Settings
+from gatepost.settings.concerns import DatabaseDriver
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was found, a sentence each."""
+
+    problems: list[str] = field(default_factory=list)
+    """What `up` would refuse."""
+    warnings: list[str] = field(default_factory=list)
+    """What deserves a second look."""
+    now: list[str] = field(default_factory=list)
+    """What stands in the way of `up` at this moment, and may be gone in the next."""
+    unseen: list[str] = field(default_factory=list)
+    """What this user may not look at."""
+
+
+def files(settings: Settings) -> list[str]:
+    """Return what is wrong with the files that settings name."""
+    from gatepost.run import certificates, relay  # noqa: PLC0415
+
+    return [
+        *certificates.problems(settings),
+        *relay.problems(settings),
+        *certificates.authority_problems(settings),
+    ]
+
+
+def inspect(settings: Settings) -> Inspection:
+    """Look at the settings, the files that they name, and this machine; nothing is changed."""
+    from gatepost.run import certificates, relay  # noqa: PLC0415
+
+    found = Inspection(warnings=list(settings.warnings))
+    found.problems.extend(_files(settings, found))
+    found.warnings.extend([*certificates.warnings(settings), *relay.unfound(settings)])
+    for look in (_machine, _database):
+        try:
+            look(settings, found)
+        except CheckError as error:
+            found.problems.append(str(error))
+        except UsageError as error:
+            found.problems.extend(error.problems)
+        except OperationError as error:
+            found.warnings.append(str(error))
+    return found
+
+
+def _files(settings: Settings, found: Inspection) -> Iterator[str]:
+    """Yield what is wrong with the named files; one that only root may read is unseen."""
+    for problem in files(settings):
+        if os.geteuid() != 0 and "cannot be read: Permission denied" in problem:
+            found.unseen.append(problem.partition(" cannot be read")[0])
+        else:
+            yield problem
+
+
+def _machine(settings: Settings, found: Inspection) -> None:
+    """Look whether this machine can run the plan; raises as `up` does."""
+    from gatepost import assembly  # noqa: PLC0415
+    from gatepost.actions import server  # noqa: PLC0415
+    from gatepost.run import apply, control, packages, preflight, site  # noqa: PLC0415
+    from gatepost.run import files as writing  # noqa: PLC0415
+
+    service = _service(settings)
+    packages.require(assembly.plugins(settings, service), settings)
+    home = Home(settings.storage.gatepost_home)
+    if os.geteuid() != 0 and home.secrets.is_dir():
+        found.unseen.append(f'the server in "{home.root}"')
+        return
+    surveyed = site.survey(settings, service)
+    topology = assembly.topology(settings, ipv6=surveyed.ipv6, service=service)
+    found.problems.extend(preflight.unfit(home, topology))
+    ours = server.processes_of(home, control.ask(home, "status"))
+    found.now.extend(preflight.taken(topology, ours))
+    plan = assembly.assemble(settings, surveyed, service)
+    # The checkers ask the tables of accounts, which the first start makes.
+    if settings.database.db_driver is not DatabaseDriver.SQLITE or not home.database.exists():
+        return
+    if os.geteuid() != 0:
+        found.unseen.append("what the daemons' own checkers say")
+        return
+    with tempfile.TemporaryDirectory(prefix="gatepost-check-") as folder:
+        staged = Path(folder)
+        staged.chmod(0o755)  # a checker looks as a daemon's user
+        writing.write(plan.files, staged)
+        for check in plan.checks:
+            apply.run_check(check, staged)
+
+
+def _service(settings: Settings) -> str | None:
+    """Return the service that this container runs: the one whose programs it has."""
+    from gatepost import assembly  # noqa: PLC0415
+    from gatepost.run import site  # noqa: PLC0415
+
+    if settings.place is not Place.CONTAINER:
+        return None
+    has: Callable[[str], bool] = lambda name: all(  # noqa: E731
+        site.find_program(daemon.version_command[0]) for daemon in assembly.daemons_of(name)
+    )
+    here = [name for name in assembly.services() if has(name)]
+    return here[0] if len(here) == 1 else None
+
+
+def _database(settings: Settings, found: Inspection) -> None:
+    """Look whether a database server lets us in; raises as `up` does."""
+    if settings.database.db_driver is DatabaseDriver.SQLITE:
+        return
+    if any("DB_TLS_CA_FILE" in problem for problem in found.problems):
+        return
+    from sqlalchemy.exc import DatabaseError  # noqa: PLC0415  slow to import
+
+    from gatepost.accounts.database import database_of  # noqa: PLC0415
+
+    database = database_of(settings)
+    engine = database.engine()
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+    except DatabaseError as error:
+        raise database.explain(error) from None
+    finally:
+        engine.dispose()
+
+
+def raise_problems(found: Inspection) -> None:
+    """Raise `UsageError` with every problem, when there is one."""
+    if found.problems:
+        raise UsageError(*dict.fromkeys(found.problems))
+
+
+def conclusion(settings: Settings, found: Inspection) -> str:
+    """Return the last line about settings of which none is refused."""
+    count = len(list(settings.values()))
+    then = " `gatepost up` cannot start now, as said above." if found.now else ""
+    if found.warnings:
+        several = "warnings" if found.warnings[1:] else "warning"
+        return f"No setting is refused. Look at the {len(found.warnings)} {several} above.{then}"
+    if found.unseen:
+        return f"Nothing wrong was found by this user. Run it as root to look at the rest.{then}"
+    return f"All {count} settings are right.{then}"

@@ -1,0 +1,88 @@
+"""Renews the daemons' copies of files that have changed: ``python -m gatepost.run.renewal HOME``.
+
+The supervisor starts it when it sees other contents, and it needs no settings: the record of the
+configuration in use tells which file is a copy of what. So a renewed certificate is shown without
+anybody's help, as in a container, where nobody types `gatepost up`. It is a program of its own
+because judging a certificate takes libraries that the supervisor does without.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from gatepost.errors import CheckError, PreflightError
+from gatepost.model import Home, RenderedFile
+from gatepost.run import apply, copies, record
+from gatepost.run.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What became of it."""
+
+    renewed: tuple[str, ...] = ()
+    """Files that the configuration in use now has new copies of."""
+    problems: tuple[str, ...] = ()
+    """Why the copies in use stay."""
+
+    def dump(self) -> str:
+        """Return it as a line of JSON."""
+        return json.dumps({"renewed": self.renewed, "problems": self.problems})
+
+
+def renew(home: Home) -> Renewal:
+    """Bring the copies of the configuration in use up to date; one that would not serve stays.
+
+    Raises `PreflightError` when a `gatepost up` is at work, which does the same.
+    """
+    with apply.lock(home):
+        old = record.current(home)
+        if old is None:
+            return Renewal()
+        problems: dict[str, None] = {}
+        changed = tuple(_changed(old, problems))
+        try:
+            if changed:
+                apply.renew(home, old, changed)
+        except CheckError as error:
+            return Renewal(problems=(*problems, str(error)))
+    names = (name for file in changed if file.original for name in file.original.files)
+    return Renewal(tuple(dict.fromkeys(names)), tuple(problems))
+
+
+def _changed(old: Record, problems: dict[str, None]) -> Iterator[RenderedFile]:
+    """Yield the copies whose originals have other contents now, and add what is wrong with them."""
+    contents: dict[tuple[str, ...], tuple[bytes, ...]] = {}
+    for file in old.files:
+        if file.original is None:
+            continue
+        part, files = file.original.part, tuple(map(Path, file.original.files))
+        try:
+            # Read once: all copies of a pair are of the same one.
+            if file.original.files not in contents:
+                contents[file.original.files] = copies.read(part, files)
+            now = copies.made(part, files, contents[file.original.files])
+        except PreflightError as error:
+            problems |= dict.fromkeys(error.problems)
+            continue
+        if now.original != file.original:
+            yield RenderedFile(
+                PurePosixPath(file.path),
+                now.content,
+                file.process,
+                file.on_change,
+                file.mode,
+                file.group,
+                now.original,
+            )
+
+
+if __name__ == "__main__":
+    try:
+        sys.stdout.write(renew(Home(Path(sys.argv[1]))).dump() + "\n")
+    except PreflightError:  # somebody else is at it; the supervisor asks again
+        sys.stdout.write("\n")
