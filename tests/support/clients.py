@@ -205,7 +205,7 @@ class Sieve:
         while not re.search(rb"(^|\n)(OK|NO|BYE)[^\n]*\n$", text):
             more = self._stream.recv(4096)
             if not more:
-                break
+                raise ConnectionError(f"closed in the middle of an answer: {text!r}")
             text += more
         return text.decode()
 

@@ -7,6 +7,7 @@ import contextlib
 import imaplib
 import poplib
 import smtplib
+import ssl
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 
@@ -152,7 +153,10 @@ def verdict(login: Login, ports: Ports, user: str, password: str) -> tuple[Verdi
     """
     try:
         login(ports, user, password)
-    except (imaplib.IMAP4.abort, smtplib.SMTPServerDisconnected, TimeoutError) as error:
+    except (
+        *(imaplib.IMAP4.abort, smtplib.SMTPServerDisconnected, ssl.SSLError),
+        *(ConnectionError, TimeoutError),
+    ) as error:
         return Verdict.CUT, repr(error)
     except REFUSED as error:
         words = str(error)
