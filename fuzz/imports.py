@@ -74,9 +74,7 @@ def attempt(data: bytes, form: Format, *, secret: str = "", whole: bool = True) 
     store = Kept()
     lines = data.splitlines(keepends=True)
     try:
-        told = import_accounts(
-            cast("Store", store), io.BytesIO(data), name="people", form=form, delimiter=DELIMITER
-        )
+        told = import_accounts(cast("Store", store), io.BytesIO(data), name="people", form=form)
     except ImportFileError as error:
         assert not store.accounts, "half of it was imported"
         fuzzing.told_well(error.problems, secret=secret)
@@ -100,7 +98,7 @@ def believed(account: Account) -> None:
         case Domain():
             a_name(account.name)
         case Mailbox():
-            a_mailbox(account.address, DELIMITER)
+            a_mailbox(account.address)
             assert account.quota_bytes is None or 0 < account.quota_bytes < 2**63
             assert re.fullmatch(r"\{[\w.-]+\}[!-~]+", account.password_hash)
         case Alias():
@@ -122,7 +120,6 @@ def comes_back(store: Kept) -> None:
             io.BytesIO(text.encode()),
             name="export",
             form=form,
-            delimiter=DELIMITER,
         )
         assert again.domains() == store.domains()
         assert again.mailboxes() == store.mailboxes()

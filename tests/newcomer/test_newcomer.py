@@ -124,6 +124,14 @@ def test_daemons_of_debian_13(debian_13: Machine) -> None:
     assert not [process for process in left if "gp-" in str(process)], left
 
 
+def test_units_on_debian_13(debian_13: Machine) -> None:
+    """A newer SQLite or Python would do something else than the tests have seen."""
+    debian_13.run("make test-packages", seconds=900)
+    said = debian_13.run("make test-unit", seconds=900)
+    assert re.search(r"\d{4} passed", said)
+    assert "failed" not in said
+
+
 def assert_release(machine: Machine) -> None:
     """See that the Debian root runs the daemons it is there for: a newer Postfix and Dovecot."""
     if machine.enter:

@@ -187,7 +187,7 @@ def _dovecot_says(settings: Settings, found: dict[str, dict[str, str]]) -> None:
     mail = settings.mail
     assert found["dovecot/dovecot.conf"]["hostname"] == mail.mailname
     assert found["dovecot/dovecot.conf"]["postmaster_address"] == mail.postmaster
-    assert found["dovecot/delivery.conf"]["recipient_delimiter"] == mail.recipient_delimiter
+    assert found["dovecot/delivery.conf"]["recipient_delimiter"] == ""
     home = found["dovecot/mail.conf"]["mail_home"]
     assert home.startswith(f"{settings.storage.gatepost_home / 'mail'}/%")
     trusted = found["dovecot/listeners.conf"].get("haproxy_trusted_networks", "")

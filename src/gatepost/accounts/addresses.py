@@ -58,23 +58,12 @@ def _domain(text: str) -> str:
     return name
 
 
-def mailbox(text: str, delimiter: str = "") -> str:
+def mailbox(text: str) -> str:
     """Normalise a mailbox's address: lower case, A-labels.
 
-    `delimiter` is ``RECIPIENT_DELIMITER``, a set of characters that begin an address extension.
     Raises `AccountError` when mail could not reach the address.
     """
-    address = _own(text, _UNREACHABLE | _PATH_SEPARATOR)
-    local_part = split(address)[0]
-    for character in delimiter:
-        if character in local_part:
-            raise AccountError(
-                f'"{text}" cannot be a mailbox: "{character}" begins an address extension '
-                f"(RECIPIENT_DELIMITER), so its mail would go to "
-                f'"{without_extension(address, delimiter)}". '
-                f'Choose a name without "{character}".'
-            )
-    return address
+    return _own(text, _UNREACHABLE | _PATH_SEPARATOR)
 
 
 def alias(text: str) -> str:

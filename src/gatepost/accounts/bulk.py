@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from gatepost.accounts import extensions
 from gatepost.accounts.addresses import split, without_extension
 from gatepost.accounts.loops import find_loop
 from gatepost.accounts.records import Account, Alias, Domain, Mailbox
@@ -42,6 +43,8 @@ def add_all(
     kinds |= dict.fromkeys(connection.scalars(sa.select(aliases.c.address)), "alias")
     reasons = _conflicts(accounts, known_domains, kinds)
     if not reasons:
+        reasons = _pairs(accounts, kinds, delimiter)
+    if not reasons:
         reasons = _loops(connection, accounts, kinds, delimiter)
     if reasons:
         raise ConflictError(dict(sorted(reasons.items())))
@@ -68,6 +71,18 @@ def _conflicts(
         elif account.address in kinds:
             reasons[place] = taken_sentence(account.address, kinds[account.address])
         kinds.setdefault(account.address, "mailbox" if isinstance(account, Mailbox) else "alias")
+    return reasons
+
+
+def _pairs(accounts: Sequence[Account], kinds: Mapping[str, str], delimiter: str) -> dict[int, str]:
+    """Find mailboxes that look like extensions of accounts, one of the two new."""
+    added = {a.address: n for n, a in enumerate(accounts) if not isinstance(a, Domain)}
+    reasons: dict[int, str] = {}
+    held = (address for address, kind in kinds.items() if kind == "mailbox")
+    for longer, shorter in extensions.pairs(held, kinds, delimiter):
+        place = added.get(longer, added.get(shorter))
+        if place is not None:
+            reasons[place] = extensions.sentence(longer, shorter, delimiter)
     return reasons
 
 
@@ -159,7 +174,9 @@ def target_rows(alias: Alias, alias_id: int, delimiter: str) -> list[dict[str, A
             "alias_id": alias_id,
             "position": position,
             "target": target,
+            "address": target.lower(),
             "destination": without_extension(target.lower(), delimiter),
+            "domain": split(target.lower())[1],
         }
         for position, target in enumerate(alias.targets)
     ]

@@ -27,6 +27,12 @@ class Database(Protocol):
     def name(self) -> str:
         """What messages call it; without a password."""
 
+    def exists(self) -> bool:
+        """Return whether there may be accounts, without making anything.
+
+        Raises `PreflightError` when this user may not look.
+        """
+
     def prepare(self) -> None:
         """Make what must be there before it can be opened.
 

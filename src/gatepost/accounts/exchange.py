@@ -74,15 +74,14 @@ def import_accounts(
     *,
     name: str,
     form: Format,
-    delimiter: str = "",
     progress: Progress = lambda _phase, _done, _total: None,
 ) -> Imported:
     """Add everything that the lines of a file hold, or nothing.
 
-    `name` is what messages call the file; `delimiter` is ``RECIPIENT_DELIMITER``. Raises
+    `name` is what messages call the file. Raises
     `ImportFileError` with a sentence for each bad line, up to `MOST_PROBLEMS`.
     """
-    numbers, accounts = _read(lines, name, form, delimiter, progress)
+    numbers, accounts = _read(lines, name, form, progress)
     try:
         store.add_all(accounts, lambda done: progress("write", done, len(accounts)))
     except ConflictError as conflicts:
@@ -115,7 +114,7 @@ _KINDS = (Domain, Mailbox, Alias)
 
 
 def _read(
-    lines: Iterable[bytes], name: str, form: Format, delimiter: str, progress: Progress
+    lines: Iterable[bytes], name: str, form: Format, progress: Progress
 ) -> tuple[list[int], list[Account]]:
     """Read all lines; return each account with the number of its line."""
     numbers: list[int] = []
@@ -128,7 +127,7 @@ def _read(
             row = next(rows, None)
             if row is None:
                 break
-            account = _account(row, delimiter)
+            account = _account(row)
         except _FileProblemError as error:
             problems.append((source.number, str(error)))
             break
@@ -244,7 +243,7 @@ def _json_rows(source: _Source) -> Iterator[Mapping[str, Any]]:
             yield {"": "not a JSON object. Write each account as {…} on one line."}
 
 
-def _account(row: Mapping[str, Any], delimiter: str) -> Account:
+def _account(row: Mapping[str, Any]) -> Account:
     """Turn one row into an account; raise `AccountError` when it is none."""
     if "" in row:
         raise AccountError(f"{row['']}")
@@ -266,7 +265,7 @@ def _account(row: Mapping[str, Any], delimiter: str) -> Account:
         targets = dict.fromkeys(addresses.target(t) for t in _targets(row.get("targets")))
         return Alias(addresses.alias(address), tuple(targets))
     return Mailbox(
-        address=addresses.mailbox(address, delimiter),
+        address=addresses.mailbox(address),
         password_hash=passwords.check_hash(str(row.get("password_hash") or "").strip()),
         quota_bytes=_quota(row.get("quota")),
         enabled=_boolean("enabled", row.get("enabled"), default=True),

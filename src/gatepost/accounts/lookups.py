@@ -2,7 +2,10 @@
 
 The SQL is portable (SQLite, PostgreSQL, MySQL 8) and has named parameters. A daemon plug-in puts
 its own marks in their place with `Query.bind`; the daemon escapes values between the quotes.
-Addresses are given normalised (lower case, A-labels) and without an extension.
+Addresses are given normalised (lower case, A-labels).
+
+Every table is read by an index, whatever ``ANALYZE`` has seen: SQLite always uses a unique index
+when a SELECT reads one table only, so tables are asked one by one and not joined.
 """
 
 from __future__ import annotations
@@ -57,8 +60,8 @@ RECIPIENT = _query(
 ALIAS = _query(
     "ALIAS",
     """
-    SELECT target FROM aliases JOIN alias_targets ON alias_targets.alias_id = aliases.id
-    WHERE aliases.address = :address
+    SELECT target FROM alias_targets
+    WHERE alias_id = (SELECT id FROM aliases WHERE address = :address)
     UNION ALL SELECT address FROM mailboxes WHERE address = :address
     """,
 )
@@ -76,36 +79,51 @@ SPECIAL_MAILBOX = _query(
 )
 """``send_only`` when the mailbox only sends, ``limited`` when it has a quota, else no row."""
 
+# No EXISTS, nor IN: PostgreSQL may read the whole table once to answer many of them.
+_IS_MAILBOX = "(SELECT mailboxes.id FROM mailboxes WHERE mailboxes.address = {0}) IS NOT NULL"
+_IS_ALIAS = "(SELECT aliases.id FROM aliases WHERE aliases.address = {0}) IS NOT NULL"
+_IS_ACCOUNT = f"({_IS_MAILBOX} OR {_IS_ALIAS})"
+
+_CHAIN = f"""
+    WITH RECURSIVE chain(address) AS (
+        {{start}}
+        UNION
+        SELECT CASE
+            WHEN {_IS_ACCOUNT.format("alias_targets.address")} THEN alias_targets.address
+            WHEN {_IS_ACCOUNT.format("alias_targets.destination")} THEN alias_targets.destination
+            WHEN (SELECT domains.id FROM domains WHERE name = alias_targets.domain) IS NOT NULL
+                THEN '@' || alias_targets.domain
+            ELSE ''
+        END
+        FROM chain CROSS JOIN alias_targets WHERE alias_targets.alias_id =
+            (SELECT aliases.id FROM aliases WHERE aliases.address = chain.address)
+    )
+"""  # noqa: S608  every value is a parameter
+"""The accounts that an address leads to, one alias after another, beginning with itself.
+
+A mailbox or alias that exists wins over an address extension, which wins over the catch-all
+(``@DOMAIN``, in the chain even where there is none). The empty address stands for other servers.
+``UNION`` without ``ALL`` ends at an address seen before, so a loop ends too.
+"""
+
 SENDER = _query(
     "SENDER",
-    """
-    WITH RECURSIVE chain(address) AS (
-        SELECT alias_targets.destination FROM aliases
-        JOIN alias_targets ON alias_targets.alias_id = aliases.id
-        WHERE aliases.address = :address
-        UNION
-        SELECT alias_targets.destination FROM chain
-        JOIN aliases ON aliases.address = chain.address
-        JOIN alias_targets ON alias_targets.alias_id = aliases.id
-    ), logins(login) AS (
-        SELECT address FROM mailboxes WHERE address = :address AND enabled
-        UNION
-        SELECT mailboxes.address FROM chain
-        JOIN mailboxes ON mailboxes.address = chain.address
-        WHERE mailboxes.enabled
+    f"""
+    {_CHAIN.format(start="SELECT '' || :address")}, logins(login) AS (
+        SELECT address FROM chain WHERE (
+            SELECT enabled FROM mailboxes WHERE mailboxes.address = chain.address
+        )
     )
     SELECT login FROM logins
-    UNION ALL SELECT '-' WHERE NOT EXISTS (SELECT 1 FROM logins) AND (
-        EXISTS (SELECT 1 FROM mailboxes WHERE address = :address)
-        OR EXISTS (SELECT 1 FROM aliases WHERE address = :address)
-    )
-    """,
+    UNION ALL SELECT '-' WHERE NOT EXISTS (SELECT 1 FROM logins)
+        AND {_IS_ACCOUNT.format(":address")}
+    """,  # noqa: S608
 )
 """Logins that may send as this address: the enabled mailboxes that it is or leads to.
 
-``UNION`` without ``ALL`` ends at an alias seen before, so a loop ends too. An address that exists
-and leads to no login gives ``-``, which nobody can log in as: without that row Postfix would go on
-to ask for the catch-all, whose owner could then send in the name of a disabled mailbox.
+An address that exists and leads to no login gives ``-``, which nobody can log in as: without that
+row Postfix would go on to ask for the catch-all, whose owner could then send in the name of a
+disabled mailbox.
 """
 
 PASSWORD = _query(
@@ -117,16 +135,42 @@ PASSWORD = _query(
 )
 """Login and hash. `service` is what is being logged in to: ``smtp`` (submission), ``imap``, …"""
 
-USER = _query(
-    "USER",
+
+def user(delimiter: str) -> Query:
+    """Return the query for what makes up a mailbox's place, where mail for an address goes.
+
+    A mailbox of just that address wins; else the address before an extension counts, the longest
+    that is a mailbox. `user` is the mailbox, `quota_bytes` is NULL for no limit. `extensions` are
+    the characters that begin an extension behind this name: none of those that it holds itself, and
+    ``/``, which no mailbox holds, when none is left. `delimiter` is ``RECIPIENT_DELIMITER``.
     """
-    SELECT domains.name AS domain, mailboxes.local_part AS local_part,
-    mailboxes.quota_bytes AS quota_bytes
-    FROM mailboxes JOIN domains ON domains.id = mailboxes.domain_id
-    WHERE mailboxes.address = :address AND NOT mailboxes.send_only
-    """,
-)
-"""What makes up a mailbox's place; `quota_bytes` is NULL for no limit."""
+    extensions = " || ".join(
+        f"CASE WHEN REPLACE(local_part, '{c}', '') = local_part THEN '{c}' ELSE '' END"
+        for c in delimiter
+    )
+    marks = ", ".join(f"'{c}'" for c in delimiter)
+    shorter = f"""
+        WITH RECURSIVE cut(n) AS (
+            SELECT LENGTH(:local) - 1 UNION ALL SELECT n - 1 FROM cut WHERE n > 1
+        )
+        SELECT SUBSTR(:local, 1, n) || '@' || :domain FROM cut
+        WHERE SUBSTR(:local, n + 1, 1) IN ({marks})
+        AND {_IS_MAILBOX.format("SUBSTR(:local, 1, n) || '@' || :domain")}
+        ORDER BY n DESC LIMIT 1
+    """  # noqa: S608  every value is a parameter or a character that no quote can end
+    exact = "(SELECT mailboxes.address FROM mailboxes WHERE mailboxes.address = :address)"
+    return _query(
+        "USER",
+        f"""
+        SELECT address AS user, local_part, quota_bytes,
+        COALESCE(NULLIF({extensions or "''"}, ''), '/') AS extensions,
+        (SELECT name FROM domains WHERE domains.id = mailboxes.domain_id) AS domain
+        FROM mailboxes
+        WHERE address = {f"COALESCE({exact}, ({shorter}))" if delimiter else ":address"}
+        AND NOT send_only
+        """,  # noqa: S608
+    )
+
 
 USERS = _query(
     "USERS",
@@ -142,5 +186,5 @@ RELAY_CLIENT = _query(
 
 QUERIES = (
     *(MAILBOX_DOMAIN, RECIPIENT, ALIAS, SPECIAL_MAILBOX, SENDER),
-    *(PASSWORD, USER, USERS, RELAY_CLIENT),
+    *(PASSWORD, user("+-"), USERS, RELAY_CLIENT),
 )

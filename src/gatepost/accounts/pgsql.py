@@ -105,6 +105,10 @@ class PgsqlDatabase:
         """Name and place of the database."""
         return f'database "{self.settings.db_name}" at {self.connection.address}'
 
+    def exists(self) -> bool:
+        """Return true: only the server can say, when it is asked."""
+        return True
+
     def prepare(self) -> None:
         """Raise `PreflightError` when the authority's certificates are not there.
 

@@ -51,6 +51,18 @@ class SqliteDatabase:
         """Return the path."""
         return str(self.path)
 
+    def exists(self) -> bool:
+        """Return whether the file is there; `PreflightError` when this user may not read it."""
+        try:
+            with self.path.open("rb") as file:
+                return bool(file.read(1))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise PreflightError(
+                f"{self.path}: {error.strerror}. Run the command as root."
+            ) from None
+
     def prepare(self) -> None:
         """Make the file; see `prepare`. Raises `PreflightError` when it was there and is gone."""
         if self.configuration and not self.path.exists() and self._is_in_use(self.configuration):

@@ -17,7 +17,7 @@ from typing import Self, TypedDict, Unpack
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
-from gatepost.accounts import bulk
+from gatepost.accounts import bulk, extensions
 from gatepost.accounts.addresses import split, without_extension
 from gatepost.accounts.database import Database
 from gatepost.accounts.loops import find_loop
@@ -31,7 +31,10 @@ from gatepost.accounts.tables import (
     mailboxes,
     relay_clients,
 )
-from gatepost.errors import AccountError, OperationError
+from gatepost.errors import AccountError, OperationError, SettingsError
+
+_MOST_PAIRS = 10
+"""So many accounts that cannot be told apart are named."""
 
 
 class MailboxChange(TypedDict, total=False):
@@ -112,6 +115,11 @@ class Store:
                     "Install the Gatepost that wrote it, or a newer one."
                 ) from None
 
+    def is_current(self) -> bool:
+        """Return whether the schema is the newest one."""
+        with self._reading() as connection:
+            return _version(connection) == SCHEMA_VERSION
+
     def set_relay_client(self, name: str, fingerprint: str) -> None:
         """Make a client certificate the one by which the mail store of that name is known.
 
@@ -123,9 +131,38 @@ class Store:
             query = sa.select(relay_clients.c.fingerprint).where(this)
             if connection.scalar(query) == known:
                 return
+        # A mail store that has another name now keeps its key.
+        same = relay_clients.c.fingerprint == known
         with self._writing() as connection:
-            connection.execute(sa.delete(relay_clients).where(this))
+            connection.execute(sa.delete(relay_clients).where(this | same))
             connection.execute(sa.insert(relay_clients).values(name=name, fingerprint=known))
+
+    # --- address extensions --------------------------------------------------------------
+
+    def refuse_ambiguous(self, *, changed_only: bool = False) -> None:
+        """Raise `SettingsError` for accounts that look like extensions of others.
+
+        With `changed_only` nothing is looked at when the delimiter is the one in use.
+        """
+        with self._reading() as connection:
+            if _version(connection) is None:
+                return
+            if changed_only and extensions.in_use(connection) == self._delimiter:
+                return
+            found = extensions.all_pairs(connection, self._delimiter)
+        if found:
+            problems = [extensions.sentence(*pair, self._delimiter) for pair in found[:_MOST_PAIRS]]
+            more = len(found) - len(problems)
+            problems += [f"{more} more pairs cannot be told apart."] if more else []
+            raise SettingsError(*problems)
+
+    def adopt_delimiter(self) -> None:
+        """Make stored addresses fit the delimiter; at once when it is the one in use."""
+        with self._reading() as connection:
+            if extensions.in_use(connection) == self._delimiter:
+                return
+        with self._writing() as connection:
+            extensions.adopt(connection, self._delimiter)
 
     # --- domains -------------------------------------------------------------------------
 
@@ -196,14 +233,14 @@ class Store:
     def require_free(self, address: str) -> None:
         """Raise `AccountError` for an address of an unknown domain, or one that is taken."""
         with self._reading() as connection:
-            _known_domain(connection, split(address)[1], address)
-            _refuse_taken(connection, address)
+            domain_id = _known_domain(connection, split(address)[1], address)
+            self._refuse_taken(connection, address, domain_id)
 
     def add_mailbox(self, mailbox: Mailbox) -> None:
         """Add a mailbox; raise `AccountError` for an unknown domain or a taken address."""
         with self._writing() as connection:
             domain_id = _known_domain(connection, split(mailbox.address)[1], mailbox.address)
-            _refuse_taken(connection, mailbox.address)
+            self._refuse_taken(connection, mailbox.address, domain_id)
             connection.execute(
                 sa.insert(mailboxes), bulk.mailbox_row(mailbox, domain_id, hidden=False)
             )
@@ -228,7 +265,9 @@ class Store:
             leading = connection.scalars(
                 sa.select(aliases.c.address)
                 .join(alias_targets)
-                .where(alias_targets.c.destination == address)
+                .where(
+                    (alias_targets.c.destination == address) | (alias_targets.c.address == address)
+                )
                 .distinct()
             )
             return tuple(sorted(leading))
@@ -266,7 +305,7 @@ class Store:
             )
         with self._writing() as connection:
             domain_id = _known_domain(connection, split(alias.address)[1], alias.address)
-            _refuse_taken(connection, alias.address)
+            self._refuse_taken(connection, alias.address, domain_id, is_alias=True)
             alias_id = connection.execute(
                 sa.insert(aliases).values(domain_id=domain_id, address=alias.address)
             ).inserted_primary_key
@@ -345,6 +384,18 @@ class Store:
             gone = connection.execute(sa.delete(mailboxes).where(mailboxes.c.hidden)).rowcount
             connection.execute(sa.delete(domains).where(domains.c.hidden))
             return gone
+
+    def _refuse_taken(
+        self, connection: sa.Connection, address: str, domain_id: int, *, is_alias: bool = False
+    ) -> None:
+        kind = _kind(connection, address)
+        if kind:
+            raise AccountError(bulk.taken_sentence(address, kind))
+        pair = extensions.pair_with(
+            connection, address, domain_id, self._delimiter, is_alias=is_alias
+        )
+        if pair:
+            raise AccountError(extensions.sentence(*pair, self._delimiter))
 
     # --- transactions --------------------------------------------------------------------
 
@@ -442,9 +493,3 @@ def _kind(connection: sa.Connection, address: str) -> str:
         if connection.scalar(sa.select(table.c.id).where(table.c.address == address)):
             return kind
     return ""
-
-
-def _refuse_taken(connection: sa.Connection, address: str) -> None:
-    kind = _kind(connection, address)
-    if kind:
-        raise AccountError(bulk.taken_sentence(address, kind))

@@ -16,12 +16,11 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    UniqueConstraint,
     false,
     true,
 )
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 """The newest migration; a database that is there already opens without Alembic."""
 
 ADDRESS_LENGTH = 320
@@ -71,22 +70,36 @@ aliases = Table(
 alias_targets = Table(
     "alias_targets",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("alias_id", ForeignKey("aliases.id", ondelete="CASCADE"), nullable=False),
-    Column("position", Integer, nullable=False),
+    Column("alias_id", ForeignKey("aliases.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
     Column("target", String(ADDRESS_LENGTH), nullable=False),
-    # The target in lower case and without an address extension: whose mailbox it ends in.
+    # The target in lower case, as `mailboxes` and `aliases` write addresses.
+    Column("address", String(ADDRESS_LENGTH), nullable=False),
+    # The same without an address extension: the mailbox that takes it when "address" is none.
     Column("destination", String(ADDRESS_LENGTH), nullable=False),
-    UniqueConstraint("alias_id", "position"),
+    # The domain of the target, whose catch-all comes last.
+    Column("domain", String(255), nullable=False),
+    Index(None, "address"),
     Index(None, "destination"),
+    # SQLite then keeps the rows in the order of the key. A table with rows in their own order may
+    # be read whole, whatever index it has, after ANALYZE has found it empty or with a single row.
+    sqlite_with_rowid=False,
 )
 
 relay_clients = Table(
     "relay_clients",
     metadata,
-    # Host name of the mail store: the one it has now, and no key that it had before.
+    # Host name of the mail store: the last one with its key, and no key that it had before.
     Column("name", String(255), primary_key=True),
     # SHA-256 of its client certificate (DER): lower-case hex pairs joined by colons.
     Column("fingerprint", String(95), nullable=False),
-    Index(None, "fingerprint"),
+    Index(None, "fingerprint", unique=True),
+)
+
+settings_in_use = Table(
+    "settings_in_use",
+    metadata,
+    # Settings that stored values depend on, as they were when the values were stored.
+    Column("name", String(64), primary_key=True),
+    Column("value", String(255), nullable=False),
 )

@@ -50,6 +50,20 @@ def _changing(settings: Settings) -> Iterator[Store]:
     control.ask(Home(settings.storage.gatepost_home), "forget")
 
 
+@contextmanager
+def existing(settings: Settings) -> Iterator[Store | None]:
+    """Open the store as it is, for the length of a ``with`` block; None when there is none yet.
+
+    Nothing is made or migrated. Raises `PreflightError` when this user may not read it.
+    """
+    database = database_of(settings)
+    if not database.exists():
+        yield None
+        return
+    with Store(database, delimiter=settings.mail.recipient_delimiter) as store:
+        yield store
+
+
 # --- domains --------------------------------------------------------------------------------
 
 
@@ -90,7 +104,7 @@ def add_mailbox(
     `size` is the quota, such as ``1G``; None or ``none`` is no limit.
     """
     mailbox = Mailbox(
-        address=addresses.mailbox(address, settings.mail.recipient_delimiter),
+        address=addresses.mailbox(address),
         password_hash=passwords.hashed(password),
         quota_bytes=None if size is None else quota.parse(size),
         send_only=send_only,
@@ -136,7 +150,7 @@ def change_mailbox(
 
 def require_free(settings: Settings, address: str, size: str | None) -> None:
     """Raise `AccountError` when no such mailbox can be added, before a password is asked."""
-    normalised = addresses.mailbox(address, settings.mail.recipient_delimiter)
+    normalised = addresses.mailbox(address)
     if size is not None:
         quota.parse(size)
     with accounts(settings) as store:
@@ -210,7 +224,6 @@ def import_file(
             lines,
             name=name,
             form=form or exchange.format_of(name),
-            delimiter=settings.mail.recipient_delimiter,
             progress=progress,
         )
 

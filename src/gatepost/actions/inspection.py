@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gatepost.actions.accounts import existing
 from gatepost.errors import CheckError, OperationError, UsageError
 from gatepost.model import Home
 from gatepost.settings import Place, Settings
@@ -46,7 +47,7 @@ def inspect(settings: Settings) -> Inspection:
     found = Inspection(warnings=list(settings.warnings))
     found.problems.extend(_files(settings, found))
     found.warnings.extend([*certificates.warnings(settings), *relay.unfound(settings)])
-    for look in (_machine, _database):
+    for look in (_machine, _database, _accounts):
         try:
             look(settings, found)
         except CheckError as error:
@@ -86,12 +87,15 @@ def _machine(settings: Settings, found: Inspection) -> None:
     ours = server.processes_of(home, control.ask(home, "status"))
     found.now.extend(preflight.taken(topology, ours))
     plan = assembly.assemble(settings, surveyed, service)
-    # The checkers ask the tables of accounts, which the first start makes.
+    # The checkers ask the tables of accounts, which the first start makes and an update changes.
     if settings.database.db_driver is not DatabaseDriver.SQLITE or not home.database.exists():
         return
     if os.geteuid() != 0:
         found.unseen.append("what the daemons' own checkers say")
         return
+    with existing(settings) as store:
+        if store is None or not store.is_current():
+            return
     with tempfile.TemporaryDirectory(prefix="gatepost-check-") as folder:
         staged = Path(folder)
         staged.chmod(0o755)  # a checker looks as a daemon's user
@@ -133,6 +137,16 @@ def _database(settings: Settings, found: Inspection) -> None:
         raise database.explain(error) from None
     finally:
         engine.dispose()
+
+
+def _accounts(settings: Settings, found: Inspection) -> None:
+    """Look whether mailboxes can be told apart from extensions; raises as `up` does."""
+    if settings.database.db_driver is DatabaseDriver.SQLITE and os.geteuid() != 0:
+        found.unseen.append("the accounts")
+        return
+    with existing(settings) as store:
+        if store is not None:
+            store.refuse_ambiguous()
 
 
 def raise_problems(found: Inspection) -> None:

@@ -150,7 +150,7 @@ def _open_accounts(settings: Settings) -> Store:
     from gatepost.accounts.database import database_of  # noqa: PLC0415
     from gatepost.accounts.store import open_store  # noqa: PLC0415  slow to import
 
-    return open_store(database_of(settings))
+    return open_store(database_of(settings), delimiter=settings.mail.recipient_delimiter)
 
 
 def _prepare(
@@ -176,7 +176,8 @@ def _prepare(
     check_machine(home, topology)
     plan = assembly.assemble(settings, surveyed, service)
     # Before all else that is made: a database server may be away or refuse us.
-    open_accounts(settings).close()
+    with open_accounts(settings) as store:
+        store.refuse_ambiguous(changed_only=True)
     with apply.lock(home):
         tell(f"Preparing {home.root}")
         files.make_users(plan.users)
@@ -188,6 +189,8 @@ def _prepare(
         plan = assembly.assemble(settings, surveyed, service)
         tell("Checking the configuration with the daemons' own checkers")
         _apply(plan, home)
+        with _open_accounts(settings) as store:
+            store.adopt_delimiter()
 
 
 def check_machine(home: Home, topology: Topology) -> None:

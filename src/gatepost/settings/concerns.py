@@ -243,7 +243,9 @@ class MailSettings(Concern):
     recipient_delimiter: Annotated[str, _text(parsing.delimiters)] = "+"
     """Characters that begin an address extension: `you+shop@example.org` reaches `you`.
 
-    One or more; a mailbox cannot have one of them in its name."""
+    One or more. A mailbox of just that name wins over an extension: with `-`, mail for the mailbox
+    `anna-maria@` is never mail for `anna@`. The two cannot exist beside each other all the same:
+    whose would `anna-maria-shop@` be?"""
     mynetworks: Networks = ()
     """Networks that relay without logging in, comma-separated.
 

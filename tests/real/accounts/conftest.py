@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -76,8 +76,9 @@ def read_whole(raw: sa.Connection) -> Callable[[str], set[str]]:
 
     def tables(query: str) -> set[str]:
         # Few rows are read quicker without an index: ask what it does when that is dear.
+        few = raw.exec_driver_sql("SELECT count(*) FROM mailboxes").scalar_one() < CROWD
         for way in ("seqscan", "hashjoin", "mergejoin"):
-            raw.exec_driver_sql(f"SET enable_{way} = off")
+            raw.exec_driver_sql(f"SET enable_{way} = {'off' if few else 'on'}")
         plan = raw.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {query}").scalar_one()
         plan = json.loads(plan) if isinstance(plan, str) else plan
         return {
@@ -88,3 +89,39 @@ def read_whole(raw: sa.Connection) -> Callable[[str], set[str]]:
         }
 
     return tables
+
+
+CROWD = 20_000
+"""So many rows that no plan reads them all for one of them."""
+
+
+@pytest.fixture
+def analyzed(raw: sa.Connection) -> Callable[[], Iterator[Mapping[str, int | None]]]:
+    """Return a function that leads through what ANALYZE may have seen: few rows, then many.
+
+    In between are many rows of which it has not heard.
+    """
+
+    def states() -> Iterator[Mapping[str, int | None]]:
+        yield {}
+        raw.exec_driver_sql("ANALYZE")
+        yield {"analyzed": 0}
+        for statement in _FILL:
+            raw.exec_driver_sql(statement)
+        yield {"filled": CROWD}
+        raw.exec_driver_sql("ANALYZE")
+        yield {"analyzed": CROWD}
+
+    return states
+
+
+_SERIES = f"FROM generate_series(1000, {1000 + CROWD}) AS n"
+_FILL = (
+    f"INSERT INTO domains (id, name) SELECT n, n || '.example' {_SERIES}",
+    f"""INSERT INTO mailboxes (id, domain_id, local_part, address, password_hash)
+    SELECT n, n, 'u', 'u@' || n || '.example', 'x' {_SERIES}""",
+    f"INSERT INTO aliases (id, domain_id, address) SELECT n, n, 'a@' || n || '.example' {_SERIES}",
+    f"""INSERT INTO alias_targets (alias_id, position, target, address, destination, domain)
+    SELECT n, 0, 'u@example', 'u@example', 'u@example', 'example' {_SERIES}""",
+    f"INSERT INTO relay_clients (name, fingerprint) SELECT n, n {_SERIES}",
+)

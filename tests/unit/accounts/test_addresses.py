@@ -63,7 +63,7 @@ def test_an_address_is_no_domain() -> None:
 )
 def test_a_mailbox_is_kept_as_daemons_ask_for_it(typed: str, kept: str) -> None:
     """Postfix asks in lower case: a mailbox kept otherwise would not exist for it."""
-    assert addresses.mailbox(typed, "+") == kept
+    assert addresses.mailbox(typed) == kept
 
 
 @pytest.mark.parametrize(
@@ -105,14 +105,6 @@ def test_a_slash_is_no_part_of_a_mailbox() -> None:
     with pytest.raises(AccountError, match="folder"):
         addresses.mailbox("a/b@example.org")
     assert addresses.alias("a/b@example.org") == "a/b@example.org"
-
-
-@pytest.mark.parametrize("delimiter", ["+", "-+"])
-def test_a_mailbox_behind_the_delimiter_is_refused(delimiter: str) -> None:
-    """Its mail would go to the mailbox before the delimiter."""
-    with pytest.raises(AccountError, match=r'"anna@example\.org".*'):
-        addresses.mailbox("anna+lists@example.org", delimiter)
-    assert addresses.mailbox("anna+lists@example.org", "") == "anna+lists@example.org"
 
 
 def test_a_catch_all_is_an_alias() -> None:
@@ -163,14 +155,13 @@ def on_one_line(error: AccountError) -> None:
         st.sampled_from(list("\n\r\t\0 /.@%!-+#'\"\\<>()[],;:\u202e\u200d\udc80ü٣\uff0e/"))
         | st.text(),
     ),
-    st.sampled_from(["", "+", "+-#"]),
 )
-@example("x@4", "+")
-@example("x@1.2.3.4", "+")
-def test_what_is_accepted_is_one_address_and_nothing_more(typed: str, delimiter: str) -> None:
+@example("x@4")
+@example("x@1.2.3.4")
+def test_what_is_accepted_is_one_address_and_nothing_more(typed: str) -> None:
     """A name could lead out of its folder, or add a line to a list, a log or a query."""
     for read in (
-        lambda text: addresses.mailbox(text, delimiter),
+        addresses.mailbox,
         addresses.alias,
         addresses.target,
     ):
@@ -188,7 +179,6 @@ def test_what_is_accepted_is_one_address_and_nothing_more(typed: str, delimiter:
         assert addresses.domain(domain) == domain
         if read not in {addresses.alias, addresses.target}:
             assert PurePosixPath(domain, local_part).parts == (domain, local_part)
-            assert addresses.without_extension(kept, delimiter) == kept
 
 
 @pytest.mark.parametrize("piece", ["a", "a.", "ü", "\u0301", "(", "@", "\udcff"])

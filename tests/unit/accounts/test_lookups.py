@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import sqlalchemy as sa
 from account_fixtures import HASH
 
 from gatepost.accounts import lookups
+from gatepost.accounts.addresses import split
 from gatepost.accounts.lookups import Query
 from gatepost.accounts.records import Alias, Mailbox
 from gatepost.accounts.store import Store
 
 Ask = Callable[..., list[str]]
+Analyzed = Callable[[], Iterator[Mapping[str, int | None]]]
 
 
 @pytest.fixture
@@ -114,7 +116,7 @@ def test_who_may_send_as_an_address(ask: Ask, sender: str, logins: set[str]) -> 
 def test_a_loop_of_aliases_ends(ask: Ask, connection: sa.Connection) -> None:
     """A loop in the database, however it got there, would hang every submission."""
     connection.exec_driver_sql(
-        "UPDATE alias_targets SET destination = 'team@example.org' "
+        "UPDATE alias_targets SET address = 'team@example.org', destination = 'team@example.org' "
         "WHERE destination = 'bob@example.org'"
     )
     assert ask(lookups.SENDER, address="team@example.org") == ["anna@example.org"]
@@ -145,30 +147,48 @@ def test_columns_have_the_names_that_dovecot_reads(connection: sa.Connection) ->
     """Dovecot ignores a column it does not know: nobody could log in."""
     for query, names in (
         (lookups.PASSWORD, ["user", "password"]),
-        (lookups.USER, ["domain", "local_part", "quota_bytes"]),
+        (lookups.user("+-"), ["user", "local_part", "quota_bytes", "extensions", "domain"]),
         (lookups.USERS, ["user"]),
     ):
         found = connection.execute(sa.text(query.sql), dict.fromkeys(query.parameters, ""))
         assert list(found.keys()) == names
 
 
-def test_where_a_mailbox_is(connection: sa.Connection) -> None:
+@pytest.mark.parametrize("delimiter", ["+", "-", "+-"])
+def test_where_a_mailbox_is(connection: sa.Connection, home: Store, delimiter: str) -> None:
     """Mail would be stored in another place than it is read from."""
-    rows = {
-        address: connection.exec_driver_sql(lookups.USER.bind(address=address)).fetchall()
-        for address in (
-            "bob@example.org",
-            "away@example.org",
-            "noreply@example.org",
-            "sales@example.org",
-        )
-    }
-    assert rows == {
-        "bob@example.org": [("example.org", "bob", 1024)],
-        "away@example.org": [("example.org", "away", None)],
+    home.add_mailbox(Mailbox("eva-maria@example.org", HASH, quota_bytes=7))
+    query, first = lookups.user(delimiter), delimiter[0]
+    last = delimiter.replace("-", "") or "/"
+    anna = ("anna@example.org", "anna", None, delimiter, "example.org")
+    eva = ("eva-maria@example.org", "eva-maria", 7, last, "example.org")
+    for address, found in {
+        "bob@example.org": [("bob@example.org", "bob", 1024, delimiter, "example.org")],
+        "away@example.org": [("away@example.org", "away", None, delimiter, "example.org")],
         "noreply@example.org": [],
         "sales@example.org": [],
-    }
+        "anna@example.org": [anna],
+        f"anna{first}lists@example.org": [anna],
+        f"anna{first}a{first}b@example.org": [anna],
+        f"{first}anna@example.org": [],
+        f"anna{first}@outside.test": [],
+        "anna=lists@example.org": [],
+        # A mailbox that exists wins, and has extensions of its own.
+        "eva-maria@example.org": [eva],
+        f"eva-maria{first}lists@example.org": [eva],
+        "eva@example.org": [],
+    }.items():
+        local, domain = split(address)
+        values = {"address": address, "local": local, "domain": domain}
+        assert connection.exec_driver_sql(query.bind(**values)).fetchall() == found, address
+        assert connection.execute(sa.text(query.sql), values).fetchall() == found, address
+
+
+def test_where_a_mailbox_is_without_extensions(connection: sa.Connection) -> None:
+    """A server that knows no extensions would deliver by the first letters of a name."""
+    query = lookups.user("")
+    for address, found in (("anna@example.org", 1), ("anna+x@example.org", 0)):
+        assert len(connection.exec_driver_sql(query.bind(address=address)).fetchall()) == found
 
 
 def test_all_users(ask: Ask) -> None:
@@ -181,16 +201,24 @@ def test_all_users(ask: Ask) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "query", [q for q in lookups.QUERIES if q.parameters], ids=lambda q: q.name
-)
 def test_every_query_uses_an_index(
     connection: sa.Connection,  # noqa: ARG001  an empty database would tell nothing
     read_whole: Callable[[str], set[str]],
-    query: Query,
+    analyzed: Analyzed,
 ) -> None:
     """With many mailboxes every message and every login would read them all."""
-    assert read_whole(query.bind(**dict.fromkeys(query.parameters, "x"))) == set()
+    texts = {
+        query.name: query.bind(**dict.fromkeys(query.parameters, "x"))
+        for query in lookups.QUERIES
+        if query.parameters
+    }
+    wrong = [
+        (name, dict(sizes), whole)
+        for sizes in analyzed()
+        for name, text in texts.items()
+        if (whole := read_whole(text))
+    ]
+    assert wrong == []
 
 
 def test_the_plan_shows_a_scan(read_whole: Callable[[str], set[str]]) -> None:
@@ -227,3 +255,5 @@ def test_a_mail_store_is_known_by_its_certificate(ask: Ask, home: Store) -> None
     home.set_relay_client("mda-0", new)
     assert ask(lookups.RELAY_CLIENT, fingerprint=new.lower()) == ["mda-0"]
     assert ask(lookups.RELAY_CLIENT, fingerprint=old) == []
+    home.set_relay_client("mda-1", new)
+    assert ask(lookups.RELAY_CLIENT, fingerprint=new) == ["mda-1"]

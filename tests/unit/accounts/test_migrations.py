@@ -10,13 +10,15 @@ import alembic.op
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.command import upgrade
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from gatepost.accounts import migrations
 from gatepost.accounts.database import Database
+from gatepost.accounts.records import Alias
 from gatepost.accounts.store import open_store
-from gatepost.accounts.tables import SCHEMA_VERSION, metadata
+from gatepost.accounts.tables import SCHEMA_VERSION, alias_targets, metadata
 
 
 def test_the_newest_migration_is_the_one_the_store_looks_for() -> None:
@@ -54,6 +56,34 @@ def test_a_failed_migration_leaves_nothing(
             open_store(empty)
     with open_store(empty) as store:
         assert store.domains() == ()
+
+
+def test_aliases_survive_a_migration(empty: Database) -> None:
+    """Aliases would lose their targets, or lead elsewhere, on a server that is updated."""
+    empty.prepare()
+    engine = empty.engine()
+    with engine.begin() as connection:
+        upgrade(migrations.configuration(connection), "0002")
+        for statement in (
+            "INSERT INTO domains (id, name) VALUES (1, 'example.org')",
+            "INSERT INTO aliases (id, domain_id, address) VALUES (7, 1, 'sales@example.org')",
+            """INSERT INTO alias_targets (alias_id, position, target, destination) VALUES
+            (7, 0, 'Anna+Sales@Outside.test', 'anna@outside.test'),
+            (7, 1, 'bob@example.org', 'bob@example.org')""",
+            "INSERT INTO relay_clients (name, fingerprint) VALUES ('old', 'ab'), ('new', 'ab')",
+        ):
+            connection.exec_driver_sql(statement)
+    with open_store(empty, delimiter="+") as store:
+        assert store.aliases() == (
+            Alias("sales@example.org", ("Anna+Sales@Outside.test", "bob@example.org")),
+        )
+    with engine.connect() as connection:
+        rows = connection.execute(sa.select(alias_targets).order_by("position")).fetchall()
+    engine.dispose()
+    assert [row[2:] for row in rows] == [
+        ("Anna+Sales@Outside.test", "anna+sales@outside.test", "anna@outside.test", "outside.test"),
+        ("bob@example.org", "bob@example.org", "bob@example.org", "example.org"),
+    ]
 
 
 OPEN = (

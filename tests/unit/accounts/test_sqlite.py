@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,15 @@ def test_one_that_is_gone_is_not_begun_anew(tmp_path: Path, *, named: bool) -> N
         open_store(database)
     assert str(path) in str(error.value)
     assert not path.parent.exists()
+
+
+def test_what_analyze_has_seen_misleads_a_join(
+    read_whole: Callable[[str], set[str]], analyzed: Callable[[], Iterator[object]]
+) -> None:
+    """The control: sizes that nobody believes in would prove nothing."""
+    joined = (
+        "SELECT name FROM mailboxes JOIN domains ON domains.id = mailboxes.domain_id "
+        "WHERE address = 'x'"
+    )
+    assert read_whole(joined) == set()
+    assert any(read_whole(joined) for _ in analyzed())

@@ -273,7 +273,8 @@ def test_a_quota_is_told_in_the_dialect(
     """A mailbox without a limit would be full, or one with a limit never."""
     values = {"user": f"{name}@example.org", "protocol": "imap"}
     (row,) = ask(database, machine, "user", values)
-    assert row == ("gatepost-mail", "gatepost-mail", *limits[dialect])
+    mailbox = f"{name}@example.org"
+    assert row == ("gatepost-mail", "gatepost-mail", mailbox, "+", *limits[dialect])
 
 
 def test_delivery_counts_only_where_there_is_a_limit(

@@ -199,7 +199,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         **_database(context),
         "cache_seconds": CACHE_SECONDS,
         "cache_negative_seconds": CACHE_NEGATIVE_SECONDS,
-        **_queries(chosen, context.settings.database.db_driver),
+        **_queries(chosen, context.settings.database.db_driver, mail.recipient_delimiter),
         # mail.conf, quota.conf, delivery.conf
         "mail_folder": site.home.mail,
         "folders": FOLDERS,
@@ -207,7 +207,6 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "quota_grace": mail.message_size_limit,
         "quota_warning": config / "quota-warning",
         "dovecot_lda": "/usr/lib/dovecot/dovecot-lda",
-        "recipient_delimiter": mail.recipient_delimiter,
         "submission": topology.clients["smtp"],
         "relay_cert_file": config / RELAY_CERTIFICATE,
         "relay_key_file": config / RELAY_KEY,
@@ -263,11 +262,16 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _queries(chosen: str, driver: DatabaseDriver) -> dict[str, str]:
+def _queries(chosen: str, driver: DatabaseDriver, delimiter: str) -> dict[str, str]:
     """Return the look-ups in the dialect's variables, which Dovecot escapes between quotes."""
-    user, service = {"2.3": ("%u", "%s"), "2.4": ("%{user}", "%{protocol}")}[chosen]
+    user, local, domain, service = {
+        "2.3": ("%u", "%n", "%d", "%s"),
+        "2.4": ("%{user}", "%{user | username}", "%{user | domain}", "%{protocol}"),
+    }[chosen]
     password = lookups.PASSWORD.bind(address=user, service=service)
-    account = lookups.USER.bind(address=user)
+    query = lookups.user(delimiter)
+    marks = {"address": user, "local": local, "domain": domain}
+    account = query.bind(**{name: marks[name] for name in query.parameters})
     quota = {
         # In 2.3 a rule, where 0 is no limit; in 2.4 a setting, where NULL leaves the default.
         # Delivery to a mailbox without a limit leaves the counting to whoever asks for it.
@@ -289,6 +293,11 @@ def _queries(chosen: str, driver: DatabaseDriver) -> dict[str, str]:
         "password_query": (
             f"{password} AND ('%{{secured}}' = 'TLS' OR '{service}' = 'smtp'){also}"
         ),
-        "user_query": f"SELECT {owner}, {quota} FROM ({account}) AS account{only}",  # noqa: S608
+        # "user" is who Dovecot goes on as; Sieve splits addresses at "recipient_delimiter".
+        "user_query": (
+            f"SELECT {owner}, account.user AS user,"  # noqa: S608
+            f" account.extensions AS recipient_delimiter, {quota}"
+            f" FROM ({account}) AS account{only}"
+        ),
         "iterate_query": lookups.USERS.bind(),
     }

@@ -1,0 +1,142 @@
+"""Address extensions with each RECIPIENT_DELIMITER: to the mailbox, and never to another's."""
+
+from __future__ import annotations
+
+import smtplib
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from account_fixtures import HASH
+from accounts import PASSWORD
+from clients import From, message, wait_for_mail
+from instance import CLIENT, Instance, instance
+
+from gatepost.accounts.records import Mailbox
+from gatepost.accounts.store import open_store
+from gatepost.model import Home
+
+ANNA = ("anna@example.org", PASSWORD)
+EVA = ("eva-maria+x@example.org", PASSWORD)
+"""A mailbox with each of the delimiters in its name, and no shorter one beside it."""
+FULL = "full-up+x@example.org"
+FRIEND = "friend@outside.test"
+
+
+@pytest.fixture(scope="module", params=["+", "-", "+-"])
+def delimiter(request: pytest.FixtureRequest) -> str:
+    """Return a value of RECIPIENT_DELIMITER."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def server(delimiter: str) -> Iterator[Instance]:
+    """Run a server without a proxy, for none matters here."""
+    with instance({"REVERSE_PROXY": "none", "RECIPIENT_DELIMITER": delimiter}) as made:
+        made.call("domain", "add", "example.org")
+        for address, *options in ((ANNA[0],), (EVA[0],), (FULL, "--quota", "10K")):
+            made.call("mailbox", "add", address, "--password-stdin", *options, stdin=PASSWORD)
+        made.call("alias", "add", "sales@example.org", EVA[0])
+        yield made
+
+
+def deliver(server: Instance, recipient: str, body: str = "Hello.\n") -> str:
+    """Send a message to a recipient from outside and return its subject."""
+    subject = uuid.uuid4().hex
+    with From(CLIENT).smtp(server.public("smtp")) as smtp:
+        smtp.send_message(message(to=recipient, subject=subject, body=body), FRIEND, [recipient])
+    return subject
+
+
+def test_an_extension_reaches_the_mailbox(server: Instance, delimiter: str) -> None:
+    """Mail to an address that its owner has given to a shop would come back."""
+    for character in delimiter:
+        subject = deliver(server, f"anna{character}shop@example.org")
+        assert wait_for_mail(server.public("imap"), ANNA, subject)
+
+
+@pytest.mark.parametrize("recipient", [EVA[0], "sales@example.org"])
+def test_a_mailbox_with_a_delimiter_in_its_name(server: Instance, recipient: str) -> None:
+    """Its mail would bounce, or land in the mailbox of the shorter name."""
+    subject = deliver(server, recipient)
+    assert wait_for_mail(server.public("imap"), EVA, subject)
+
+
+def test_its_limit_is_asked_about(server: Instance) -> None:
+    """A full mailbox with a delimiter in its name would bounce what it cannot take."""
+    body = "\n".join(["y" * 70] * 300)
+    deliver(server, FULL, body)
+    server.wait_for_log(f"to=<{FULL}>", "status=sent")
+    with From(CLIENT).smtp(server.public("smtp")) as smtp:
+        smtp.mail(FRIEND)
+        code, words = smtp.rcpt(FULL)
+    assert code == 552, words
+
+
+def test_sieve_sees_the_extension(server: Instance, delimiter: str) -> None:
+    """Filters by extension would sort nothing, or take half of a name for an extension."""
+    script = (
+        'require ["subaddress", "envelope", "fileinto", "mailbox"];\n'
+        'if envelope :detail "to" "shop" { fileinto :create "Shop"; }\n'
+        'elsif envelope :detail :matches "to" "*" { fileinto :create "Other"; }'
+    )
+    for login in (ANNA, EVA):
+        with From(CLIENT).sieve(server.public("sieve"), login) as sieve:
+            sieve.put("shop", script)
+    try:
+        for character in delimiter:
+            subject = deliver(server, f"anna{character}shop@example.org")
+            assert wait_for_mail(server.public("imap"), ANNA, subject, folder="Shop")
+        subject = deliver(server, EVA[0])
+        assert wait_for_mail(server.public("imap"), EVA, subject)
+    finally:
+        for login in (ANNA, EVA):
+            with From(CLIENT).sieve(server.public("sieve"), login) as sieve:
+                sieve.deactivate()
+
+
+def test_verify_passes(server: Instance) -> None:
+    """The proof would fail for ever: its own mailbox has a dash in its name."""
+    done = server.run("verify", timeout=120)
+    assert done.returncode in {0, 3}, done.stdout
+
+
+def test_a_mailbox_wins_even_beside_a_shorter_one(server: Instance, delimiter: str) -> None:
+    """Mail would land in another's mailbox before anybody has checked the configuration."""
+    pair = (f"anna{delimiter[0]}maria@example.org", PASSWORD)
+    with open_store(Home(server.home).database) as store:
+        store.add_mailbox(Mailbox(pair[0], HASH))
+    try:
+        server.call("mailbox", "passwd", pair[0], "--password-stdin", stdin=PASSWORD)
+        subject = deliver(server, pair[0])
+        assert wait_for_mail(server.public("imap"), pair, subject)
+        with smtplib.LMTP(server.addresses.service, 2003) as lmtp:
+            lmtp.sendmail(FRIEND, [pair[0]], message(to=pair[0], subject="direct").as_string())
+        assert wait_for_mail(server.public("imap"), pair, "direct")
+        checked = server.run("config", "check")
+        assert checked.returncode == 2, checked.stdout + checked.stderr
+        assert f'"{pair[0]}" and "{ANNA[0]}" cannot be told apart' in checked.stderr
+    finally:
+        server.call("mailbox", "remove", pair[0])
+    assert server.run("config", "check").returncode == 0
+
+
+def test_a_delimiter_that_joins_two_mailboxes_is_refused() -> None:
+    """Mail for one would go to the other after a change of RECIPIENT_DELIMITER."""
+    with instance({"REVERSE_PROXY": "none"}, start=False) as server:
+        server.call("domain", "add", "example.org")
+        for address in ("anna@example.org", "anna-maria@example.org"):
+            server.call("mailbox", "add", address, "--password-stdin", stdin=PASSWORD)
+        server.up()
+        server.settings["RECIPIENT_DELIMITER"] = "+-"
+        for command in (("config", "check"), ("up", "--detach")):
+            done = server.run(*command)
+            assert done.returncode == 2, done.stdout + done.stderr
+            assert '"anna-maria@example.org" and "anna@example.org"' in done.stderr
+        subject = deliver(server, "anna-maria@example.org")
+        login = ("anna-maria@example.org", PASSWORD)
+        assert wait_for_mail(server.public("imap"), login, subject)
+        server.call("mailbox", "remove", "anna@example.org")
+        server.up()
+        subject = deliver(server, "anna-maria@example.org")
+        assert wait_for_mail(server.public("imap"), login, subject)
