@@ -142,6 +142,18 @@ def test_a_process_that_is_killed(served: Served, victim: str) -> None:
     only(served.log_in("wrong"), Verdict.REFUSED)
 
 
+def test_a_mail_folder_that_is_away(served: Served) -> None:
+    """A disk that is not mounted is no reason to doubt a password; the session sees its error."""
+    mail, elsewhere = served.server.home / "mail", served.server.home / "mail-away"
+    mail.rename(elsewhere)
+    try:
+        right, wrong = served.log_in(ALICE[1]), served.log_in("wrong")
+    finally:
+        elsewhere.rename(mail)
+    assert {meaning for meaning, _ in right.values()} <= {Verdict.IN, Verdict.CUT}, right
+    only(wrong, Verdict.REFUSED)
+
+
 def _dovecot_2_3() -> bool:
     version = subprocess.run(["dovecot", "--version"], check=True, capture_output=True)
     return version.stdout.startswith(b"2.3.")

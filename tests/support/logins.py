@@ -140,7 +140,7 @@ class Verdict(StrEnum):
 
 _WORDS = {
     Verdict.LATER: ("(454, ", "[UNAVAILABLE]", "[SYS/TEMP]", "NO (TRYLATER)"),
-    Verdict.CUT: ("(421, ", "-ERR Shutting down", "-ERR EOF"),
+    Verdict.CUT: ("(421, ", "-ERR Shutting down", "-ERR EOF", 'BYE "'),
     Verdict.REFUSED: ("(535, ", "[AUTHENTICATIONFAILED]", "[AUTH]", 'NO "Authentication failed'),
 }
 
