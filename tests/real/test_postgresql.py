@@ -226,7 +226,7 @@ def test_a_restart_that_nobody_notices_refuses_no_login(
 ) -> None:
     """Dovecot asks twice, and both times over a connection that has ended meanwhile.
 
-    It takes less time than the supervisor needs to look again.
+    It takes less time than the supervisor needs to look again. Such logins are put off.
     """
     ports = public_ports(server)
     config = server.home / "config" / "current" / "dovecot" / "dovecot.conf"
@@ -242,9 +242,8 @@ def test_a_restart_that_nobody_notices_refuses_no_login(
     with away(database):
         pass
     answers = everybody()
-    # Had the supervisor looked meanwhile, Dovecot reads its files again, and closes on newcomers.
-    assert {meaning for meaning, _ in answers} <= {Verdict.IN, Verdict.CUT}, answers
-    assert {meaning for meaning, _ in everybody()} == {Verdict.IN}
+    assert Verdict.REFUSED not in {meaning for meaning, _ in answers}, answers
+    in_time(lambda: {meaning for meaning, _ in everybody()} == {Verdict.IN})
 
 
 @pytest.mark.parametrize("names", [2, 1], ids=["twice", "once"])

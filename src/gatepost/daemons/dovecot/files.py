@@ -249,7 +249,7 @@ def _database(context: Context) -> dict[str, Any]:
             **dict(to.options),
         }
         # A URI needs no quotes: Dovecot 2.3 splits its connection string at each space.
-        values["sql_connect"] = f"maxconns=1 {to.uri}"
+        values["sql_connect"] = to.uri
         values["pgsql"] = _Pgsql(
             to.host, tuple(_Parameter(n, _quoted(v)) for n, v in parameters.items())
         )
