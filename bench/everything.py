@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 BENCHMARKS: dict[str, tuple[str, ...]] = {
     "import_and_look_up": (),
     "machine": (),
+    "owners": (),
     "images": (),
     "delivery": (),
     "sessions": (),

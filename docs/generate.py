@@ -16,7 +16,7 @@ import manifests
 from gatepost.assembly import daemons
 from gatepost.cli import group
 from gatepost.gate import plan as gate
-from gatepost.model import Listener, Role, Tls
+from gatepost.model import Listener, Offer, Role, Tls
 from gatepost.settings import documentation
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -60,32 +60,43 @@ Internal port
 
 ## Between the daemons
 
-On the first `SERVICE_BIND_ADDRESS`, or on 127.0.0.1 when that is a wildcard.
+Daemons on one machine reach each other by UNIX sockets below `GATEPOST_HOME`, which the one user
+who asks there may open, and root. In containers of their own they listen on TCP, on
+`SERVICE_BIND_ADDRESS`; the NetworkPolicy `mda` admits the `mta` pod only.
 
-| role | port | offered by | what for |
-|---|---:|---|---|
+| role | UNIX socket | opened by | port in a container | offered by | what for |
+|---|---|---|---:|---|---|
 {roles}
+
+The API is opened with `MDA_HTTP_API=true` only. The gate's counters are on TCP everywhere: on one
+machine on the first `SERVICE_BIND_ADDRESS`, or on 127.0.0.1 when that is a wildcard.
 """
 
 
 def ports() -> str:
     """Return the page of ports, from the daemons' rows of the listener table."""
     rows = [(listener, daemon.name) for daemon in daemons() for listener in daemon.listeners]
+    users = {role: user for daemon in daemons() for role, user in daemon.needs.items()}
     roles = [
         *(
-            (role, port, daemon.name)
+            _role_row(role, offer, daemon.name, users.get(role, "root"))
             for daemon in daemons()
-            for role, port in daemon.offers.items()
+            for role, offer in daemon.offers.items()
         ),
-        (Role.METRICS, gate.METRICS_PORT, gate.NAME),
+        (Role.METRICS, "-", "-", gate.METRICS_PORT, gate.NAME),
     ]
     return _PORTS.format(
         notice=_NOTICE.format(source="the listener table"),
         listeners="\n".join(_port_row(listener, daemon) for listener, daemon in rows),
         roles="\n".join(
-            f"| {role} | {port} | {name} | {_PURPOSES[role]} |" for role, port, name in roles
+            f"| {role} | {socket} | {user} | {port} | {name} | {_PURPOSES[role]} |"
+            for role, socket, user, port, name in roles
         ),
     )
+
+
+def _role_row(role: Role, offer: Offer, daemon: str, user: str) -> tuple[Role, str, str, int, str]:
+    return role, f"`run/{daemon}/{offer.socket}`", user, offer.port, daemon
 
 
 def _port_row(listener: Listener, daemon: str) -> str:

@@ -21,13 +21,17 @@ from gatepost.gate import plan as gate
 from gatepost.model import (
     Address,
     BoundListener,
+    Endpoint,
     Handoff,
+    Home,
     IPAddress,
     Listener,
+    Offer,
     Plan,
     Process,
     Role,
     Site,
+    SocketPath,
     Topology,
 )
 from gatepost.settings import Settings
@@ -137,13 +141,7 @@ def topology(settings: Settings, *, ipv6: bool = True, service: str | None = Non
     )
     names = {plugin.name for plugin in here}
     bound = tuple(row for row in everywhere if row.daemon in names)
-    # Others on this machine share its loopback; those in containers of their own come from afar.
-    role_hosts = service_hosts if service else (Address(service_hosts[0], 1).reachable.host,)
-    offers = {
-        role: tuple(Address(host, port) for host in role_hosts)
-        for offered in (*(d.offers for d in daemons() if d in here), _gate_offers(bound))
-        for role, port in offered.items()
-    }
+    offers = _offers(settings, bound, service_hosts, service)
     return Topology(
         listeners=bound,
         offers=offers,
@@ -158,19 +156,75 @@ def internal_service(service: str) -> str:
     return f"{service}-internal"
 
 
-def _roles(settings: Settings, offers: Mapping[Role, tuple[Address, ...]]) -> dict[Role, Address]:
-    """Decide where each role is found: as it is set, here, or at the service that offers it."""
-    roles = {
-        role: Address(internal_service(daemon.service), port)
-        for daemon in daemons()
-        for role, port in daemon.offers.items()
+def _offers(
+    settings: Settings,
+    listeners: tuple[BoundListener, ...],
+    hosts: tuple[str, ...],
+    service: str | None,
+) -> dict[Role, tuple[Endpoint, ...]]:
+    """Decide where the daemons that run here offer the roles that somebody needs.
+
+    With all daemons on one machine these are UNIX sockets, open to the one user who asks: any other
+    user could guess passwords at a TCP port without limit, and put forged mail into mailboxes.
+    """
+    home, users = Home(settings.storage.gatepost_home), _users_of_roles(settings)
+    # Others on this machine share its loopback; those in containers of their own come from afar.
+    tcp_hosts = hosts if service else (Address(hosts[0], 1).reachable.host,)
+    found: dict[Role, tuple[Endpoint, ...]] = {
+        role: (SocketPath(home.run / daemon.name / offer.socket, users[role]),)
+        if offer.socket and service is None
+        else tuple(Address(host, offer.port) for host in tcp_hosts)
+        for daemon in daemons_of(service)
+        for role, offer in daemon.offers.items()
+        if role in users
     }
-    roles.update({role: addresses[0].reachable for role, addresses in offers.items()})
+    for role, offer in _gate_offers(listeners).items():
+        found[role] = tuple(Address(host, offer.port) for host in tcp_hosts)
+    return found
+
+
+def _users_of_roles(settings: Settings) -> dict[Role, str]:
+    """Map each role that somebody needs to the system user who asks for it."""
+    users = {role: user for daemon in daemons() for role, user in daemon.needs.items()}
+    if settings.services.mda_http_api:
+        users[Role.API] = "root"
+    return users
+
+
+def _roles(settings: Settings, offers: Mapping[Role, tuple[Endpoint, ...]]) -> dict[Role, Endpoint]:
+    """Decide where each role is found: as it is set, here, or at the service that offers it.
+
+    Raises `SettingsError` when a setting names a port that is not there, because the two daemons
+    share a machine and a UNIX socket.
+    """
+    needed = _users_of_roles(settings)
+    published = {
+        role: Address(internal_service(daemon.service), offer.port)
+        for daemon in daemons()
+        for role, offer in daemon.offers.items()
+        if role in needed
+    }
+    roles: dict[Role, Endpoint] = {**published}
+    roles.update({role: endpoints[0].reachable for role, endpoints in offers.items()})
+    problems: list[str] = []
     for role, variable in ROLE_SETTINGS.items():
         chosen: Address | None = getattr(settings.services, variable)
-        if chosen:
+        if chosen and _is_the_socket(chosen, roles[role], published[role]):
+            problems.append(
+                f'{variable.upper()}: "{chosen}" is no open port: on one machine Postfix reaches '
+                f"the mail store by the UNIX socket {roles[role]}. Unset {variable.upper()}."
+            )
+        elif chosen:
             roles[role] = chosen
+    if problems:
+        raise SettingsError(*problems)
     return roles
+
+
+def _is_the_socket(chosen: Address, found: Endpoint, published: Address) -> bool:
+    """Tell whether an address means a role on this machine, which has a UNIX socket instead."""
+    here = chosen.host == "localhost" or chosen.host.startswith("127.") or chosen.host == "::1"
+    return isinstance(found, SocketPath) and here and chosen.port == published.port
 
 
 def _hosts(addresses: Iterable[IPAddress], *, ipv6: bool) -> tuple[str, ...]:
@@ -198,10 +252,10 @@ def _bind(
     )
 
 
-def _gate_offers(listeners: tuple[BoundListener, ...]) -> Mapping[Role, int]:
+def _gate_offers(listeners: tuple[BoundListener, ...]) -> Mapping[Role, Offer]:
     guarded = {daemon.name for daemon in daemons() if daemon.guarded}
     needed = any(bound.proxied and bound.daemon in guarded for bound in listeners)
-    return {Role.METRICS: gate.METRICS_PORT} if needed else {}
+    return {Role.METRICS: Offer(gate.METRICS_PORT)} if needed else {}
 
 
 def _upstream_proxy(settings: Settings, daemon: Daemon) -> bool:

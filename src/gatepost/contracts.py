@@ -17,6 +17,7 @@ from gatepost.model import (
     Handoff,
     Listener,
     Observation,
+    Offer,
     Process,
     RenderedFile,
     Role,
@@ -86,12 +87,12 @@ class Daemon(Plugin, Protocol):
         """Its service, ``mta`` or ``mda``: what ``gatepost run`` takes and Kubernetes names."""
 
     @property
-    def offers(self) -> Mapping[Role, int]:
-        """Role → TCP port."""
+    def offers(self) -> Mapping[Role, Offer]:
+        """Role → its port and socket."""
 
     @property
-    def needs(self) -> frozenset[Role]:
-        """Roles that it cannot work without."""
+    def needs(self) -> Mapping[Role, str]:
+        """Role that it cannot work without → the system user as whom its programs ask for it."""
 
     @property
     def guarded(self) -> bool:

@@ -40,15 +40,25 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class LocalSocket:
-    """A listening UNIX socket that only one user (and root) may open."""
+class SocketPath:
+    """A UNIX socket, for programs on the same machine."""
 
     path: Path
     user: str
+    """The one system user, besides root, who may connect."""
 
     def __str__(self) -> str:
-        """Write its path."""
+        """Write the path."""
         return str(self.path)
+
+    @property
+    def reachable(self) -> SocketPath:
+        """The same socket: it has no wildcard."""
+        return self
+
+
+Endpoint = Address | SocketPath
+"""Where a program answers others: over a network, or on this machine only."""
 
 
 # --- listeners ------------------------------------------------------------------------------
@@ -137,17 +147,27 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """Where a daemon offers a role, depending on where its users are."""
+
+    port: int
+    """TCP port, for users in another container."""
+    socket: str | None = None
+    """Name of the UNIX socket for users on the same machine; None: TCP there too."""
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """Who listens where, for whom: the one table that every side reads."""
 
     listeners: tuple[BoundListener, ...]
     """The rows of the daemons that run here: all, or those of one service in a container."""
-    roles: Mapping[Role, Address]
+    roles: Mapping[Role, Endpoint]
     """Where each role is found, here or elsewhere, as its users connect to it."""
     clients: Mapping[str, Address]
     """Listener name → where Gatepost's own clients connect (the ``MDA_*``/``MTA_*_ADDRESS``)."""
     trusted_proxies: tuple[IPNetwork, ...]
-    offers: Mapping[Role, tuple[Address, ...]] = field(default_factory=dict)
+    offers: Mapping[Role, tuple[Endpoint, ...]] = field(default_factory=dict)
     """Where the daemons that run here offer each role."""
 
     def of(self, daemon: str) -> tuple[BoundListener, ...]:
@@ -339,6 +359,9 @@ class Directory:
     mode: int = 0o755
     owner: str = "root"
     group: str = "root"
+    contents: str = ""
+    """Whose everything below it is, as ``OWNER:GROUP``, or ``OWNER`` where the group does not
+    matter; empty when nobody looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,9 +375,9 @@ class SystemUser:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """An address that answers when its process is ready."""
+    """An endpoint that answers when its process is ready."""
 
-    address: Address
+    address: Endpoint
     greeting: bytes = b""
     """What the answer begins with; empty when an open port is proof enough."""
 
@@ -396,16 +419,27 @@ class Process:
     """
     forget: tuple[str, ...] = ()
     """Command that makes the running process forget what it remembers of accounts."""
+    end_sessions: tuple[str, ...] = ()
+    """Command that ends the sessions of accounts, which it reads from standard input: a line for
+    each, with the address, a tab, and the folder of its mail below `Home.mail`."""
+    accounts: str = ""
+    """File that names the database of accounts (`gatepost.accounts.changes.open_changes`) whose
+    changes `forget` and `end_sessions` are for; only root reads it."""
     servers: tuple[Address, ...] = ()
     """Servers elsewhere that its programs ask. When one is back after it was away, the process
     reads its files again: its programs may have given up asking for minutes."""
-    sockets: tuple[tuple[str, Address | LocalSocket], ...] = ()
+    sockets: tuple[tuple[str, Endpoint], ...] = ()
     """Listening sockets that the supervisor opens and keeps for it, each with a name. The process
     finds them in ``GATEPOST_SOCKETS``, as ``NAME:DESCRIPTOR,…``; a restart refuses nobody."""
     overlaps: bool = False
     """Whether it may run beside its successor: on a restart the new one starts first, and the old
     one keeps its open connections until they end."""
+    leftovers: tuple[Path, ...] = ()
+    """Files that only a dead process can have left when this one starts, and that would keep it
+    from starting."""
     user: str = "root"
+    becomes: str = ""
+    """User that a process of root's becomes by itself for good; empty for none."""
     capabilities: tuple[str, ...] = ()
     """Linux capabilities that a user other than root keeps, such as ``net_bind_service``."""
     environment: Mapping[str, str] = field(default_factory=dict)

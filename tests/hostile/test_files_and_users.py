@@ -74,13 +74,15 @@ def served(settings: dict[str, str], database: str, relay_passwords: Path) -> It
             smtp.send_message(message(to=SMALL[0], subject="limited"))
         wait_for_mail(found.ports["imap"], alice, "first", seconds=60)
         server.wait_for_log("status=deferred", seconds=60)
+        server.run("verify", "--only", "sender-forgery")  # makes its lock
         yield found
 
 
 @pytest.fixture(scope="module")
 def in_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Run one behind Traefik with its accounts in SQLite."""
-    with served({}, "sqlite", tmp_path_factory.mktemp("relay") / "passwords") as found:
+    """Run one behind Traefik with its accounts in SQLite, and with all that can be opened."""
+    opened = {"MDA_HTTP_API": "true"}
+    with served(opened, "sqlite", tmp_path_factory.mktemp("relay") / "passwords") as found:
         yield found
 
 

@@ -36,10 +36,12 @@ NEIGHBOUR = {"app.kubernetes.io/name": "webshop"}
 OURS = {"app.kubernetes.io/part-of": "gatepost"}
 
 ROWS = {(daemon.service, row) for daemon in assembly.daemons() for row in daemon.listeners}
+NEEDED = {role for daemon in assembly.daemons() for role in daemon.needs}
 ROLES = {
-    "quota-status" if role == "quota-status" else {"delivery": "lmtp"}.get(role, str(role)): port
+    {"delivery": "lmtp"}.get(role, str(role)): offer.port
     for daemon in assembly.daemons_of("mda")
-    for role, port in daemon.offers.items()
+    for role, offer in daemon.offers.items()
+    if role in NEEDED
 }
 
 
@@ -294,7 +296,7 @@ def test_only_the_proxy_reaches_the_service_ports(objects: list[Manifest], servi
     assert set(admitted(policy, TRAEFIK)) == {row.service_port for row in rows(service)}
     assert set(admitted(policy, NEIGHBOUR)) == set()
     internal = {row.internal_port for row in rows(service)}
-    extra = {METRICS_PORT} if service == "mta" else {ROLES["api"]}
+    extra = {METRICS_PORT} if service == "mta" else set()
     assert set(admitted(policy, OURS)) == internal | extra
 
 

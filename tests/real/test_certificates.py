@@ -240,3 +240,33 @@ def test_the_control_a_strange_client_sees_the_same() -> None:
         pem = ssl.get_server_certificate(server.public("imaps"))
         assert x509.load_pem_x509_certificate(pem.encode()).serial_number == own.serial_number
         assert shown(server) == {own.serial_number}
+
+
+def test_the_proof_looks_behind_a_proxy_of_ones_own(tmp_path: Path) -> None:
+    """Of a server without any TLS it was said: 8 not proven, nothing failed."""
+    authority = issue("Test R3", authority=True)
+    cert_file, key_file = issue(NAME, days=-2).write(tmp_path)
+    settings = {
+        "REVERSE_PROXY": "none",
+        "MDA_UPSTREAM_PROXY": "true",
+        "MTA_UPSTREAM_PROXY": "true",
+        "TRUSTED_PROXIES": "192.0.2.7",
+        "TLS_CERT_FILE": str(cert_file),
+        "TLS_KEY_FILE": str(key_file),
+    }
+    with instance(settings) as server:
+        assert not server.status()["listeners"][0]["public"], "nobody knows where clients connect"
+        failed = _tls_rows(server)
+        assert {row["status"] for row in failed.values()} == {"fail"}
+        assert all("expired" in row["observed"] for row in failed.values())
+        issue(NAME, authority).write(tmp_path, authority)
+        server.up()
+        mended = _tls_rows(server)
+        assert all("expired" not in row["observed"] for row in mended.values())
+        assert all("at the internal port" in row["observed"] for row in mended.values())
+        assert set(mended) == set(LISTENERS)
+
+
+def _tls_rows(server: Instance) -> dict[str, dict[str, str]]:
+    rows = json.loads(server.run("verify", "--only", "tls", "--json").stdout)["findings"]
+    return {row["listener"]: row for row in rows}

@@ -25,6 +25,10 @@ from logins import LOGINS, Verdict, public_ports, verdict
 from postgres import USER, Cluster, cluster
 from psycopg import DataError, sql
 
+from gatepost.accounts.database import database_of
+from gatepost.accounts.store import open_store
+from gatepost.settings import load
+
 UNKNOWN = "nobody@example.org"
 BACK_SECONDS = 15.0
 """How soon everything must work again; Postfix 3.7 by itself takes a minute, Dovecot ten."""
@@ -191,6 +195,27 @@ def test_the_password_is_where_nobody_sees_it(server: Instance, database: Cluste
         with contextlib.suppress(psutil.Error):
             assert not [w for w in process.cmdline() if any(form in w for form in written)]
             assert "DB_PASSWORD" not in process.environ(), process
+
+
+def test_sessions_end_wherever_the_account_is_changed(server: Instance) -> None:
+    """Who is locked out by a command on another node would read and send on."""
+    user = ("leaving@example.org", PASSWORD)
+    server.call("mailbox", "add", user[0], "--password-stdin", stdin=PASSWORD)
+    with (
+        From(CLIENT).imap(server.public("imaps"), user, implicit=True) as imap,
+        From(CLIENT).submission(server.public("submission"), user) as smtp,
+        open_store(database_of(load(server.environment))) as elsewhere,
+    ):
+        smtp.mail(user[0])
+        assert smtp.rcpt(BOB[0])[0] == 250
+        assert smtp.docmd("DATA")[0] == 354
+        elsewhere.remove_mailbox(user[0])
+        imap.sock.settimeout(1)
+        with contextlib.suppress(ConnectionError):
+            while imap.sock.recv(4096):
+                pass
+        smtp.send("Subject: too late\r\n\r\n.\r\n")
+        assert smtp.getreply()[0] == 421
 
 
 # --- while it is away -----------------------------------------------------------------------

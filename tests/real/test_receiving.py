@@ -148,7 +148,7 @@ def test_the_mail_store_keeps_to_limits_itself(server: Instance) -> None:
     server.call("mailbox", "add", full, "--password-stdin", "--quota", "10K", stdin=PASSWORD)
     text = message(to=full, body="\n".join(["y" * 70] * 100)).as_bytes()
     answers = []
-    with smtplib.LMTP(server.addresses.service, 2003) as lmtp:
+    with smtplib.LMTP(str(server.home / "run" / "dovecot" / "lmtp")) as lmtp:
         for recipient in (ALICE[0], full, ALICE[0], full, ALICE[0], full, ALICE[0]):
             lmtp.mail(FRIEND)
             lmtp.rcpt(recipient)

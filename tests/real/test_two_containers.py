@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -109,13 +109,16 @@ def until(what: str, true: object, *, seconds: float = 20) -> None:
 
 
 @pytest.fixture(scope="module")
-def split(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Split]:
+def split() -> Iterator[Split]:
     """Start both, with accounts in a folder that they share."""
-    folder = tmp_path_factory.mktemp("split")
-    # Daemons under users of their own pass through it, and through what pytest made around it.
-    for parent in (folder, *folder.parents):
-        if not parent.stat().st_mode & stat.S_IXOTH:
-            parent.chmod(0o755)
+    # Not below pytest's folder, which each run of pytest closes to the daemons' users anew.
+    with tempfile.TemporaryDirectory(prefix="gp-split-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield from _split(folder)
+
+
+def _split(folder: Path) -> Iterator[Split]:
     mta_home, mda_home = folder / "a", folder / "d"
     (mda_home / "accounts").mkdir(parents=True)
     mta_home.mkdir()

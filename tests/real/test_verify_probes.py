@@ -621,9 +621,23 @@ def test_a_strange_proxy_in_front_is_not_proven_with_the_way_to_test_it(world: W
     world.start(*LISTENERS)
     world.listeners = [replace(bound, public=()) for bound in world.listeners]
     findings = proven(world)
-    assert len(of(findings, Status.NOT_PROVEN)) == len(findings)
-    assert {f.family for f in findings.values()} == {"-"}
+    unproven = of(findings, Status.NOT_PROVEN)
+    assert unproven == {key for key in findings if key[0] != "tls"}
+    assert {findings[key].family for key in unproven} == {"-"}
     assert all(f.fix for f in findings.values())
+
+
+def test_tls_is_proven_behind_a_strange_proxy(world: World) -> None:
+    """TLS could be gone altogether, and the proof would say that nothing failed."""
+    world.broken |= {"imap": "other certificate", "smtp": "no STARTTLS", "pop3s": "refused"}
+    world.start(*LISTENERS)
+    world.listeners = [replace(bound, public=()) for bound in world.listeners]
+    findings = proven(world, "tls")
+    assert of(findings, Status.FAIL) == {("tls", name) for name in world.broken}
+    assert of(findings, Status.RISK) == {
+        ("tls", name) for name, *_ in LISTENERS if name not in world.broken
+    }, "self-signed, and nothing else"
+    assert "at the internal port" in findings["tls", "imaps"].observed
 
 
 def test_a_mailbox_that_cannot_be_made_is_a_finding(world: World) -> None:

@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 import yaml
 from rendered import CASES, RENDERED, render
 
-from gatepost.model import Plan, RenderedFile
+from gatepost.model import Address, Plan, RenderedFile
 from gatepost.settings import Settings
 from gatepost.settings.concerns import DatabaseDriver
 
@@ -188,8 +188,9 @@ def _dovecot_says(settings: Settings, found: dict[str, dict[str, str]]) -> None:
     assert found["dovecot/dovecot.conf"]["hostname"] == mail.mailname
     assert found["dovecot/dovecot.conf"]["postmaster_address"] == mail.postmaster
     assert found["dovecot/delivery.conf"]["recipient_delimiter"] == ""
-    home = found["dovecot/mail.conf"]["mail_home"]
-    assert home.startswith(f"{settings.storage.gatepost_home / 'mail'}/%")
+    home = f"'{settings.storage.gatepost_home / 'mail'}/' || account.folder AS home"
+    queries = [value for values in found.values() for value in values.values() if home in value]
+    assert len(queries) == 1, found.keys()
     trusted = found["dovecot/listeners.conf"].get("haproxy_trusted_networks", "")
     networks = tuple(map(ipaddress.ip_network, trusted.split()))
     assert networks == settings.proxy.trusted_proxies
@@ -204,7 +205,8 @@ def _addresses(plan: Plan) -> None:
     wanted = {str(a) for b in bound for a in (*b.internal, *(() if b.proxied else b.service))}
     assert listens == wanted, f"{listens} instead of {wanted}"
     hosts = {a.host for b in plan.topology.listeners for a in (*b.service, *b.internal)}
-    hosts |= {address.host for offered in plan.topology.offers.values() for address in offered}
+    ends = (end for offered in plan.topology.offers.values() for end in offered)
+    hosts |= {end.host for end in ends if isinstance(end, Address)}
     for name, value in dovecot(content["dovecot/listeners.conf"]):
         if name.endswith("/address"):
             assert set(_list(value)) <= hosts, f"{name} = {value}"

@@ -8,7 +8,7 @@ import pytest
 
 from gatepost import assembly
 from gatepost.errors import SettingsError
-from gatepost.model import Address, Role
+from gatepost.model import Address, Role, SocketPath
 from gatepost.settings import Place, Settings, load
 
 BASE = {"MAILNAME": "mail.example.org", "GATEPOST_HOME": "/srv/gatepost"}
@@ -46,16 +46,51 @@ def test_the_listener_table_is_the_contracts() -> None:
 
 
 def test_roles_are_offered_at_the_contracts_ports() -> None:
-    """Postfix would not find delivery, SASL or quota status."""
-    roles = assembly.topology(settings()).roles
-    assert {role: address.port for role, address in roles.items()} == {
-        Role.DELIVERY: 2003,
-        Role.SASL: 2004,
-        Role.QUOTA_STATUS: 2005,
-        Role.API: 8080,
-        Role.METRICS: 2006,
+    """Postfix would not find delivery, SASL or quota status in another container."""
+    found = assembly.topology(settings(Place.CONTAINER, MDA_HTTP_API="yes"), service="mda")
+    assert {role: [str(one) for one in ends] for role, ends in found.offers.items()} == {
+        Role.DELIVERY: ["0.0.0.0:2003", "[::]:2003"],
+        Role.SASL: ["0.0.0.0:2004", "[::]:2004"],
+        Role.QUOTA_STATUS: ["0.0.0.0:2005", "[::]:2005"],
+        Role.API: ["0.0.0.0:8080", "[::]:8080"],
     }
-    assert {address.host for address in roles.values()} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("place", Place)
+def test_on_one_machine_roles_are_sockets_of_the_user_who_asks(place: Place) -> None:
+    """Any local user could ask in Postfix's place; the same holds in one container for all."""
+    found = assembly.topology(settings(place, SERVICE_BIND_ADDRESS="all", MDA_HTTP_API="yes"))
+    folder = Path("/srv/gatepost/run/dovecot")
+    sockets = {
+        Role.DELIVERY: SocketPath(folder / "lmtp", "postfix"),
+        Role.SASL: SocketPath(folder / "sasl", "postfix"),
+        Role.QUOTA_STATUS: SocketPath(folder / "quota-status", "postfix"),
+        Role.API: SocketPath(folder / "http", "root"),
+    }
+    metrics = {Role.METRICS} & found.offers.keys()
+    assert {role: ends for role, ends in found.offers.items() if role not in metrics} == {
+        role: (socket,) for role, socket in sockets.items()
+    }
+    assert {role: found.roles[role] for role in sockets} == sockets
+
+
+@pytest.mark.parametrize("service", [None, "mda"])
+def test_nobody_needs_the_interface_for_administration(service: str | None) -> None:
+    """A port that no program asks at would be one more way to all mail."""
+    found = assembly.topology(settings(Place.CONTAINER), service=service)
+    assert Role.API not in found.offers
+    assert Role.API not in found.roles
+    assert Role.DELIVERY in found.offers
+
+
+def test_the_port_that_became_a_socket_is_named() -> None:
+    """Mail would be deferred for ever at a port where nobody listens any more."""
+    with pytest.raises(SettingsError, match=r"(?s)MDA_LMTP_ADDRESS.*run/dovecot/lmtp.*Unset"):
+        assembly.topology(settings(MDA_LMTP_ADDRESS="127.0.0.1:2003"))
+    # The control: a mail store elsewhere, and a port of another program.
+    for other in ("store.example:2003", "127.0.0.1:24"):
+        found = assembly.topology(settings(MDA_LMTP_ADDRESS=other))
+        assert str(found.roles[Role.DELIVERY]) == other
 
 
 def test_public_addresses_follow_the_proxy() -> None:
@@ -163,14 +198,6 @@ def test_the_other_service_is_found_by_its_internal_service() -> None:
     assert Role.SASL not in topology.offers
     other = assembly.topology(settings(Place.CONTAINER), service="mda")
     assert other.clients["smtp"] == Address("mta-internal", 25)
-
-
-def test_a_container_offers_roles_to_other_pods_and_a_machine_to_itself() -> None:
-    """Delivery would be refused from the MTA's pod, or be open to a whole network."""
-    pod = assembly.topology(settings(Place.CONTAINER), service="mda")
-    assert pod.offers[Role.DELIVERY] == (Address("0.0.0.0", 2003), Address("::", 2003))
-    machine = assembly.topology(settings(SERVICE_BIND_ADDRESS="all"))
-    assert {a.host for addresses in machine.offers.values() for a in addresses} == {"127.0.0.1"}
 
 
 def test_where_the_mail_store_is_can_be_set() -> None:

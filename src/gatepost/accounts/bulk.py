@@ -11,8 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gatepost.accounts import extensions
+from gatepost.accounts import extensions, lifetimes
 from gatepost.accounts.addresses import split, without_extension
+from gatepost.accounts.lifetimes import Lifetime
 from gatepost.accounts.loops import find_loop
 from gatepost.accounts.records import Account, Alias, Domain, Mailbox
 from gatepost.accounts.tables import alias_targets, aliases, domains, mailboxes
@@ -36,6 +37,8 @@ def add_all(
     accounts: Sequence[Account],
     delimiter: str,
     progress: Callable[[int], None],
+    *,
+    old_mail: bool,
 ) -> None:
     """Add accounts in any order; see `gatepost.accounts.store.Store.add_all`."""
     known_domains = _ids(connection, domains.c.name)
@@ -48,7 +51,7 @@ def add_all(
         reasons = _loops(connection, accounts, kinds, delimiter)
     if reasons:
         raise ConflictError(dict(sorted(reasons.items())))
-    _insert(connection, accounts, delimiter, progress)
+    _insert(connection, accounts, delimiter, progress, old_mail=old_mail)
 
 
 def _conflicts(
@@ -116,6 +119,8 @@ def _insert(
     accounts: Sequence[Account],
     delimiter: str,
     progress: Callable[[int], None],
+    *,
+    old_mail: bool,
 ) -> None:
     done = 0
 
@@ -130,13 +135,11 @@ def _insert(
 
     insert(domains, [{"name": a.name} for a in accounts if isinstance(a, Domain)])
     ids = _ids(connection, domains.c.name)
+    people = [a for a in accounts if isinstance(a, Mailbox)]
+    begun = lifetimes.begin(connection, [a.address for a in people], old_mail=old_mail)
     insert(
         mailboxes,
-        [
-            mailbox_row(a, ids[split(a.address)[1]], hidden=False)
-            for a in accounts
-            if isinstance(a, Mailbox)
-        ],
+        [mailbox_row(a, ids[split(a.address)[1]], begun[a.address], hidden=False) for a in people],
     )
     new = [a for a in accounts if isinstance(a, Alias)]
     insert(aliases, [{"domain_id": ids[split(a.address)[1]], "address": a.address} for a in new])
@@ -153,7 +156,9 @@ def _ids(connection: sa.Connection, column: sa.Column[str]) -> dict[str, int]:
     return {text: key for text, key in connection.execute(sa.select(column, column.table.c.id))}  # noqa: C416  rows are no pairs to a type checker
 
 
-def mailbox_row(mailbox: Mailbox, domain_id: int, *, hidden: bool) -> dict[str, Any]:
+def mailbox_row(
+    mailbox: Mailbox, domain_id: int, begun: Lifetime, *, hidden: bool
+) -> dict[str, Any]:
     """Return a mailbox as a row of its table."""
     return {
         "domain_id": domain_id,
@@ -164,6 +169,8 @@ def mailbox_row(mailbox: Mailbox, domain_id: int, *, hidden: bool) -> dict[str, 
         "enabled": mailbox.enabled,
         "send_only": mailbox.send_only,
         "hidden": hidden,
+        "folder": begun.folder,
+        "login": begun.login,
     }
 
 

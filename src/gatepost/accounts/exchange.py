@@ -75,15 +75,19 @@ def import_accounts(
     name: str,
     form: Format,
     progress: Progress = lambda _phase, _done, _total: None,
+    old_mail: bool = False,
 ) -> Imported:
     """Add everything that the lines of a file hold, or nothing.
 
-    `name` is what messages call the file. Raises
-    `ImportFileError` with a sentence for each bad line, up to `MOST_PROBLEMS`.
+    `name` is what messages call the file; `old_mail` is that of
+    `gatepost.accounts.store.Store.add_mailbox`. Raises `ImportFileError` with a sentence for each
+    bad line, up to `MOST_PROBLEMS`.
     """
     numbers, accounts = _read(lines, name, form, progress)
     try:
-        store.add_all(accounts, lambda done: progress("write", done, len(accounts)))
+        store.add_all(
+            accounts, lambda done: progress("write", done, len(accounts)), old_mail=old_mail
+        )
     except ConflictError as conflicts:
         problems = [(numbers[place], reason) for place, reason in conflicts.reasons.items()]
         raise _refused(name, sorted(problems)) from None

@@ -110,12 +110,13 @@ SENDER = _query(
     "SENDER",
     f"""
     {_CHAIN.format(start="SELECT '' || :address")}, logins(login) AS (
-        SELECT address FROM chain WHERE (
-            SELECT enabled FROM mailboxes WHERE mailboxes.address = chain.address
-        )
+        SELECT (
+            SELECT mailboxes.login FROM mailboxes
+            WHERE mailboxes.address = chain.address AND mailboxes.enabled
+        ) FROM chain
     )
-    SELECT login FROM logins
-    UNION ALL SELECT '-' WHERE NOT EXISTS (SELECT 1 FROM logins)
+    SELECT login FROM logins WHERE login IS NOT NULL
+    UNION ALL SELECT '-' WHERE NOT EXISTS (SELECT 1 FROM logins WHERE login IS NOT NULL)
         AND {_IS_ACCOUNT.format(":address")}
     """,  # noqa: S608
 )
@@ -126,23 +127,36 @@ row Postfix would go on to ask for the catch-all, whose owner could then send in
 disabled mailbox.
 """
 
+ENDED_SESSION = _query(
+    "ENDED_SESSION",
+    """
+    SELECT :answer WHERE NOT EXISTS (SELECT 1 FROM mailboxes WHERE login = :login AND enabled)
+    """,
+)
+"""`answer` when a submission session's login is nobody's any more, because the account changed."""
+
 PASSWORD = _query(
     "PASSWORD",
     """
-    SELECT address AS user, password_hash AS password FROM mailboxes
+    SELECT CASE WHEN :service = 'smtp' THEN login ELSE address END AS user,
+    password_hash AS password FROM mailboxes
     WHERE address = :address AND enabled AND (NOT send_only OR :service = 'smtp')
     """,
 )
-"""Login and hash. `service` is what is being logged in to: ``smtp`` (submission), ``imap``, …"""
+"""Login and hash. `service` is what is being logged in to: ``smtp`` (submission), ``imap``, …
+
+A submission session has a login of its account's present life (`gatepost.accounts.lifetimes`).
+"""
 
 
 def user(delimiter: str) -> Query:
-    """Return the query for what makes up a mailbox's place, where mail for an address goes.
+    """Return the query for a mailbox's place, where mail for an address goes.
 
     A mailbox of just that address wins; else the address before an extension counts, the longest
-    that is a mailbox. `user` is the mailbox, `quota_bytes` is NULL for no limit. `extensions` are
-    the characters that begin an extension behind this name: none of those that it holds itself, and
-    ``/``, which no mailbox holds, when none is left. `delimiter` is ``RECIPIENT_DELIMITER``.
+    that is a mailbox. `user` is the mailbox, `folder` lies below that of all mail, `quota_bytes` is
+    NULL for no limit. `extensions` are the characters that begin an extension behind this name:
+    none of those that it holds itself, and ``/``, which no mailbox holds, when none is left.
+    `delimiter` is ``RECIPIENT_DELIMITER``.
     """
     extensions = " || ".join(
         f"CASE WHEN REPLACE(local_part, '{c}', '') = local_part THEN '{c}' ELSE '' END"
@@ -162,9 +176,8 @@ def user(delimiter: str) -> Query:
     return _query(
         "USER",
         f"""
-        SELECT address AS user, local_part, quota_bytes,
-        COALESCE(NULLIF({extensions or "''"}, ''), '/') AS extensions,
-        (SELECT name FROM domains WHERE domains.id = mailboxes.domain_id) AS domain
+        SELECT address AS user, folder, quota_bytes,
+        COALESCE(NULLIF({extensions or "''"}, ''), '/') AS extensions
         FROM mailboxes
         WHERE address = {f"COALESCE({exact}, ({shorter}))" if delimiter else ":address"}
         AND NOT send_only
@@ -186,5 +199,5 @@ RELAY_CLIENT = _query(
 
 QUERIES = (
     *(MAILBOX_DOMAIN, RECIPIENT, ALIAS, SPECIAL_MAILBOX, SENDER),
-    *(PASSWORD, user("+-"), USERS, RELAY_CLIENT),
+    *(ENDED_SESSION, PASSWORD, user("+-"), USERS, RELAY_CLIENT),
 )

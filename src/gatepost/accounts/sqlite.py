@@ -214,7 +214,8 @@ def _make(path: Path) -> None:
 
 def _touch(path: Path) -> None:
     """Make an empty file that readers may read; never empties one that is there."""
-    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE))
+    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    os.close(os.open(path, flags, _FILE_MODE))
     _own(path)
 
 

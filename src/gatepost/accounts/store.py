@@ -7,8 +7,7 @@ shall not depend on where it was made.
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +16,7 @@ from typing import Self, TypedDict, Unpack
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
-from gatepost.accounts import bulk, extensions
+from gatepost.accounts import bulk, extensions, lifetimes, rows
 from gatepost.accounts.addresses import split, without_extension
 from gatepost.accounts.database import Database
 from gatepost.accounts.loops import find_loop
@@ -97,28 +96,28 @@ class Store:
         Raises `OperationError` when the database was made by a newer Gatepost.
         """
         with self._reading() as connection:
-            if _version(connection) == SCHEMA_VERSION:
+            if rows.version(connection) == SCHEMA_VERSION:
                 return
         from alembic.util import CommandError  # noqa: PLC0415  0.3 s that only a change costs
 
         from gatepost.accounts import migrations  # noqa: PLC0415
 
         with self._writing() as connection:
-            if _version(connection) == SCHEMA_VERSION:
+            if rows.version(connection) == SCHEMA_VERSION:
                 return
             try:
                 migrations.upgrade(connection)
             except CommandError:
                 raise OperationError(
                     f"{self._database.name}: the schema of this database is version "
-                    f'"{_version(connection)}", this Gatepost knows up to {SCHEMA_VERSION}. '
+                    f'"{rows.version(connection)}", this Gatepost knows up to {SCHEMA_VERSION}. '
                     "Install the Gatepost that wrote it, or a newer one."
                 ) from None
 
     def is_current(self) -> bool:
         """Return whether the schema is the newest one."""
         with self._reading() as connection:
-            return _version(connection) == SCHEMA_VERSION
+            return rows.version(connection) == SCHEMA_VERSION
 
     def set_relay_client(self, name: str, fingerprint: str) -> None:
         """Make a client certificate the one by which the mail store of that name is known.
@@ -145,7 +144,7 @@ class Store:
         With `changed_only` nothing is looked at when the delimiter is the one in use.
         """
         with self._reading() as connection:
-            if _version(connection) is None:
+            if rows.version(connection) is None:
                 return
             if changed_only and extensions.in_use(connection) == self._delimiter:
                 return
@@ -169,17 +168,17 @@ class Store:
     def domains(self) -> tuple[Domain, ...]:
         """Return all domains, by name; hidden ones are left out."""
         with self._reading() as connection:
-            rows = connection.execute(
-                sa.select(domains.c.name, _count(mailboxes), _count(aliases)).where(
+            found = connection.execute(
+                sa.select(domains.c.name, rows.count(mailboxes), rows.count(aliases)).where(
                     sa.not_(domains.c.hidden)
                 )
             )
-            return tuple(sorted((Domain(*row) for row in rows), key=lambda d: d.name))
+            return tuple(sorted((Domain(*row) for row in found), key=lambda d: d.name))
 
     def add_domain(self, name: str) -> None:
         """Add a domain; raise `AccountError` when it exists."""
         with self._writing() as connection:
-            if _domain_id(connection, name) is not None:
+            if rows.domain_id(connection, name) is not None:
                 raise AccountError(
                     f'The domain "{name}" exists already. '
                     f"Add a mailbox to it: gatepost mailbox add NAME@{name}"
@@ -193,12 +192,12 @@ class Store:
         """
         with self._writing() as connection:
             row = connection.execute(
-                sa.select(domains.c.id, domains.c.name, _count(mailboxes), _count(aliases)).where(
-                    domains.c.name == name
-                )
+                sa.select(
+                    domains.c.id, domains.c.name, rows.count(mailboxes), rows.count(aliases)
+                ).where(domains.c.name == name)
             ).one_or_none()
             if row is None:
-                raise _no_domain(name, name)
+                raise rows.no_domain(name, name)
             removed = Domain(*row[1:])
             if (removed.mailboxes or removed.aliases) and not force:
                 held = bulk.counted(removed.mailboxes, "mailbox")
@@ -208,6 +207,7 @@ class Store:
                     f"Remove them first, or remove all at once: "
                     f"gatepost domain remove --force {name}"
                 )
+            lifetimes.end(connection, mailboxes.c.domain_id == row.id)
             connection.execute(sa.delete(domains).where(domains.c.id == row.id))
             return removed
 
@@ -218,50 +218,86 @@ class Store:
 
         Raises `AccountError` when there is no such domain.
         """
-        query = _MAILBOXES.where(sa.not_(mailboxes.c.hidden))
+        query = rows.MAILBOXES.where(sa.not_(mailboxes.c.hidden))
         with self._reading() as connection:
             if domain is not None:
-                query = query.where(mailboxes.c.domain_id == _known_domain(connection, domain))
+                query = query.where(mailboxes.c.domain_id == rows.known_domain(connection, domain))
             found = (Mailbox(*row) for row in connection.execute(query))
             return tuple(sorted(found, key=lambda m: m.address))
 
     def mailbox(self, address: str) -> Mailbox:
         """Return one mailbox; raise `AccountError` when there is none of that address."""
         with self._reading() as connection:
-            return _mailbox(connection, address)
+            return rows.mailbox(connection, address)
 
     def require_free(self, address: str) -> None:
         """Raise `AccountError` for an address of an unknown domain, or one that is taken."""
         with self._reading() as connection:
-            domain_id = _known_domain(connection, split(address)[1], address)
+            domain_id = rows.known_domain(connection, split(address)[1], address)
             self._refuse_taken(connection, address, domain_id)
 
-    def add_mailbox(self, mailbox: Mailbox) -> None:
-        """Add a mailbox; raise `AccountError` for an unknown domain or a taken address."""
-        with self._writing() as connection:
-            domain_id = _known_domain(connection, split(mailbox.address)[1], mailbox.address)
-            self._refuse_taken(connection, mailbox.address, domain_id)
-            connection.execute(
-                sa.insert(mailboxes), bulk.mailbox_row(mailbox, domain_id, hidden=False)
-            )
+    def add_mailbox(self, mailbox: Mailbox, *, old_mail: bool = False) -> tuple[str, ...]:
+        """Add a mailbox; return the folders that earlier ones of its address have left.
 
-    def change_mailbox(self, address: str, **change: Unpack[MailboxChange]) -> Mailbox:
-        """Change a mailbox and return it as it is now; `AccountError` when there is none."""
+        It begins with an empty folder; with `old_mail` with the newest of those that were left.
+        Raises `AccountError` for an unknown domain or a taken address.
+        """
+        with self._writing() as connection:
+            domain_id = rows.known_domain(connection, split(mailbox.address)[1], mailbox.address)
+            self._refuse_taken(connection, mailbox.address, domain_id)
+            begun = lifetimes.begin(connection, [mailbox.address], old_mail=old_mail)
+            connection.execute(
+                sa.insert(mailboxes),
+                bulk.mailbox_row(mailbox, domain_id, begun[mailbox.address], hidden=False),
+            )
+            return lifetimes.former_folders(connection, mailbox.address)
+
+    def change_mailbox(
+        self, address: str, *, keep_sessions: bool = False, **change: Unpack[MailboxChange]
+    ) -> Mailbox:
+        """Change a mailbox and return it as it is now; `AccountError` when there is none.
+
+        Its sessions end when it is disabled, or turned into a send-only account; with a new
+        password too, unless `keep_sessions` is given.
+        """
+        this = mailboxes.c.address == address
         with self._writing() as connection:
             if change:
-                connection.execute(
-                    sa.update(mailboxes).where(mailboxes.c.address == address).values(**change)
-                )
-            return _mailbox(connection, address)
+                connection.execute(sa.update(mailboxes).where(this).values(**change))
+            changed = rows.mailbox(connection, address)
+            locked_out = change.get("enabled") is False or (
+                "password_hash" in change and not keep_sessions
+            )
+            if locked_out:
+                lifetimes.renew_login(connection, address)
+            if locked_out or change.get("send_only"):
+                lifetimes.end_sessions(connection, this)
+            else:
+                lifetimes.note_change(connection)
+            return changed
 
-    def remove_mailbox(self, address: str) -> tuple[str, ...]:
-        """Remove a mailbox (its mail stays); return the aliases that still lead to it.
+    def folder(self, address: str) -> str:
+        """Return where a mailbox's mail lies, below the folder of all mail.
 
         Raises `AccountError` when there is none of that address.
         """
+        with self._reading() as connection:
+            rows.mailbox(connection, address)
+            query = sa.select(mailboxes.c.folder).where(mailboxes.c.address == address)
+            folder: str = connection.scalars(query).one()
+            return folder
+
+    def remove_mailbox(self, address: str) -> tuple[str, ...]:
+        """Remove a mailbox: its sessions end, its mail stays.
+
+        Return the aliases that still lead to it. Raises `AccountError` when there is none of that
+        address.
+        """
+        this = mailboxes.c.address == address
         with self._writing() as connection:
-            _mailbox(connection, address)
-            connection.execute(sa.delete(mailboxes).where(mailboxes.c.address == address))
+            rows.mailbox(connection, address)
+            lifetimes.end(connection, this)
+            connection.execute(sa.delete(mailboxes).where(this))
             leading = connection.scalars(
                 sa.select(aliases.c.address)
                 .join(alias_targets)
@@ -271,6 +307,14 @@ class Store:
                 .distinct()
             )
             return tuple(sorted(leading))
+
+    def keep_aside(self, folders: Iterable[str]) -> tuple[str, ...]:
+        """Record folders of mail that belong to no mailbox; return those that were unknown.
+
+        `folders` are those on the disk, ``DOMAIN/NAME``: no mailbox to come begins in one of them.
+        """
+        with self._writing() as connection:
+            return lifetimes.keep_aside(connection, folders)
 
     # --- aliases -------------------------------------------------------------------------
 
@@ -285,7 +329,7 @@ class Store:
         )
         with self._reading() as connection:
             if domain is not None:
-                query = query.where(aliases.c.domain_id == _known_domain(connection, domain))
+                query = query.where(aliases.c.domain_id == rows.known_domain(connection, domain))
             found: dict[str, list[str]] = {}
             for address, target in connection.execute(query):
                 found.setdefault(address, []).append(target)
@@ -304,7 +348,7 @@ class Store:
                 f'The alias "{alias.address}" has no target. Give at least one address.'
             )
         with self._writing() as connection:
-            domain_id = _known_domain(connection, split(alias.address)[1], alias.address)
+            domain_id = rows.known_domain(connection, split(alias.address)[1], alias.address)
             self._refuse_taken(connection, alias.address, domain_id, is_alias=True)
             alias_id = connection.execute(
                 sa.insert(aliases).values(domain_id=domain_id, address=alias.address)
@@ -319,7 +363,7 @@ class Store:
     def remove_alias(self, address: str) -> Alias:
         """Remove an alias and return what it was; `AccountError` when there is none."""
         with self._writing() as connection:
-            targets = _targets(connection, address)
+            targets = rows.targets(connection, address)
             if not targets:
                 raise AccountError(
                     f'There is no alias "{address}". See which there are: gatepost alias list'
@@ -330,8 +374,8 @@ class Store:
     def _refuse_loop(self, connection: sa.Connection, address: str) -> None:
         loop = find_loop(
             [address],
-            lambda alias: _targets(connection, alias),
-            lambda other: _kind(connection, other) == "mailbox",
+            lambda alias: rows.targets(connection, alias),
+            lambda other: rows.kind(connection, other) == "mailbox",
             self._delimiter,
         )
         if loop:
@@ -341,22 +385,27 @@ class Store:
         """Tell whether mail for a target would come back as undeliverable."""
         address = target.lower()
         domain = split(address)[1]
-        if _domain_id(connection, domain) is None:
+        if rows.domain_id(connection, domain) is None:
             return False
         takers = (address, without_extension(address, self._delimiter), f"@{domain}")
-        return not any(_kind(connection, taker) for taker in takers)
+        return not any(rows.kind(connection, taker) for taker in takers)
 
     # --- many at once --------------------------------------------------------------------
 
     def add_all(
-        self, accounts: Sequence[Account], progress: Callable[[int], None] = lambda _done: None
+        self,
+        accounts: Sequence[Account],
+        progress: Callable[[int], None] = lambda _done: None,
+        *,
+        old_mail: bool = False,
     ) -> None:
         """Add many accounts in any order, all or none; `progress` is told how many are in.
 
+        Mailboxes begin with empty folders; with `old_mail` as in `add_mailbox`.
         Raises `gatepost.accounts.bulk.ConflictError` with a reason for each that cannot be.
         """
         with self._writing() as connection:
-            bulk.add_all(connection, accounts, self._delimiter, progress)
+            bulk.add_all(connection, accounts, self._delimiter, progress, old_mail=old_mail)
 
     # --- hidden accounts -----------------------------------------------------------------
 
@@ -370,13 +419,16 @@ class Store:
                 f'"{mailbox.address}" cannot be hidden: only addresses of {PROBE_DOMAIN} are.'
             )
         with self._writing() as connection:
-            if _domain_id(connection, PROBE_DOMAIN) is None:
+            if rows.domain_id(connection, PROBE_DOMAIN) is None:
                 connection.execute(sa.insert(domains).values(name=PROBE_DOMAIN, hidden=True))
-            domain_id = _known_domain(connection, PROBE_DOMAIN)
+            domain_id = rows.known_domain(connection, PROBE_DOMAIN)
             connection.execute(sa.delete(mailboxes).where(mailboxes.c.address == mailbox.address))
+            # No person's mail: `gatepost verify` removes it, so the same folder serves again.
+            place = lifetimes.Lifetime(lifetimes.first_folder(mailbox.address), mailbox.address)
             connection.execute(
-                sa.insert(mailboxes), bulk.mailbox_row(mailbox, domain_id, hidden=True)
+                sa.insert(mailboxes), bulk.mailbox_row(mailbox, domain_id, place, hidden=True)
             )
+            lifetimes.note_change(connection)
 
     def remove_hidden(self) -> int:
         """Remove everything hidden; return how many mailboxes that were."""
@@ -388,7 +440,7 @@ class Store:
     def _refuse_taken(
         self, connection: sa.Connection, address: str, domain_id: int, *, is_alias: bool = False
     ) -> None:
-        kind = _kind(connection, address)
+        kind = rows.kind(connection, address)
         if kind:
             raise AccountError(bulk.taken_sentence(address, kind))
         pair = extensions.pair_with(
@@ -417,79 +469,3 @@ class Store:
             yield
         except DatabaseError as error:
             raise self._database.explain(error) from None
-
-
-_MAILBOXES = sa.select(
-    mailboxes.c.address,
-    mailboxes.c.password_hash,
-    mailboxes.c.quota_bytes,
-    mailboxes.c.enabled,
-    mailboxes.c.send_only,
-)
-
-
-def _version(connection: sa.Connection) -> str | None:
-    if not sa.inspect(connection).has_table("alembic_version"):
-        return None
-    version: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    return version
-
-
-def _count(table: sa.Table) -> sa.ScalarSelect[int]:
-    return (
-        sa.select(sa.func.count())
-        .select_from(table)
-        .where(table.c.domain_id == domains.c.id)
-        .scalar_subquery()
-    )
-
-
-def _domain_id(connection: sa.Connection, name: str) -> int | None:
-    found: int | None = connection.scalar(sa.select(domains.c.id).where(domains.c.name == name))
-    return found
-
-
-def _known_domain(connection: sa.Connection, name: str, wanted_for: str | None = None) -> int:
-    found = _domain_id(connection, name)
-    if found is None:
-        raise _no_domain(wanted_for or name, name)
-    return found
-
-
-def _no_domain(value: str, name: str) -> AccountError:
-    if value == name:
-        return AccountError(
-            f'There is no domain "{name}". See which there are: gatepost domain list'
-        )
-    return AccountError(bulk.unknown_domain_sentence(value, name))
-
-
-def _mailbox(connection: sa.Connection, address: str) -> Mailbox:
-    row = connection.execute(_MAILBOXES.where(mailboxes.c.address == address)).one_or_none()
-    if row is None:
-        hint = (
-            f"It is an alias: gatepost alias remove {shlex.quote(address)}"
-            if _kind(connection, address)
-            else "See which there are: gatepost mailbox list"
-        )
-        raise AccountError(f'There is no mailbox "{address}". {hint}')
-    return Mailbox(*row)
-
-
-def _targets(connection: sa.Connection, address: str) -> tuple[str, ...]:
-    return tuple(
-        connection.scalars(
-            sa.select(alias_targets.c.target)
-            .join(aliases)
-            .where(aliases.c.address == address)
-            .order_by(alias_targets.c.position)
-        )
-    )
-
-
-def _kind(connection: sa.Connection, address: str) -> str:
-    """Return ``mailbox`` or ``alias``; empty for an address that is neither."""
-    for kind, table in (("mailbox", mailboxes), ("alias", aliases)):
-        if connection.scalar(sa.select(table.c.id).where(table.c.address == address)):
-            return kind
-    return ""

@@ -20,11 +20,14 @@ from sqlalchemy import (
     true,
 )
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 """The newest migration; a database that is there already opens without Alembic."""
 
 ADDRESS_LENGTH = 320
 """64 octets of local part, "@", 255 of domain (RFC 5321, 4.5.3.1)."""
+
+FOLDER_LENGTH = 384
+"""An address and a number."""
 
 metadata = MetaData(
     naming_convention={
@@ -55,7 +58,36 @@ mailboxes = Table(
     Column("enabled", Boolean, nullable=False, server_default=true()),
     Column("send_only", Boolean, nullable=False, server_default=false()),
     Column("hidden", Boolean, nullable=False, server_default=false()),
+    # Where its mail lies, below the folder of all mail: DOMAIN/NAME, or DOMAIN/NAME@NUMBER when
+    # earlier mailboxes of the address have left folders of their own.
+    Column("folder", String(FOLDER_LENGTH), nullable=False, unique=True),
+    # The user name of its submission sessions: the address, or NAME/NUMBER@DOMAIN. A new number
+    # makes every session that began before it the session of nobody.
+    Column("login", String(FOLDER_LENGTH), nullable=False, unique=True),
     Index(None, "domain_id"),
+)
+
+former_mailboxes = Table(
+    "former_mailboxes",
+    metadata,
+    # The folder of a mailbox that was removed: its mail may still lie there.
+    Column("folder", String(FOLDER_LENGTH), primary_key=True),
+    Column("address", String(ADDRESS_LENGTH), nullable=False),
+    Index(None, "address"),
+)
+
+account_changes = Table(
+    "account_changes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # Seconds since the epoch.
+    Column("made", BigInteger, nullable=False),
+    # Whose sessions end; NULL when none do.
+    Column("address", String(ADDRESS_LENGTH)),
+    Column("folder", String(FOLDER_LENGTH)),
+    Index(None, "made"),
+    # Numbers are never used again: they are in user names of sessions.
+    sqlite_autoincrement=True,
 )
 
 aliases = Table(

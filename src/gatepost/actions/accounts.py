@@ -16,12 +16,14 @@ from pathlib import Path
 from gatepost.accounts import addresses, exchange, passwords, quota
 from gatepost.accounts.database import database_of
 from gatepost.accounts.exchange import Format, Imported, Progress
-from gatepost.accounts.records import Alias, Domain, Mailbox
+from gatepost.accounts.lifetimes import first_folder
+from gatepost.accounts.records import PROBE_DOMAIN, Alias, Domain, Mailbox
 from gatepost.accounts.store import MailboxChange, Store, open_store
+from gatepost.accounts.tables import ADDRESS_LENGTH
 from gatepost.errors import ImportFileError, OperationError
 from gatepost.model import Home
-from gatepost.run import control
-from gatepost.settings import Settings
+from gatepost.run import control, rights
+from gatepost.settings import Place, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Removed:
 
     address: str
     mail: Path | None
-    """Where its mail stays; None when there is none."""
+    """Where its mail stays; None when there is none in this place."""
     aliases: tuple[str, ...]
     """Aliases that still lead to it."""
 
@@ -38,6 +40,8 @@ class Removed:
 @contextmanager
 def accounts(settings: Settings) -> Iterator[Store]:
     """Open the store that the settings name, for the length of a ``with`` block."""
+    home = Home(settings.storage.gatepost_home)
+    rights.require(home, in_container=settings.place is Place.CONTAINER)
     with open_store(database_of(settings), delimiter=settings.mail.recipient_delimiter) as store:
         yield store
 
@@ -98,10 +102,12 @@ def add_mailbox(
     size: str | None = None,
     send_only: bool = False,
     enabled: bool = True,
-) -> tuple[Mailbox, Path | None]:
-    """Add a mailbox; return it, and where mail of an earlier one of that name lies, if any.
+    old_mail: bool = False,
+) -> tuple[Mailbox, tuple[Path, ...]]:
+    """Add a mailbox; return it, and where earlier ones of its address have left their mail.
 
-    `size` is the quota, such as ``1G``; None or ``none`` is no limit.
+    `size` is the quota, such as ``1G``; None or ``none`` is no limit. It begins empty; with
+    `old_mail` it takes over what the last one has left.
     """
     mailbox = Mailbox(
         address=addresses.mailbox(address),
@@ -110,9 +116,13 @@ def add_mailbox(
         send_only=send_only,
         enabled=enabled,
     )
+    home = Home(settings.storage.gatepost_home)
     with _changing(settings) as store:
-        store.add_mailbox(mailbox)
-    return mailbox, _mail(settings, mailbox.address)
+        first = first_folder(mailbox.address)
+        if _is_there(home.mail / first):
+            store.keep_aside([first])
+        left = store.add_mailbox(mailbox, old_mail=old_mail)
+    return mailbox, tuple(home.mail / folder for folder in left)
 
 
 def list_mailboxes(settings: Settings, domain: str | None = None) -> tuple[Mailbox, ...]:
@@ -130,8 +140,12 @@ def change_mailbox(
     send_only: bool | None = None,
     enabled: bool | None = None,
     password: str | None = None,
+    keep_sessions: bool = False,
 ) -> Mailbox:
-    """Change what is given of a mailbox; return it as it is now."""
+    """Change what is given of a mailbox; return it as it is now.
+
+    A new password ends its sessions, unless `keep_sessions` is given.
+    """
     change = MailboxChange()
     if size is not None:
         change["quota_bytes"] = quota.parse(size)
@@ -145,7 +159,7 @@ def change_mailbox(
             # A password is only worth hashing when there is a mailbox for it.
             store.mailbox(normalised)
             change["password_hash"] = passwords.hashed(password)
-        return store.change_mailbox(normalised, **change)
+        return store.change_mailbox(normalised, keep_sessions=keep_sessions, **change)
 
 
 def require_free(settings: Settings, address: str, size: str | None) -> None:
@@ -164,21 +178,30 @@ def require_mailbox(settings: Settings, address: str) -> Mailbox:
 
 
 def remove_mailbox(settings: Settings, address: str) -> Removed:
-    """Remove a mailbox; its mail stays where it is."""
+    """Remove a mailbox; its sessions end, its mail stays where it is."""
     normalised = addresses.mailbox(address)
     with _changing(settings) as store:
+        folder = store.folder(normalised)
         leading = store.remove_mailbox(normalised)
-    return Removed(normalised, _mail(settings, normalised), leading)
+    mail = Home(settings.storage.gatepost_home).mail / folder
+    return Removed(normalised, mail if _is_there(mail) else None, leading)
 
 
-def _mail(settings: Settings, address: str) -> Path | None:
-    """Return the folder of a mailbox when there is one on the disk."""
-    local_part, domain = addresses.split(address)
-    folder = Home(settings.storage.gatepost_home).mail / domain / local_part
+def mail_folders(home: Home) -> tuple[str, ...]:
+    """Return the folders of mail on the disk of this place, named as the database names them."""
+    found = (
+        f"{folder.parent.name}/{folder.name}"
+        for folder in home.mail.glob("*/*")
+        if folder.parent.name != PROBE_DOMAIN
+    )
+    # What has another name is nobody's mail, such as a file system's own "lost+found".
+    return tuple(name for name in found if name.isascii() and len(name) <= ADDRESS_LENGTH)
+
+
+def _is_there(folder: Path) -> bool:
     with suppress(OSError):
-        if folder.exists():
-            return folder
-    return None
+        return folder.exists()
+    return False
 
 
 # --- aliases --------------------------------------------------------------------------------
@@ -216,15 +239,22 @@ def import_file(
     name: str,
     form: Format | None = None,
     progress: Progress = lambda _phase, _done, _total: None,
+    *,
+    old_mail: bool = False,
 ) -> Imported:
-    """Add all accounts of a file, or none; `name` is the file's, which tells the format."""
+    """Add all accounts of a file, or none; `name` is the file's, which tells the format.
+
+    Mailboxes begin empty; with `old_mail` they take over what earlier ones have left.
+    """
     with _changing(settings) as store:
+        store.keep_aside(mail_folders(Home(settings.storage.gatepost_home)))
         return exchange.import_accounts(
             store,
             lines,
             name=name,
             form=form or exchange.format_of(name),
             progress=progress,
+            old_mail=old_mail,
         )
 
 

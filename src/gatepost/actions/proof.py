@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,9 +14,9 @@ from types import FrameType
 
 from gatepost import assembly
 from gatepost.actions.accounts import accounts
-from gatepost.errors import UsageError
+from gatepost.errors import OperationError, UsageError
 from gatepost.model import Home, Topology
-from gatepost.run import certificates, record, reports, site
+from gatepost.run import certificates, control, locks, record, reports, site
 from gatepost.settings import Settings
 from gatepost.settings.concerns import PublicPorts
 from gatepost.verify import catalogue, cluster, emptying, export, outside, proof
@@ -24,6 +24,8 @@ from gatepost.verify.kubernetes import Api
 from gatepost.verify.mailbox import Login, probe_mailbox
 from gatepost.verify.report import Report
 
+_START_SECONDS = 90.0
+_AGAIN_SECONDS = 0.1
 _TERMINATED = 128 + signal.SIGTERM
 
 
@@ -45,6 +47,7 @@ def prove(
     """
     checks = catalogue.chosen(only, skip)
     home = Home(settings.storage.gatepost_home)
+    _await_start(home)
 
     def make_mailbox(nonce: str) -> AbstractContextManager[Login]:
         return _mailbox(settings, home, nonce)
@@ -183,6 +186,18 @@ def write_files(report: Report, files: Mapping[str, Path]) -> None:
             ) from None
 
 
+def _await_start(home: Home) -> None:
+    """Wait while another command starts or changes the server: it is not what will run."""
+    deadline = time.monotonic() + _START_SECONDS
+    with suppress(OperationError):  # this user may not ask
+        while time.monotonic() < deadline and (
+            locks.is_writing(home)
+            # A supervisor that does not answer yet, or no more.
+            or (control.ask(home, "wait") is None and locks.at_work(home))
+        ):
+            time.sleep(_AGAIN_SECONDS)
+
+
 # --- what a run needs -----------------------------------------------------------------------------
 
 
@@ -190,7 +205,11 @@ def _topology(settings: Settings, home: Home) -> Topology:
     """Return the listener table of what runs; before the first start, that of the settings."""
     try:
         running = record.current(home)
-    except (OSError, ValueError):  # not ours to read, or of another version of Gatepost
+    except (
+        OSError,
+        ValueError,
+        OperationError,
+    ):  # not ours to read, or of another version of Gatepost
         running = None
     if running:
         return running.topology

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.actions import configuration, inspection
 from gatepost.errors import GatepostError, PreflightError, StartError, UsageError
-from gatepost.model import Address, BoundListener, Home, Plan, Role, Topology
-from gatepost.run import control, logs, memory, preflight, record
+from gatepost.model import Address, BoundListener, Directory, Home, Plan, Role, Topology
+from gatepost.run import control, environment, locks, logs, memory, preflight, record, rights
 from gatepost.settings import Place, Settings
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ Tell = Callable[[str], None]
 OpenAccounts = Callable[[Settings], "Store"]
 """Opens the database of accounts, made and migrated."""
 
+_UMASK = 0o022
+"""The caller's may leave what is made open to everybody, or closed to the daemons' users."""
 _STOP_SECONDS = 60.0
 _SETTLE_SECONDS = 4.0
 _DATABASE_SECONDS = 2.0
@@ -49,22 +51,28 @@ def up(*, detach: bool, tell: Tell) -> None:
     """
     settings = configuration.current()
     preflight.require_root()
+    os.umask(_UMASK)
     home = home_of(settings)
     for warning in settings.warnings:
         tell(f"Warning: {warning}")
     if settings.place is Place.CONTAINER and not detach:
         _run_in_container(settings, home, tell)
         return
-    _prepare(settings, home, tell)
-    # The daemons have what they need in files; the reverse proxy needs no database.
-    settings.withhold_secrets(os.environ)
-    # Asked only now: an interrupted `up` may have left a supervisor that was just starting.
-    if control.ask(home, "status") is not None:
-        _tell_changes(home, tell)
-    elif detach:
-        _start_in_background(home, tell)
-    else:
-        _run_here(home)
+    rights.require(home, in_container=settings.place is Place.CONTAINER)
+    plan = _look(settings, home, tell)
+    with locks.writing(home):
+        lock = _supervisors_lock(home, tell)
+        if lock is None:
+            _require_same_service(home, settings)
+        _write(settings, home, plan, tell)
+        # The daemons have what they need in files; the reverse proxy needs no database.
+        settings.withhold_secrets(os.environ)
+        if lock is None:
+            _tell_changes(home, tell)
+        elif detach:
+            _start_in_background(home, tell, lock)
+    if lock is not None and not detach:
+        _run_here(home, lock)
 
 
 def run(service: str, tell: Tell) -> None:
@@ -80,26 +88,38 @@ def run(service: str, tell: Tell) -> None:
         )
     settings = configuration.current(service)
     preflight.require_root()
+    os.umask(_UMASK)
     for warning in settings.warnings:
         tell(f"Warning: {warning}")
     _run_in_container(settings, home_of(settings), tell, service)
 
 
 def down(tell: Tell) -> bool:
-    """Stop the server and wait until nothing of it is left; return False when none was running."""
+    """Stop the server and wait until nothing of it is left; return False when none was running.
+
+    A server that is just being started is stopped as well. Raises `StartError` when that takes too
+    long.
+    """
     home = home_of(configuration.current())
-    answer = control.ask(home, "stop")
-    if answer is None:
-        return False
-    tell("Stopping the mail server")
     deadline = time.monotonic() + _STOP_SECONDS
-    while Path(f"/proc/{answer['pid']}").exists() and not _is_zombie(answer["pid"]):
+    waited_for = ""
+    while (answer := control.ask(home, "stop")) is None:
+        # Looked at after asking: who is not at work now has not been when we asked either.
+        busy = locks.at_work(home)
+        if busy is None and control.ask(home, "status") is None:
+            return False
+        if busy and busy != waited_for:
+            tell(f"Waiting for {busy}")
+            waited_for = busy
         if time.monotonic() > deadline:
             raise StartError(
-                f"The supervisor (process {answer['pid']}) is still stopping after "
-                f"{_STOP_SECONDS:g} s. Look at its log: gatepost logs gatepost"
+                f"{waited_for} in {home.root} is still at work after {_STOP_SECONDS:g} s, and "
+                "nothing was stopped. Look what it waits for, or end that process; then type "
+                "this again."
             )
-        time.sleep(0.02)
+        time.sleep(0.05)
+    tell("Stopping the mail server")
+    _await_end(home, answer["pid"], deadline)
     return True
 
 
@@ -108,6 +128,7 @@ def status() -> dict[str, Any]:
     home = home_of(configuration.settings())
     running = control.ask(home, "status")
     known = record.current(home)
+    problems = running.get("problems", []) if running else []
     services = running["services"] if running else []
     if not running and known:
         services = [
@@ -115,7 +136,8 @@ def status() -> dict[str, Any]:
             for p in known.processes
         ]
     return {
-        "ready": bool(running and running["ready"]),
+        "ready": bool(running and running["ready"] and not problems),
+        "problems": problems,
         "services": services,
         "listeners": [_listener(bound) for bound in known.topology.listeners] if known else [],
     }
@@ -153,16 +175,13 @@ def _open_accounts(settings: Settings) -> Store:
     return open_store(database_of(settings), delimiter=settings.mail.recipient_delimiter)
 
 
-def _prepare(
-    settings: Settings,
-    home: Home,
-    tell: Tell,
-    service: str | None = None,
-    open_accounts: OpenAccounts = _open_accounts,
-) -> None:
-    """Check everything, then write: accounts, keys, configuration."""
+def _look(settings: Settings, home: Home, tell: Tell, service: str | None = None) -> Plan:
+    """Check everything that can be checked without writing; raise `UsageError`.
+
+    Return the plan, in which keys that are made at the first start are missing yet.
+    """
     from gatepost import assembly  # noqa: PLC0415
-    from gatepost.run import apply, certificates, files, packages, site  # noqa: PLC0415
+    from gatepost.run import certificates, packages, site  # noqa: PLC0415
 
     plugins = assembly.plugins(settings, service)
     packages.require(plugins, settings)
@@ -174,23 +193,94 @@ def _prepare(
     for warning in certificates.warnings(settings):
         tell(f"Warning: {warning}")
     check_machine(home, topology)
-    plan = assembly.assemble(settings, surveyed, service)
+    return assembly.assemble(settings, surveyed, service)
+
+
+def _write(
+    settings: Settings,
+    home: Home,
+    plan: Plan,
+    tell: Tell,
+    *,
+    service: str | None = None,
+    open_accounts: OpenAccounts = _open_accounts,
+) -> None:
+    """Write accounts, keys and configuration; the caller holds the home."""
+    from gatepost import assembly  # noqa: PLC0415
+    from gatepost.run import apply, files, site  # noqa: PLC0415
+
     # Before all else that is made: a database server may be away or refuse us.
     with open_accounts(settings) as store:
         store.refuse_ambiguous(changed_only=True)
-    with apply.lock(home):
-        tell(f"Preparing {home.root}")
-        files.make_users(plan.users)
-        group = plan.users[0].name if plan.users else None
-        site.prepare(settings, group)
-        if any(Role.DELIVERY in daemon.offers for daemon in assembly.daemons_of(service)):
-            _introduce_mail_store(settings, home)
-        surveyed = site.survey(settings, service, copying=True)
-        plan = assembly.assemble(settings, surveyed, service)
-        tell("Checking the configuration with the daemons' own checkers")
-        _apply(plan, home)
-        with _open_accounts(settings) as store:
-            store.adopt_delimiter()
+    tell(f"Preparing {home.root}")
+    files.make_users(plan.users)
+    group = plan.users[0].name if plan.users else None
+    site.prepare(settings, group)
+    if any(Role.DELIVERY in daemon.offers for daemon in assembly.daemons_of(service)):
+        _introduce_mail_store(settings, home)
+    surveyed = site.survey(settings, service, copying=True)
+    plan = assembly.assemble(settings, surveyed, service)
+    tell("Checking the configuration with the daemons' own checkers")
+    apply.apply(plan, home)
+    with _open_accounts(settings) as store:
+        store.adopt_delimiter()
+    _give_to_owners(home, plan.directories, tell)
+
+
+def _give_to_owners(home: Home, directories: tuple[Directory, ...], tell: Tell) -> None:
+    """Mend the owners of mail and queue, where a look or the running server finds foreign ones."""
+    from gatepost.run import owners  # noqa: PLC0415
+
+    running = control.ask(home, "status")
+    found = owners.look(directories).foreign or (running or {}).get("foreign")
+    if not found:
+        return
+    tell(f"{found}: mending the owners of everything there")
+    count = owners.mend(directories, tell)
+    tell(f"{count:,} files and folders have their owner again")
+    if running:
+        control.ask(home, "owners")
+
+
+def _supervisors_lock(home: Home, tell: Tell) -> int | None:
+    """Take the lock of a supervisor that is to be started; return None when one answers.
+
+    One that is stopping is waited for: who types `up` after `down` wants a server. One that an
+    interrupted `up` has left may be just starting.
+    """
+    deadline = time.monotonic() + _STOP_SECONDS
+    told = False
+    while True:
+        running = control.ask(home, "status")
+        if running and not running.get("stopping"):
+            return None
+        if running is None and (lock := locks.supervising(home)) is not None:
+            return lock
+        if running and not told:
+            tell("Waiting for the server that is being stopped")
+            told = True
+        if time.monotonic() > deadline:
+            raise StartError(
+                f"{locks.at_work(home) or 'The supervisor'} neither answers nor ends within "
+                f"{_STOP_SECONDS:g} s. Look at its log with `gatepost logs gatepost`, or end that "
+                "process; then type this again."
+            )
+        time.sleep(0.05)
+
+
+def _require_same_service(home: Home, settings: Settings) -> None:
+    """Refuse to make a whole server of one that runs a single service, or the other way round."""
+    from gatepost import assembly  # noqa: PLC0415
+
+    known = record.current(home)
+    running = {bound.daemon for bound in known.topology.listeners} if known else set()
+    wanted = {bound.daemon for bound in assembly.topology(settings).listeners}
+    if running < wanted:
+        raise PreflightError(
+            f"In {home.root} only {', '.join(sorted(running))} runs: `gatepost run` has started "
+            "it. Nothing was changed. Stop that first, or give this server a home of its own with "
+            "GATEPOST_HOME."
+        )
 
 
 def check_machine(home: Home, topology: Topology) -> None:
@@ -221,19 +311,18 @@ def processes_of(home: Home, running: Any) -> list[int]:
     return running["processes"] if running else [left.pid for left in memory.recall(home)]
 
 
-def _apply(plan: Plan, home: Home) -> None:
-    from gatepost.run import apply  # noqa: PLC0415
-
-    apply.apply(plan, home)
-
-
 def _introduce_mail_store(settings: Settings, home: Home) -> None:
-    """Let the MTA, which may be elsewhere, know the mail store's client certificate."""
+    """Let the MTA, which may be elsewhere, know the mail store's client certificate.
+
+    And let the database know the mail that lies here and belongs to no mailbox.
+    """
+    from gatepost.actions.accounts import mail_folders  # noqa: PLC0415
     from gatepost.run import certificates  # noqa: PLC0415
 
     certificate = certificates.relay_client(home).cert_file
     with _open_accounts(settings) as store:
         store.set_relay_client(socket.gethostname(), certificates.fingerprint(certificate))
+        store.keep_aside(mail_folders(home))
 
 
 def _tell_changes(home: Home, tell: Tell) -> None:
@@ -247,10 +336,12 @@ def _tell_changes(home: Home, tell: Tell) -> None:
     tell("The mail server is up to date" if answer["changed"] else "Nothing has changed")
 
 
-def _start_in_background(home: Home, tell: Tell) -> None:
+def _start_in_background(home: Home, tell: Tell, lock: int) -> None:
     tell("Starting the services")
     child = subprocess.Popen(
-        [sys.executable, "-m", "gatepost.run.supervise", str(home.root)],
+        [sys.executable, "-m", "gatepost.run.supervise", str(home.root), str(lock)],
+        pass_fds=(lock,),
+        env=environment.fixed(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -259,7 +350,8 @@ def _start_in_background(home: Home, tell: Tell) -> None:
     )
     while (answer := control.ask(home, "wait")) is None:
         if child.poll() is not None:
-            raise StartError(child.communicate()[1].decode().strip())
+            said = child.communicate()[1].decode().strip()
+            raise StartError(said or "The mail server was stopped while it started: gatepost down")
         time.sleep(0.02)
     if answer["problem"]:
         child.wait()
@@ -267,11 +359,11 @@ def _start_in_background(home: Home, tell: Tell) -> None:
     tell("The mail server is ready")
 
 
-def _run_here(home: Home) -> None:
+def _run_here(home: Home, lock: int) -> None:
     from gatepost.run.supervise import supervise  # noqa: PLC0415
 
     sys.stdout.flush()
-    supervise(home, logs.LogStream(logs.path(home), sys.stdout.fileno()))
+    supervise(home, logs.LogStream(logs.path(home), sys.stdout.fileno()), lock=lock)
 
 
 def _run_in_container(
@@ -288,13 +380,28 @@ def _run_in_container(
     def open_patiently(settings: Settings) -> Store:
         return _open_patiently(settings, tell, health)
 
+    _require_nobody(home)
+    rights.require(home, in_container=True)
     with serving(health, ipv6=ipv6):
-        _prepare(settings, home, tell, service, open_patiently)
+        plan = _look(settings, home, tell, service)
+        with locks.writing(home):
+            lock = locks.one_supervisor(home)
+            _write(settings, home, plan, tell, service=service, open_accounts=open_patiently)
     # Nothing runs yet, no proof either.
     remove_mail(home)
     settings.withhold_secrets(os.environ)
     # The whole server proves itself from its log file; a service alone has its pod's log.
-    container.become(home, ipv6=ipv6, log_file=service is None)
+    container.become(home, lock, ipv6=ipv6, log_file=service is None)
+
+
+def _require_nobody(home: Home) -> None:
+    """Refuse to run beside a supervisor that answers; one that does not holds its lock."""
+    if control.ask(home, "status") is not None:
+        raise PreflightError(
+            f"A mail server runs in {home.root} already. Nothing was changed. See it with "
+            "`gatepost status`, stop it with `gatepost down`, or give this one a home of its own "
+            "with GATEPOST_HOME."
+        )
 
 
 def _open_patiently(settings: Settings, tell: Tell, health: Health) -> Store:
@@ -341,6 +448,16 @@ def _known_service(home: Home, service: str | None) -> None:
             f'logs: "{service}" is not a service of this server. '
             + (f"Name one of: {', '.join(names)}." if names else "Start it first: gatepost up")
         )
+
+
+def _await_end(home: Home, pid: int, deadline: float) -> None:
+    while Path(f"/proc/{pid}").exists() and not _is_zombie(pid):
+        if time.monotonic() > deadline:
+            raise StartError(
+                f"The supervisor of {home.root} (process {pid}) is still stopping after "
+                f"{_STOP_SECONDS:g} s. Look at its log: gatepost logs gatepost"
+            )
+        time.sleep(0.02)
 
 
 def _is_zombie(pid: int) -> bool:

@@ -32,6 +32,11 @@ _QUOTA = click.option(
     help="Most mail it may hold, such as 500M or 1G; none for no limit.",
 )
 _DOMAIN = click.argument("domain", required=False)
+_OLD_MAIL = click.option(
+    "--old-mail",
+    is_flag=True,
+    help="Take over the mail that the last mailbox of the same address has left.",
+)
 
 
 def _settings() -> Settings:
@@ -107,10 +112,19 @@ def mailbox() -> None:
 @_QUOTA
 @click.option("--send-only", is_flag=True, help="It sends mail, and neither receives nor reads.")
 @click.option("--disabled", is_flag=True, help="It receives mail, and nobody can log in.")
+@_OLD_MAIL
 def mailbox_add(
-    address: str, *, password_stdin: bool, size: str | None, send_only: bool, disabled: bool
+    address: str,
+    *,
+    password_stdin: bool,
+    size: str | None,
+    send_only: bool,
+    disabled: bool,
+    old_mail: bool,
 ) -> None:
     """Add the mailbox ADDRESS; asks for its password.
+
+    It begins empty: mail that an earlier mailbox of this address has left is kept aside.
 
     \b
     Example for a script:
@@ -120,19 +134,20 @@ def mailbox_add(
 
     settings = _settings()
     accounts.require_free(settings, address, size)
-    added, old_mail = accounts.add_mailbox(
+    added, left = accounts.add_mailbox(
         settings,
         address,
         _password(from_stdin=password_stdin),
         size=size,
         send_only=send_only,
         enabled=not disabled,
+        old_mail=old_mail,
     )
     click.echo(f"Added the mailbox {added.address}.")
-    if old_mail:
+    if left:
         click.echo(
-            f"Warning: mail of an earlier mailbox of this name is in {old_mail} "
-            "and can now be read by the new owner.",
+            f"Earlier mailboxes of this address have left mail in {', '.join(map(str, left))}. "
+            "The new one begins empty.",
             err=True,
         )
 
@@ -208,7 +223,7 @@ def mailbox_enable(address: str) -> None:
 @mailbox.command("disable")
 @click.argument("address")
 def mailbox_disable(address: str) -> None:
-    """Let nobody log in as the mailbox ADDRESS; it still receives mail."""
+    """Let nobody log in as the mailbox ADDRESS, and end its sessions; it still receives mail."""
     from gatepost.actions import accounts
 
     changed = accounts.change_mailbox(_settings(), address, enabled=False)
@@ -218,21 +233,28 @@ def mailbox_disable(address: str) -> None:
 @mailbox.command("passwd")
 @click.argument("address")
 @_PASSWORD
-def mailbox_passwd(address: str, *, password_stdin: bool) -> None:
-    """Give the mailbox ADDRESS a new password; asks for it."""
+@click.option("--keep-sessions", is_flag=True, help="Leave open sessions alone.")
+def mailbox_passwd(address: str, *, password_stdin: bool, keep_sessions: bool) -> None:
+    """Give the mailbox ADDRESS a new password; asks for it. Its open sessions end."""
     from gatepost.actions import accounts
 
     settings = _settings()
     accounts.require_mailbox(settings, address)
     password = _password(from_stdin=password_stdin)
-    changed = accounts.change_mailbox(settings, address, password=password)
+    changed = accounts.change_mailbox(
+        settings, address, password=password, keep_sessions=keep_sessions
+    )
     click.echo(f"Changed the password of the mailbox {changed.address}.")
 
 
 @mailbox.command("remove")
 @click.argument("address")
 def mailbox_remove(address: str) -> None:
-    """Remove the mailbox ADDRESS. Its mail stays on the disk, and the command says where."""
+    """Remove the mailbox ADDRESS and end its sessions.
+
+    Its mail stays on the disk, and the command says where. The next mailbox of this address gets a
+    folder of its own.
+    """
     import shlex
 
     from gatepost.actions import accounts
@@ -308,7 +330,8 @@ def alias_remove(address: str) -> None:
 @click.command("import")
 @click.argument("file")
 @click.option("--format", "form", type=_FORMATS, help="What FILE is; else its name tells.")
-def import_(file: str, form: str | None) -> None:
+@_OLD_MAIL
+def import_(file: str, form: str | None, *, old_mail: bool) -> None:
     """Import domains, mailboxes and aliases from FILE, or from standard input with -.
 
     FILE is CSV or JSON Lines, as `gatepost export` writes it. All of it is imported, or nothing.
@@ -325,11 +348,13 @@ def import_(file: str, form: str | None) -> None:
                 "-: standard input has no name that tells its format. "
                 "Say --format csv or --format jsonl."
             )
-        done = accounts.import_file(settings, sys.stdin.buffer, "standard input", chosen)
+        done = accounts.import_file(
+            settings, sys.stdin.buffer, "standard input", chosen, old_mail=old_mail
+        )
     else:
         path, size = accounts.open_import(file)
         with path.open("rb") as lines, _progress(size) as progress:
-            done = accounts.import_file(settings, lines, file, chosen, progress)
+            done = accounts.import_file(settings, lines, file, chosen, progress, old_mail=old_mail)
     click.echo(
         f"Imported {counted(done.domains, 'domain')}, {counted(done.mailboxes, 'mailbox')} "
         f"and {counted(done.aliases, 'alias')}."

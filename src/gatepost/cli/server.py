@@ -45,7 +45,8 @@ def down() -> None:
 def status(*, as_json: bool) -> None:
     """Show whether the server is ready, its services and where each listener is.
 
-    Exits 0 when it is ready, 1 when not.
+    Not ready is also a server whose services run another configuration than the one that
+    `gatepost up` has written. Exits 0 when it is ready, 1 when not.
     """
     found = server.status()
     if as_json:
@@ -68,6 +69,8 @@ def _print_status(found: dict[str, Any]) -> None:
         return
     running = any(service["pid"] for service in found["services"])
     out.print("Ready." if found["ready"] else "Not ready." if running else "Not running.")
+    for problem in found["problems"]:
+        out.print(Text(problem), soft_wrap=True)
     services = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("service", "state", "process", "restarts", "since"):
         services.add_column(heading)

@@ -53,6 +53,7 @@ def processes(context: Context, handoffs: Sequence[Handoff]) -> tuple[Process, .
             ),
             ready=(Readiness(_metrics(context)[0].reachable),),
             reload=("kill", "-HUP", "{pid}"),
+            becomes=user,
             sockets=tuple(
                 (handoff.listener, address)
                 for handoff in handoffs
@@ -63,6 +64,8 @@ def processes(context: Context, handoffs: Sequence[Handoff]) -> tuple[Process, .
 
 
 def _metrics(context: Context) -> tuple[Address, ...]:
-    offered = context.topology.offers[Role.METRICS]
+    offered = tuple(
+        one for one in context.topology.offers[Role.METRICS] if isinstance(one, Address)
+    )
     # Its web server takes IPv4 too on the IPv6 wildcard, and would fight itself over the port.
     return tuple(address for address in offered if address.host == "::") or offered

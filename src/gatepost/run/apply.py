@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from gatepost.errors import CheckError, PreflightError
+from gatepost.errors import CheckError
 from gatepost.model import Check, Home, Plan, RenderedFile
-from gatepost.run import files, record
+from gatepost.run import environment, files, record
 from gatepost.run.record import FileRecord, Record
 
 _KEPT = 3
 _STAGING = ".staging"
 
 
-@contextlib.contextmanager
-def lock(home: Home) -> Iterator[None]:
-    """Hold the home against another ``up`` for as long as the block lasts."""
-    home.run.mkdir(parents=True, exist_ok=True)
-    with (home.run / "up.lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PreflightError(
-                f"Another `gatepost up` is working in {home.root}. Wait until it is done."
-            ) from None
-        yield
-
-
 def apply(plan: Plan, home: Home) -> bool:
     """Make a plan the configuration in use; return False when it is already.
 
-    The plan's folders and users are made first. Raises `CheckError` with the daemon's own words
+    The plan's folders and users are made first. Whoever calls this holds the home
+    (`gatepost.run.locks.writing`). Raises `CheckError` with the daemon's own words
     when its checker refuses; then the configuration in use stays.
     """
     files.make_users(plan.users)
@@ -94,7 +79,12 @@ def run_check(check: Check, staging: Path) -> None:
     """Have a daemon look at a staged configuration; raise `CheckError` with its words."""
     argv = [word.replace("{config}", str(staging)) for word in check.argv]
     done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        argv,
+        env=environment.fixed(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         words = (done.stdout + done.stderr).strip().replace(str(staging), "config")

@@ -7,14 +7,14 @@ sees, is how the mail store's own submissions are known to the MTA.
 from __future__ import annotations
 
 import datetime as dt
+import grp
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.errors import PreflightError
 from gatepost.model import Certificate, Home, Part
-from gatepost.run import copies, pairs
+from gatepost.run import copies, pairs, rights
 from gatepost.settings import Settings
 
 if TYPE_CHECKING:
@@ -102,12 +102,15 @@ def make_missing(settings: Settings, home: Home, key_group: str | None = None) -
         pair = shown(settings, home)
         if not _is_for(pair, name):
             _make(pair, name)
+        os.close(rights.open_own(pair.key_file, os.O_RDONLY, 0o600))
     client = relay_client(home)
     if not _is_for(client, "gatepost-relay-client"):
         _make(client, "gatepost-relay-client", client=True)
-    if key_group and os.geteuid() == 0:
-        shutil.chown(client.key_file, group=key_group)
-        client.key_file.chmod(0o640)
+    readers = key_group if os.geteuid() == 0 else None
+    descriptor = rights.open_own(client.key_file, os.O_RDONLY, 0o640 if readers else 0o600)
+    if readers:
+        os.fchown(descriptor, -1, grp.getgrnam(readers).gr_gid)
+    os.close(descriptor)
 
 
 def fingerprint(file: Path) -> str:
@@ -175,7 +178,7 @@ def _make(pair: Certificate, name: str, *, client: bool = False) -> None:
 def _write(path: Path, content: bytes, mode: int) -> None:
     """Write whole or not at all, with the mode from the first moment."""
     partial = path.with_name(path.name + ".new")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    descriptor = rights.open_own(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(content)
     partial.replace(path)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 import psutil
 
 from gatepost.model import Address, Process
+from gatepost.run import environment
 from gatepost.run.sockets import Sockets
 
 _BLOCK = 65536
@@ -55,7 +56,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=writing,
                 stderr=writing,
-                env={**os.environ, **process.environment, **sockets.environment},
+                env={**environment.fixed(), **process.environment, **sockets.environment},
                 pass_fds=sockets.descriptors,
                 cwd="/",
                 start_new_session=True,
@@ -93,17 +94,23 @@ class Child:
         await end_session(self.pid)
         await self.wait()
 
-    async def tell(self, command: tuple[str, ...]) -> str | None:
-        """Run a command of the process, for example to reload; return its words if it failed."""
+    async def tell(self, command: tuple[str, ...], text: str = "") -> str | None:
+        """Run a command of the process, for example to reload; return its words if it failed.
+
+        `text` is what the command reads from its standard input.
+        """
         argv = [word.replace("{pid}", str(self.pid)) for word in command]
         done = await asyncio.create_subprocess_exec(
             *argv,
-            stdin=subprocess.DEVNULL,
+            env=environment.fixed(),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        said, _ = await done.communicate()
-        return said.decode(errors="replace").strip() if done.returncode else None
+        said, _ = await done.communicate(text.encode())
+        if not done.returncode:
+            return None
+        return said.decode(errors="replace").strip() or f"exit code {done.returncode}"
 
     def listens_on(self, addresses: set[Address]) -> bool:
         """Tell whether this very process listens on all these ports."""

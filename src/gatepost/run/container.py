@@ -27,14 +27,17 @@ from gatepost.run.supervise import supervise
 
 _IPV6 = "ipv6"
 _LOG_FILE = "log-file"
+_LOCK = "lock="
 
 
-def become(home: Home, *, ipv6: bool, log_file: bool) -> NoReturn:
+def become(home: Home, lock: int, *, ipv6: bool, log_file: bool) -> NoReturn:
     """Replace this process: nothing of it is left but its number and what it has open.
 
-    With `log_file` the log goes to the home's file as well as to standard output.
+    `lock` is the supervisor's. With `log_file` the log goes to the home's file as well as to
+    standard output.
     """
-    words = [_IPV6] * ipv6 + [_LOG_FILE] * log_file
+    words = [_IPV6] * ipv6 + [_LOG_FILE] * log_file + [f"{_LOCK}{lock}"]
+    os.set_inheritable(lock, True)  # noqa: FBT003  its signature
     sys.stdout.flush()
     sys.stderr.flush()
     # -P: whatever lies in the working folder is no module of ours.
@@ -47,9 +50,10 @@ def main(root: str, *words: str) -> None:
     home = Home(Path(root))
     health = Health()
     file = logs.path(home) if _LOG_FILE in words else None
+    (lock,) = (int(w.removeprefix(_LOCK)) for w in words if w.startswith(_LOCK))
     try:
         with serving(health, ipv6=_IPV6 in words):
-            supervise(home, LogStream(file, sys.stdout.fileno()), health)
+            supervise(home, LogStream(file, sys.stdout.fileno()), health, lock)
     except GatepostError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_code)

@@ -19,7 +19,7 @@ def path(home: Home) -> Path:
 
 
 def ask(home: Home, request: str, *, seconds: float = _LONGEST_WAIT) -> Any:
-    """Send a request (``status``, ``wait``, ``apply``, ``forget``, ``stop``) and return the answer.
+    """Send a request, a key of the supervisor's ``_serve``, and return the answer.
 
     Return None when no supervisor runs. Raises `OperationError` when it runs and does not answer,
     or does not answer this user.

@@ -6,13 +6,13 @@ import contextlib
 import grp
 import os
 import pwd
-import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 from gatepost.errors import OperationError
 from gatepost.model import Directory, RenderedFile, SystemUser
+from gatepost.run import rights
 
 
 def write(files: Iterable[RenderedFile], folder: Path) -> tuple[Path, ...]:
@@ -25,28 +25,40 @@ def write(files: Iterable[RenderedFile], folder: Path) -> tuple[Path, ...]:
         path = folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         # Never open to others, not even for a moment.
-        write_private(path, file.content)
-        if os.geteuid() == 0 and file.group != "root":
-            with contextlib.suppress(LookupError):
-                shutil.chown(path, group=file.group)
-        path.chmod(file.mode)
+        write_private(path, file.content, mode=file.mode, group=file.group)
         written.append(path)
     return tuple(written)
 
 
-def write_private(path: Path, content: str) -> None:
-    """Write a file that only its owner may read."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+def write_private(path: Path, content: str, *, mode: int = 0o600, group: str = "root") -> None:
+    """Write a file that only its owner may read until it has its mode and group.
+
+    The group is set where this user may and the group exists.
+    """
+    descriptor = rights.open_own(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         stream.write(content)
+        if _is_root() and group != "root":
+            with contextlib.suppress(LookupError):
+                os.fchown(descriptor, -1, grp.getgrnam(group).gr_gid)
+        os.fchmod(descriptor, mode)
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0
 
 
 def make_directories(directories: Iterable[Directory]) -> None:
     """Make folders with their owners and modes; those that are there are put right."""
     for directory in directories:
         directory.path.mkdir(parents=True, exist_ok=True)
-        shutil.chown(directory.path, directory.owner, directory.group)
-        directory.path.chmod(directory.mode)
+        folder = rights.open_folder(directory.path)
+        try:
+            owner, group = pwd.getpwnam(directory.owner), grp.getgrnam(directory.group)
+            os.fchown(folder, owner.pw_uid, group.gr_gid)
+            os.fchmod(folder, directory.mode)
+        finally:
+            os.close(folder)
 
 
 def make_users(users: Iterable[SystemUser]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gatepost.model import Home
+from gatepost.run import rights
 
 SEPARATOR = " | "
 OWN_NAME = "gatepost"
@@ -88,9 +89,7 @@ class LogStream:
         return [line.decode(errors="replace") for line in self._last.get(name, ())]
 
     def _open(self, file: Path) -> None:
-        self._descriptor = os.open(
-            file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640
-        )
+        self._descriptor = rights.open_own(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         self._size = os.fstat(self._descriptor).st_size
 
     def _to_file(self, text: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from gatepost.model import Home
+from gatepost.run import rights
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,9 @@ class Started:
 def remember(home: Home, started: Iterable[Started]) -> None:
     """Write down who runs."""
     partial = _file(home).with_suffix(".new")
-    partial.write_text(json.dumps([asdict(one) for one in started]))
+    descriptor = rights.open_own(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump([asdict(one) for one in started], stream)
     partial.replace(_file(home))
 
 

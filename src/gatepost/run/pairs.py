@@ -140,7 +140,7 @@ def _certificates(
         except (ValueError, x509.InvalidVersion):
             what = "its end is missing" if not block.text else "it is damaged"
             problems.append(
-                f'{variable}: in "{path}" certificate {number}, at line {block.line}, cannot be '
+                f'{variable}: "{path}": certificate {number}, at line {block.line}, cannot be '
                 f"read: {what}. Copy the file again from whoever issued it."
             )
         else:
@@ -161,7 +161,7 @@ def _order(path: Path, chain: list[x509.Certificate]) -> Iterator[str]:
         else:
             what = "has signed none of those before it"
         yield (
-            f'TLS_CERT_FILE: in "{path}" certificate {number + 1}, of {_name(later)}, {what}. '
+            f'TLS_CERT_FILE: "{path}": certificate {number + 1}, of {_name(later)}, {what}. '
             "Order them: the server's own, then the one that signed it, and so on; leave out what "
             "does not belong to this chain."
         )

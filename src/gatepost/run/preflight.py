@@ -107,8 +107,8 @@ def _room(root: Path) -> str | None:
 def _listening(topology: Topology) -> Iterator[Address]:
     for bound in topology.listeners:
         yield from (*bound.public, *bound.service, *bound.internal)
-    for addresses in topology.offers.values():
-        yield from addresses
+    for endpoints in topology.offers.values():
+        yield from (one for one in endpoints if isinstance(one, Address))
 
 
 def _addresses(topology: Topology) -> Iterator[str]:
@@ -169,5 +169,7 @@ def _who(pid: int | None) -> str:
         return _UNSEEN
     try:
         return f"{psutil.Process(pid).name()} (process {pid})"
+    except psutil.NoSuchProcess:  # it ended while we looked, as a daemon's do at a reload
+        return _UNSEEN
     except psutil.Error:
         return f"process {pid}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from gatepost.model import Readiness
+from gatepost.model import Address, Endpoint, Readiness
 
 _EACH = 0.5
 """Seconds that one attempt may take; a proxy without its routes holds a connection in silence."""
@@ -28,10 +28,16 @@ async def _until(probe: Readiness) -> None:
         await asyncio.sleep(_AGAIN)
 
 
+async def _connection(to: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if isinstance(to, Address):
+        return await asyncio.open_connection(to.host, to.port)
+    return await asyncio.open_unix_connection(to.path)
+
+
 async def _answers(probe: Readiness) -> bool:
     try:
         async with asyncio.timeout(_EACH):
-            reader, writer = await asyncio.open_connection(probe.address.host, probe.address.port)
+            reader, writer = await _connection(probe.address)
             try:
                 said = await reader.readexactly(len(probe.greeting))
             finally:

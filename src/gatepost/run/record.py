@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.errors import OperationError
-from gatepost.model import Check, Home, OnChange, Original, Plan, Process, RenderedFile, Topology
+from gatepost.model import (
+    Check,
+    Directory,
+    Home,
+    OnChange,
+    Original,
+    Plan,
+    Process,
+    RenderedFile,
+    Topology,
+)
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -51,12 +61,13 @@ class Record:
     processes: tuple[Process, ...]
     files: tuple[FileRecord, ...]
     checks: tuple[Check, ...] = ()
+    directories: tuple[Directory, ...] = ()
 
     @classmethod
     def of(cls, plan: Plan) -> Record:
         """Return the record of a plan."""
         files = tuple(FileRecord.of(file) for file in plan.files)
-        return cls(plan.topology, plan.processes, files, plan.checks)
+        return cls(plan.topology, plan.processes, files, plan.checks, plan.directories)
 
     def dump(self) -> str:
         """Return it as JSON."""
@@ -68,13 +79,18 @@ def current(home: Home) -> Record | None:
 
     One that another version of Gatepost wrote, in words of its own, counts as none.
     """
+    return read(home.config)
+
+
+def read(folder: Path) -> Record | None:
+    """Return the record of the configuration in a folder, as `current`."""
     try:
-        return _adapter().validate_json((home.config / NAME).read_bytes())
+        return _adapter().validate_json((folder / NAME).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
     except PermissionError:
         raise OperationError(
-            f'What runs in "{home.root}" is told to root only. '
+            f'What runs in "{folder}" is told to root only. '
             "Run the same command with sudo, or as root."
         ) from None
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from gatepost.errors import CheckError, PreflightError
 from gatepost.model import Home, RenderedFile
-from gatepost.run import apply, copies, record
+from gatepost.run import apply, copies, locks, record
 from gatepost.run.record import Record
 
 
@@ -39,7 +39,7 @@ def renew(home: Home) -> Renewal:
 
     Raises `PreflightError` when a `gatepost up` is at work, which does the same.
     """
-    with apply.lock(home):
+    with locks.writing(home, locks.RENEWAL):
         old = record.current(home)
         if old is None:
             return Renewal()

@@ -113,7 +113,7 @@ class Service:
             await asyncio.gather(self._watcher, return_exceptions=True)
         self._set(State.STARTING)
         await self.start()
-        addresses = {probe.address for probe in process.ready}
+        addresses = {one.address for one in process.ready if isinstance(one.address, Address)}
         deadline = asyncio.get_running_loop().time() + READY_SECONDS
         # ASYNC110: the kernel has no event for "listens now".
         while asyncio.get_running_loop().time() < deadline and not self._listens_on(addresses):  # noqa: ASYNC110
@@ -138,6 +138,8 @@ class Service:
             self._set(State.STARTING)
             started = loop.time()
             try:
+                for left in self.process.leftovers:
+                    left.unlink(missing_ok=True)
                 self._sockets.open(self.process.sockets)
                 self.child = await Child.start(self.process, self._output, self._sockets)
             except OSError as error:

@@ -15,7 +15,7 @@ from gatepost import assembly
 from gatepost.contracts import Plugin
 from gatepost.errors import PreflightError
 from gatepost.model import Home, Installed, Part, Site
-from gatepost.run import certificates, copies
+from gatepost.run import certificates, copies, environment, rights
 from gatepost.settings import Settings
 
 _UNKNOWN_KEY = "made-at-first-start"
@@ -55,12 +55,13 @@ def prepare(settings: Settings, key_group: str | None = None) -> None:
     """Make the keys and certificates that are made at first start."""
     home = Home(settings.storage.gatepost_home)
     home.secrets.mkdir(parents=True, exist_ok=True)
-    home.secrets.chmod(0o755)
+    folder = rights.open_folder(home.secrets)
+    os.fchmod(folder, 0o755)
+    os.close(folder)
     certificates.make_missing(settings, home, key_group)
-    key = _api_key(home)
-    if not key.exists():
-        descriptor = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
+    descriptor = rights.open_own(_api_key(home), os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+") as stream:
+        if not stream.read().strip():
             stream.write(secrets.token_urlsafe(32) + "\n")
 
 
@@ -75,9 +76,9 @@ def has_ipv6() -> bool:
 
 
 def find_program(name: str) -> str | None:
-    """Return the path of a program: beside our own first, then on PATH and in sbin folders."""
+    """Return the path of a program: beside our own first, then where the daemons' are found."""
     beside = Path(sys.executable).parent
-    return shutil.which(name, path=f"{beside}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    return shutil.which(name, path=f"{beside}:{environment.PATH}")
 
 
 def _installed(plugin: Plugin) -> Installed:
@@ -88,7 +89,11 @@ def _installed(plugin: Plugin) -> Installed:
             "Install what is missing: gatepost packages --install"
         )
     done = subprocess.run(
-        [program, *plugin.version_command[1:]], capture_output=True, text=True, check=False
+        [program, *plugin.version_command[1:]],
+        env=environment.fixed(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     match = re.search(r"\d+(\.\d+)+\S*", done.stdout)
     if not match:

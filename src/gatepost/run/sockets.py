@@ -8,7 +8,7 @@ import shutil
 import socket
 from collections.abc import Sequence
 
-from gatepost.model import Address, LocalSocket
+from gatepost.model import Address, Endpoint, SocketPath
 from gatepost.startup import SOCKETS
 
 _BACKLOG = 4096
@@ -20,10 +20,10 @@ class Sockets:
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._wanted: tuple[tuple[str, Address | LocalSocket], ...] = ()
+        self._wanted: tuple[tuple[str, Endpoint], ...] = ()
         self._open: list[tuple[str, socket.socket]] = []
 
-    def open(self, wanted: Sequence[tuple[str, Address | LocalSocket]]) -> None:
+    def open(self, wanted: Sequence[tuple[str, Endpoint]]) -> None:
         """Open what is wanted; what is open already stays as it is.
 
         Raises `OSError` that names the address; nothing is open then.
@@ -44,7 +44,7 @@ class Sockets:
         for _, opened in self._open:
             opened.close()
         for _, address in self._wanted:
-            if isinstance(address, LocalSocket):
+            if isinstance(address, SocketPath):
                 address.path.unlink(missing_ok=True)
         self._open, self._wanted = [], ()
 
@@ -61,11 +61,11 @@ class Sockets:
         return {SOCKETS: ",".join(f"{name}:{opened.fileno()}" for name, opened in self._open)}
 
 
-def _listen(address: Address | LocalSocket) -> socket.socket:
-    return _local(address) if isinstance(address, LocalSocket) else _tcp(address)
+def _listen(address: Endpoint) -> socket.socket:
+    return _local(address) if isinstance(address, SocketPath) else _tcp(address)
 
 
-def _local(address: LocalSocket) -> socket.socket:
+def _local(address: SocketPath) -> socket.socket:
     """Open a UNIX socket. One that a killed supervisor has left makes room."""
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))

@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gatepost.errors import OperationError, StartError
+from gatepost.errors import GatepostError, StartError, printable
 from gatepost.model import Address, Home, OnChange, Original, Process
-from gatepost.run import control, logs, memory, originals, record, servers
+from gatepost.run import (
+    changes,
+    control,
+    environment,
+    locks,
+    logs,
+    memory,
+    originals,
+    owners,
+    record,
+    servers,
+)
+from gatepost.run.account_watch import AccountWatch
 from gatepost.run.child import end_session
 from gatepost.run.health import Health
 from gatepost.run.logs import LogStream
@@ -34,17 +44,29 @@ _UNREADABLE = (
     "configuration. Start it anew: gatepost down, then gatepost up"
 )
 
+_STOPPING = "The mail server is being stopped. When it is down, start it again: gatepost up"
+
 
 class Supervisor:
     """Runs the configuration in use of one home until it is told to stop."""
 
-    def __init__(self, home: Home, log: LogStream, health: Health | None = None) -> None:
-        """Take a home that has a configuration, and where to write what services say."""
+    def __init__(
+        self, home: Home, log: LogStream, health: Health | None = None, lock: int | None = None
+    ) -> None:
+        """Take a home that has a configuration, and where to write what services say.
+
+        `lock` is the supervisor's lock when the caller has taken it; see `gatepost.run.locks`.
+        """
         self._home = home
+        self._lock = lock
         self._log = log
         self._health = health or Health()
         self._services: dict[str, Service] = {}
         self._record: Record | None = None
+        self._generation: Path | None = None
+        """The folder of the configuration that the services were started or reloaded with."""
+        self._behind: set[str] = set()
+        """Services that could not go over to it."""
         self._stopping = asyncio.Event()
         self._started = asyncio.Event()
         self._problem: str | None = None
@@ -52,6 +74,10 @@ class Supervisor:
         self._startup: asyncio.Task[None] | None = None
         self._change_at_work: asyncio.Task[Any] | None = None
         self._watches: list[asyncio.Task[None]] = []
+        self._search: asyncio.Task[None] | None = None
+        self._foreign = ""
+        """What belongs to another user than the daemon that needs it."""
+        self._accounts = AccountWatch(self._services.values, log.say)
 
     async def run(self) -> None:
         """Start everything, serve requests until stopped, stop everything.
@@ -63,7 +89,9 @@ class Supervisor:
             loop.add_signal_handler(number, self._stopping.set)
         self._health.obstacle = self._obstacle
         beating = asyncio.create_task(self._beat())
-        with _only_one(self._home):
+        lock = locks.one_supervisor(self._home) if self._lock is None else self._lock
+        os.set_inheritable(lock, False)  # noqa: FBT003  its signature
+        try:
             await _end_leftovers(self._home, self._log)
             server = await self._listen()
             try:
@@ -79,29 +107,36 @@ class Supervisor:
                 await self._stop_all()
                 server.close()
                 control.path(self._home).unlink(missing_ok=True)
-                beating.cancel()
+        finally:
+            beating.cancel()
+            os.close(lock)
         if self._problem:
             raise StartError(self._problem)
 
     # --- the whole -------------------------------------------------------------------------
 
     async def _start_all(self) -> None:
-        self._record = record.current(self._home)
+        self._generation = record.generation(self._home)
+        self._record = record.read(self._generation) if self._generation else None
         if self._record is None:
             self._problem = f"{self._home.root} has no configuration. Run: gatepost up"
             self._started.set()
             return
         for process in self._record.processes:
             self._services[process.name] = Service(process, self._log, self._remember)
+        # Before anybody can log in, so that no change is too early to be seen.
+        await self._accounts.look()
+        self._watches.append(asyncio.create_task(self._accounts.run()))
         problem = await self._start(self._record.processes)
         if problem:
             self._problem = problem
         else:
             self._log.say("ready: " + ", ".join(self._services))
-            self._watches = [
+            self._watches += [
                 asyncio.create_task(self._watch_servers()),
                 asyncio.create_task(self._watch_originals()),
             ]
+            self._search = asyncio.create_task(self._search_foreign())
         self._started.set()
         # Whoever waits for the answer must get it before everything ends.
         await asyncio.sleep(0.05 if problem else 0)
@@ -120,13 +155,15 @@ class Supervisor:
         why = await self._services[name].wait_ready()
         if why is None:
             return None
+        if reason := environment.unreadable(self._services[name].process):
+            why = f"{why}, and {reason}"
         words = "\n".join(f"  {line}" for line in self._log.last(name)[-_LAST_LINES:])
         return f"{name} did not start: {why}. Its last words:\n{words or '  (none)'}"
 
     async def _start_no_more(self) -> None:
         """Give up what is being started or changed: it would start what has just been stopped."""
         self._stopping.set()
-        own = (self._startup, self._change_at_work)
+        own = (self._startup, self._change_at_work, self._search)
         tasks = [*(task for task in own if task), *self._watches]
         for task in tasks:
             task.cancel()
@@ -148,11 +185,19 @@ class Supervisor:
         """Go over to the configuration in use now; leave alone what has not changed."""
         async with self._changing:
             await self._started.wait()
-            new, old = record.current(self._home), self._record
+            if self._stopping.is_set():
+                return {"changed": [], "problem": _STOPPING}
+            generation = record.generation(self._home)
+            new, old = record.read(generation) if generation else None, self._record
             if new is None:
                 return {"changed": [], "problem": _UNREADABLE}
-            if old is None or new == old or self._stopping.is_set():
+            same = new == old
+            moved, self._generation = generation != self._generation, generation
+            if old is None or (same and not moved and not self._behind):
                 return {"changed": []}
+            # Another configuration has been in use meanwhile, and processes that a daemon has
+            # started since then have read it.
+            doubtful = set(self._services) if same and moved else set(self._behind)
             self._change_at_work = asyncio.current_task()
             changed: list[str] = []
             problems: list[str] = []
@@ -164,27 +209,37 @@ class Supervisor:
                     del self._services[process.name]
                     changed.append(f"{process.name} stopped")
             for process in new.processes:
-                done, problem = await self._change(process, old, new)
+                done, problem = await self._change(
+                    process, old, new, doubtful=process.name in doubtful
+                )
+                self._behind.discard(process.name)
                 if done:
                     changed.append(f"{process.name} {done}")
                     self._log.say(f"{process.name} {done}: its configuration has changed")
                 if problem:
+                    self._behind.add(process.name)
                     problems.append(problem)
+            self._behind &= kept
             answers = [await self._await(process.name) for process in new.processes]
             problems.extend(why for why in answers if why)
             return {"changed": changed, "problem": "\n".join(problems) or None}
 
     async def _change(
-        self, process: Process, old: Record, new: Record
+        self, process: Process, old: Record, new: Record, *, doubtful: bool
     ) -> tuple[str | None, str | None]:
-        """Bring one service up to date; return what was done and what went wrong."""
+        """Bring one service up to date; return what was done and what went wrong.
+
+        One that is `doubtful` may run with another configuration than `old`.
+        """
         if process.name not in self._services:
             self._services[process.name] = Service(process, self._log, self._remember)
             await self._services[process.name].start()
             return "started", None
         service = self._services[process.name]
-        effects = _effects(process.name, old, new)
-        same = _as_started(process) == _as_started(service.process)
+        effects = changes.effects(process.name, old, new) | (
+            {OnChange.RELOAD} if doubtful else set()
+        )
+        same = changes.as_started(process) == changes.as_started(service.process)
         if not same or OnChange.RESTART in effects:
             await service.restart(process)
             return "restarted", None
@@ -208,6 +263,14 @@ class Supervisor:
                             f"{name} could not reload: {said}" if said else f"{name} reloaded"
                         )
 
+    async def _search_foreign(self) -> None:
+        """Look at the owner of every file of mail and queue, once and at leisure."""
+        assert self._record  # noqa: S101
+        self._foreign = ""
+        if path := await owners.first_foreign(self._record.directories):
+            self._foreign = f'"{printable(path)}" belongs to another user'
+            self._log.say(f"{self._foreign} than the daemon that needs it; run: gatepost up")
+
     async def _watch_originals(self) -> None:
         """Show new certificates, and use new passwords, without being told of them."""
         async for _ in originals.changed(self._originals):
@@ -226,7 +289,11 @@ class Supervisor:
         """Run `gatepost.run.renewal`; None when it has to be tried again."""
         program = (sys.executable, "-P", "-m", "gatepost.run.renewal", str(self._home.root))
         child = await asyncio.create_subprocess_exec(
-            *program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            *program,
+            env=environment.fixed(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         try:
             told, failed = await child.communicate()
@@ -262,6 +329,7 @@ class Supervisor:
             "wait": self._answer_wait,
             "apply": self._apply,
             "forget": self._answer_forget,
+            "owners": self._answer_owners,
             "stop": self._answer_stop,
         }
         try:
@@ -286,6 +354,9 @@ class Supervisor:
         ]
         return {
             "ready": self._obstacle() is None,
+            "stopping": self._stopping.is_set(),
+            "problems": self._problems(),
+            "foreign": self._foreign,
             "services": services,
             # This process too: it keeps listening sockets for its services.
             "processes": [os.getpid(), *(s["pid"] for s in services if s["pid"]), *self._retired()],
@@ -304,6 +375,29 @@ class Supervisor:
         ]
         return ", ".join(waiting) or None
 
+    def _problems(self) -> list[str]:
+        """Return in what the services differ from what `gatepost up` has written."""
+        if not self._started.is_set() or self._changing.locked():
+            return []
+        found = []
+        now, mine = record.generation(self._home), self._generation
+        if now != mine:
+            found.append(
+                f"The services run configuration {mine.name if mine else 'none'}, and config/"
+                f"current is {now.name if now else 'missing'}. Bring them together: gatepost up"
+            )
+        if self._behind:
+            found.append(
+                f"{', '.join(sorted(self._behind))} could not read the new configuration and may "
+                "run with the one before. Look why with `gatepost logs`, then: gatepost up"
+            )
+        if self._foreign:
+            found.append(
+                f"{self._foreign} than the daemon that needs it. Mend that and all of its kind: "
+                "gatepost up"
+            )
+        return found
+
     async def _beat(self) -> None:
         while True:
             self._health.beat()
@@ -317,11 +411,16 @@ class Supervisor:
         return {"problem": self._problem}
 
     async def _answer_forget(self) -> dict[str, Any]:
-        """Have services forget what they remember of accounts, which have changed."""
-        for name, service in self._services.items():
-            command, child = service.process.forget, service.child
-            if command and child and (said := await child.tell(command)):
-                self._log.say(f"{name} could not be told of changed accounts: {said}")
+        """Act on changed accounts at once; who changed them waits until it is done."""
+        await self._accounts.look()
+        return {}
+
+    async def _answer_owners(self) -> dict[str, Any]:
+        """Look at the owners anew: they have been mended."""
+        if self._search:
+            self._search.cancel()
+            await asyncio.gather(self._search, return_exceptions=True)
+        self._search = asyncio.create_task(self._search_foreign())
         return {}
 
     async def _answer_stop(self) -> dict[str, Any]:
@@ -346,44 +445,6 @@ class Supervisor:
             self._log.say(f"who runs could not be written down: {error}")
 
 
-def _effects(name: str, old: Record, new: Record) -> set[OnChange]:
-    """Return what the changed files of a process ask for."""
-    before = {file.path: file for file in old.files if file.process == name}
-    after = {file.path: file for file in new.files if file.process == name}
-    changed = [
-        (after.get(path) or before[path])
-        for path in before.keys() | after.keys()
-        if before.get(path) != after.get(path)
-    ]
-    return {file.on_change for file in changed}
-
-
-def _as_started(process: Process) -> tuple[object, ...]:
-    """Return what cannot change while a process runs."""
-    return (
-        process.argv,
-        process.user,
-        process.capabilities,
-        dict(process.environment),
-        process.sockets,
-    )
-
-
-@contextlib.contextmanager
-def _only_one(home: Home) -> Iterator[None]:
-    """Hold the home against a second supervisor; the lock goes with the process."""
-    home.run.mkdir(parents=True, exist_ok=True)
-    with (home.run / "supervisor.lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OperationError(
-                f"Another supervisor runs {home.root}. See it with `gatepost status`, "
-                "stop it with `gatepost down`."
-            ) from None
-        yield
-
-
 async def _end_leftovers(home: Home, log: LogStream) -> None:
     """End what a supervisor that was killed has left running."""
     for left in memory.recall(home):
@@ -399,14 +460,17 @@ def keep_accounts_readable(home: Home) -> contextlib.AbstractContextManager[None
     return sqlite.hold_open(home.database) if home.database.exists() else contextlib.nullcontext()
 
 
-def supervise(home: Home, log: LogStream, health: Health | None = None) -> None:
+def supervise(
+    home: Home, log: LogStream, health: Health | None = None, lock: int | None = None
+) -> None:
     """Run the configuration in use of a home until a signal or a request ends it.
 
-    `health` is told how it goes. Raises `StartError` when a service does not become ready.
+    `health` is told how it goes; `lock` as in `Supervisor`. Raises `StartError` when a
+    service does not become ready.
     """
 
     async def main() -> None:
-        await Supervisor(home, log, health).run()
+        await Supervisor(home, log, health, lock).run()
 
     with keep_accounts_readable(home):
         asyncio.run(main())
@@ -414,7 +478,8 @@ def supervise(home: Home, log: LogStream, health: Health | None = None) -> None:
 
 if __name__ == "__main__":
     _home = Home(Path(sys.argv[1]))
+    _lock = int(sys.argv[2]) if len(sys.argv) > 2 else None  # noqa: PLR2004  an argument
     try:
-        supervise(_home, LogStream(logs.path(_home)))
-    except (StartError, OperationError) as error:
+        supervise(_home, LogStream(logs.path(_home)), lock=_lock)
+    except GatepostError as error:
         sys.exit(str(error))

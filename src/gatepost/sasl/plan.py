@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from gatepost.contracts import Context
-from gatepost.model import LocalSocket, Process, Role
+from gatepost.model import Process, Role, SocketPath
 
 NAME = "sasl"
 
 
-def listens(context: Context, user: str) -> LocalSocket:
+def listens(context: Context, user: str) -> SocketPath:
     """Return where the relay answers; `user` is whose processes ask."""
-    return LocalSocket(context.site.home.run / NAME, user)
+    return SocketPath(context.site.home.run / NAME, user)
 
 
 def process(context: Context, user: str) -> Process:

@@ -210,7 +210,7 @@ class ClientSettings(Concern):
 class ServiceSettings(Concern):
     """Where the MTA finds the mail store, when the two run in containers of their own.
 
-    Everywhere else these are this machine's own, and need no setting.
+    Everywhere else they share UNIX sockets, and the addresses need no setting.
     """
 
     mda_lmtp_address: HostPort | None = Field(
@@ -225,6 +225,12 @@ class ServiceSettings(Concern):
         default=None, json_schema_extra={"default": "mda-internal:2005 beside an MDA elsewhere"}
     )
     """Where Postfix asks whether a mailbox takes a message (its policy protocol)."""
+    mda_http_api: Boolean = False
+    """Open Dovecot's HTTP interface for administration, for a program of yours.
+
+    Whoever holds its key, `secrets/api.key` in `GATEPOST_HOME`, may read and delete all mail. On
+    one machine it is the UNIX socket `run/dovecot/http`, open to root only; in a container port
+    8080, which no Service of the manifests publishes and no NetworkPolicy admits."""
 
 
 class MailSettings(Concern):

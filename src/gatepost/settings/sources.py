@@ -12,6 +12,7 @@ from pathlib import Path
 from dotenv.parser import Binding, parse_stream
 
 from gatepost.errors import SettingsError, printable
+from gatepost.settings.rights import refuse_what_others_may_write
 
 HIDDEN = "********"
 """What stands for a secret."""
@@ -47,6 +48,7 @@ def gather(
     """
     found: dict[str, Given] = {}
     if dotenv and dotenv.is_file():
+        refuse_what_others_may_write(dotenv)
         for name, text in _read(dotenv, problems, warnings).items():
             if text.strip():
                 found[name] = Given(text.strip(), Source.DOTENV)

@@ -10,11 +10,13 @@ from gatepost.model import BoundListener, Protocol
 from gatepost.verify.checks.auth_offer import auth_offer
 from gatepost.verify.checks.banner import banner
 from gatepost.verify.checks.client_address import client_address, client_address_there
+from gatepost.verify.checks.configuration import configuration
 from gatepost.verify.checks.endpoints import endpoints
 from gatepost.verify.checks.forged_direct import forged_direct
 from gatepost.verify.checks.forged_in_cluster import forged_in_cluster
 from gatepost.verify.checks.forged_through_proxy import forged_through_proxy
 from gatepost.verify.checks.header_versions import header_versions
+from gatepost.verify.checks.home import home
 from gatepost.verify.checks.internal_address import internal_address
 from gatepost.verify.checks.missing_header import missing_header
 from gatepost.verify.checks.open_relay import open_relay
@@ -60,6 +62,15 @@ class Check:
     nothing of it can be seen from outside."""
     early: bool = False
     """Whether it is made before clients come, for it tells why they cannot get through."""
+    behind: bool = False
+    """Whether it is made at the internal address too, where the public one is not known."""
+
+    def places(self) -> tuple[Place, ...]:
+        """Return at which addresses it is made, in place of unknown public ones as well."""
+        return (self.place, Place.BEHIND) if self.behind else (self.place,)
+
+    late: bool = False
+    """Whether it is made when all others are through."""
 
     def concerns(self, bound: BoundListener) -> bool:
         """Tell whether it is made on a listener."""
@@ -84,6 +95,7 @@ CHECKS: tuple[Check, ...] = (
         "From outside: openssl s_client -connect MAILNAME:{port} -verify_return_error",
         tls,
         outside=tls,
+        behind=True,
     ),
     Check(
         "client-address",
@@ -185,6 +197,21 @@ CHECKS: tuple[Check, ...] = (
         "Look for the addresses of clients in: gatepost logs",
         judge=shared_address,
     ),
+    Check(
+        "home",
+        "mail and queue belong to the daemons' users, and nobody but root may write in "
+        "GATEPOST_HOME and above it",
+        "On the machine of the server, as root: find GATEPOST_HOME/mail ! -user gatepost-mail",
+        judge=home,
+    ),
+    Check(
+        "configuration",
+        "the services run the configuration that `gatepost up` has written last, and nobody "
+        "changed, stopped or restarted them while the proof was made",
+        "On the machine of the server: gatepost status",
+        judge=configuration,
+        late=True,
+    ),
 )
 FIRST = "banner"
 """The check that finds out who answers at all, before the others begin."""
@@ -227,6 +254,9 @@ _FROM_THE_PROXY_ONLY = {
 """Checks that speak as the proxy does, from its own address, which no other pod has → what stands
 for them in a cluster."""
 
+_AT_HOME_ONLY = {"home": "its disk", "configuration": "its supervisor"}
+"""Checks that need the machine or container of the server itself → what of it they look at."""
+
 
 def _in_cluster() -> Iterator[Check]:
     yield from _ONLY_THERE
@@ -246,7 +276,7 @@ def _in_cluster() -> Iterator[Check]:
                 by_hand="kubectl get pods -o wide -l app.kubernetes.io/name=traefik",
                 judge=trust_in_cluster,
             )
-        elif check.name not in _FROM_THE_PROXY_ONLY:
+        elif check.name not in _FROM_THE_PROXY_ONLY | _AT_HOME_ONLY.keys():
             yield check
 
 
@@ -269,6 +299,12 @@ def chosen(
                 raise UsageError(
                     f"verify --cluster {option} {name}: only the proxy may say what this check "
                     f"says. In a cluster {_FROM_THE_PROXY_ONLY[name]} stands for it."
+                )
+            if cluster and name in _AT_HOME_ONLY:
+                raise UsageError(
+                    f"verify --cluster {option} {name}: this check looks at {_AT_HOME_ONLY[name]}, "
+                    "which no other pod reaches. Run it in the container of the server: "
+                    f"gatepost verify --only {name}"
                 )
             if name not in names and name in {check.name for check in _ONLY_THERE}:
                 raise UsageError(

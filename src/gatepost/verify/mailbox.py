@@ -21,6 +21,7 @@ from typing import Protocol
 from gatepost.accounts.records import PROBE_DOMAIN, Mailbox
 from gatepost.errors import AccountError, GatepostError
 from gatepost.model import Home
+from gatepost.run import locks
 
 _QUOTA_BYTES = 10_000_000
 
@@ -54,7 +55,7 @@ def probe_mailbox(store: Store, home: Home, nonce: str) -> Iterator[Login]:
     when the mailbox cannot be made.
     """
     login = Login(f"probe-{nonce}@{PROBE_DOMAIN}", secrets.token_urlsafe(24))
-    lock = os.open(home.run / "verify.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = locks.open_lock(home.run / "verify.lock")
     try:
         _remove_leftovers(store, home, lock)
         fcntl.flock(lock, fcntl.LOCK_SH)

@@ -23,7 +23,7 @@ from gatepost.model import (
     Topology,
 )
 from gatepost.verify.catalogue import CHECKS, FIRST, Check
-from gatepost.verify.checks import round_trip
+from gatepost.verify.checks import configuration, round_trip
 from gatepost.verify.cluster import as_kubectl
 from gatepost.verify.kubernetes import Unreadable
 from gatepost.verify.letters import Letters
@@ -40,6 +40,8 @@ from gatepost.verify.witnesses import LogWitness
 _SECONDS = 8.5
 """All probes end within this; the mailbox and the report have the rest of ten seconds."""
 _PROBES_AT_ONCE = 40
+_LATE_SECONDS = 5.0
+"""What is made when all others are through asks nothing but our own supervisor and disk."""
 _GRACE_SECONDS = 0.5
 """How long after the deadline a probe that waits in a system call may take to notice it."""
 
@@ -95,6 +97,7 @@ def prove(
             for place, found in everything.items()
         }
     public = everything[Place.PUBLIC]
+    at_home = None if subject.outside or subject.cluster else subject.home
     witness = LogWitness(subject.log, subject.daemons)
     with witness, ExitStack() as stack:
         run = Run(
@@ -111,24 +114,29 @@ def prove(
             relaying=subject.relaying,
             outside=subject.outside,
             cluster=subject.cluster,
+            home=at_home,
+            before=configuration.seen(at_home) if at_home else None,
         )
         jobs: list[Job] = [(check, None) for check in checks if check.judge]
         jobs += [
             (check, target)
             for check in checks
-            for target in everything[check.place]
+            for place in check.places()
+            for target in everything[place]
             if check.name != FIRST and check.probe and check.concerns(target.bound)
         ]
         # What mostly waits begins first, and waits while the others work.
         jobs.sort(key=lambda job: not job[0].waits)
         early = [job for job in jobs if job[0].early]
-        jobs = [job for job in jobs if not job[0].early]
-        count = _Count(len(public) + len(early) + len(jobs), tell)
+        late = [job for job in jobs if job[0].late]
+        jobs = [job for job in jobs if not (job[0].early or job[0].late)]
+        count = _Count(len(public) + len(early) + len(jobs) + len(late), tell)
         causes = _all_at_once(run, early, count)
         greeted = _all_at_once(run, [(_named(FIRST), target) for target in public], count)
         reached = tuple(target for target in public if target not in run.unreached)
         run = stack.enter_context(_equipped(run, subject, checks, reached))
         found = {**causes, **greeted, **_all_at_once(run, jobs, count)}
+        found |= _all_at_once(replace(run, deadline=time.monotonic() + _LATE_SECONDS), late, count)
     findings = _in_order(subject.topology, checks, everything, found)
     if subject.cluster is None:
         return tuple(findings)
@@ -313,12 +321,16 @@ def _in_order(
         for bound in topology.listeners:
             if not check.concerns(bound):
                 continue
-            if check.place is Place.PUBLIC and not bound.public:
+            asked = [
+                target
+                for place in check.places()
+                for target in everything[place]
+                if target.bound == bound
+            ]
+            if check.place is Place.PUBLIC and not asked:
                 yield _behind_a_strange_proxy(check, bound)
-            for target in everything[check.place]:
-                if target.bound == bound:
-                    outcome = found[check.name, target]
-                    yield _finding(check, bound.name, target.family, outcome)
+            for target in asked:
+                yield _finding(check, bound.name, target.family, found[check.name, target])
 
 
 def _finding(check: Check, listener: str, family: str, outcome: Outcome) -> Finding:

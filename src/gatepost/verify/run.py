@@ -7,7 +7,7 @@ import secrets
 import time
 from dataclasses import dataclass, field
 
-from gatepost.model import Address, BoundListener, Certificate, IPNetwork, Status, Topology
+from gatepost.model import Address, BoundListener, Certificate, Home, IPNetwork, Status, Topology
 from gatepost.verify.letters import Letters
 from gatepost.verify.mailbox import Login
 from gatepost.verify.objects import Cluster
@@ -79,6 +79,10 @@ class Run:
     """The cluster, when verify runs in a pod of its own."""
     relaying: tuple[IPNetwork, ...] = ()
     """Networks that may relay without logging in."""
+    home: Home | None = None
+    """Where the server lives; None when it is another machine's or pod's."""
+    before: object = None
+    """What ran at the beginning; see `gatepost.verify.checks.configuration`."""
     claims: Claims = field(default_factory=Claims)
     unreached: dict[Target, ProbeError] = field(default_factory=dict)
     """Targets that did not greet, and why: filled by the first phase."""

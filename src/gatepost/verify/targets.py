@@ -29,6 +29,9 @@ class Place(Enum):
     """Where the proxy connects: the service ports that demand a PROXY header."""
     CLIENT = "client"
     """Where Gatepost's own clients connect: the six ``MDA_*`` and ``MTA_*`` addresses."""
+    BEHIND = "behind"
+    """Behind a proxy that is not ours: an internal address of each listener whose public ones are
+    not known. The same daemon answers there from the same configuration, without a header."""
     CLUSTER = "cluster"
     """Nowhere: the Kubernetes API is asked about the listener. Its Service stands for it."""
 
@@ -88,6 +91,13 @@ def targets(topology: Topology, place: Place) -> tuple[Target, ...]:
                 Target(bound, topology.clients[bound.name].reachable, (), place)
                 for bound in topology.listeners
                 if bound.name in CLIENT_SETTINGS and bound.name in topology.clients
+            )
+        case Place.BEHIND:
+            return tuple(
+                Target(bound, address, (), place)
+                for bound in topology.listeners
+                if not bound.public
+                for address in dict.fromkeys(one.reachable for one in bound.internal)
             )
         case Place.CLUSTER:
             services = {daemon.name: daemon.service for daemon in daemons()}

@@ -66,6 +66,18 @@ def raw(database: PgsqlDatabase) -> Iterator[sa.Connection]:
 
 
 @pytest.fixture
+def place(database: PgsqlDatabase) -> str:
+    """Return how a supervisor is told of the test's database."""
+    return database.connection.uri
+
+
+@pytest.fixture
+def unreachable(database: PgsqlDatabase) -> str:
+    """Return how it is told of a database that is not there."""
+    return database.connection.uri.replace(f"/{database.settings.db_name}?", "/nothing?", 1)
+
+
+@pytest.fixture
 def read_whole(raw: sa.Connection) -> Callable[[str], set[str]]:
     """Return a function that tells which tables a query must read from end to end."""
 

@@ -55,6 +55,18 @@ def raw(database: SqliteDatabase) -> Iterator[sa.Connection]:
 
 
 @pytest.fixture
+def place(database: SqliteDatabase) -> str:
+    """Return how a supervisor is told of the test's database."""
+    return str(database.path)
+
+
+@pytest.fixture
+def unreachable(tmp_path: Path) -> str:
+    """Return how it is told of a database that is not there."""
+    return str(tmp_path / "nothing.sqlite3")
+
+
+@pytest.fixture
 def read_whole(raw: sa.Connection) -> Callable[[str], set[str]]:
     """Return a function that tells which tables a query reads from end to end.
 

@@ -147,7 +147,7 @@ def test_columns_have_the_names_that_dovecot_reads(connection: sa.Connection) ->
     """Dovecot ignores a column it does not know: nobody could log in."""
     for query, names in (
         (lookups.PASSWORD, ["user", "password"]),
-        (lookups.user("+-"), ["user", "local_part", "quota_bytes", "extensions", "domain"]),
+        (lookups.user("+-"), ["user", "folder", "quota_bytes", "extensions"]),
         (lookups.USERS, ["user"]),
     ):
         found = connection.execute(sa.text(query.sql), dict.fromkeys(query.parameters, ""))
@@ -160,11 +160,11 @@ def test_where_a_mailbox_is(connection: sa.Connection, home: Store, delimiter: s
     home.add_mailbox(Mailbox("eva-maria@example.org", HASH, quota_bytes=7))
     query, first = lookups.user(delimiter), delimiter[0]
     last = delimiter.replace("-", "") or "/"
-    anna = ("anna@example.org", "anna", None, delimiter, "example.org")
-    eva = ("eva-maria@example.org", "eva-maria", 7, last, "example.org")
+    anna = ("anna@example.org", "example.org/anna", None, delimiter)
+    eva = ("eva-maria@example.org", "example.org/eva-maria", 7, last)
     for address, found in {
-        "bob@example.org": [("bob@example.org", "bob", 1024, delimiter, "example.org")],
-        "away@example.org": [("away@example.org", "away", None, delimiter, "example.org")],
+        "bob@example.org": [("bob@example.org", "example.org/bob", 1024, delimiter)],
+        "away@example.org": [("away@example.org", "example.org/away", None, delimiter)],
         "noreply@example.org": [],
         "sales@example.org": [],
         "anna@example.org": [anna],

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import alembic.command
 import alembic.op
 import pytest
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from alembic.script import ScriptDirectory
 
 from gatepost.accounts import migrations
 from gatepost.accounts.database import Database
-from gatepost.accounts.records import Alias
+from gatepost.accounts.records import Alias, Mailbox
 from gatepost.accounts.store import open_store
 from gatepost.accounts.tables import SCHEMA_VERSION, alias_targets, metadata
 
@@ -31,6 +32,27 @@ def test_the_newest_migration_is_the_one_the_store_looks_for() -> None:
 def test_migrations_lead_to_the_tables(raw: sa.Connection) -> None:
     """A column would be there on new machines and missing on old ones, or the reverse."""
     assert compare_metadata(MigrationContext.configure(raw), metadata) == []
+
+
+def test_mailboxes_keep_their_folders(empty: Database) -> None:
+    """After an update everybody's mailbox would be empty."""
+    empty.prepare()
+    engine = empty.engine()
+    with engine.begin() as connection:
+        alembic.command.upgrade(migrations.configuration(connection), "0003")
+        connection.execute(sa.text("INSERT INTO domains (id, name) VALUES (7, 'example.org')"))
+        connection.execute(
+            sa.text(
+                "INSERT INTO mailboxes (domain_id, local_part, address, password_hash, quota_bytes)"
+                " VALUES (7, 'anna', 'anna@example.org', '{SSHA}x', 5)"
+            )
+        )
+    engine.dispose()
+    with open_store(empty) as store:
+        assert store.folder("anna@example.org") == "example.org/anna"
+        assert store.mailboxes() == (Mailbox("anna@example.org", "{SSHA}x", quota_bytes=5),)
+        store.remove_domain("example.org", force=True)
+        assert store.mailboxes() == ()
 
 
 def test_a_changed_table_is_noticed(raw: sa.Connection) -> None:

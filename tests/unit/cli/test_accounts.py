@@ -186,7 +186,7 @@ def test_what_is_wrong_is_told_before_a_password_is_asked_for(
 
 
 def test_a_removed_mailbox_tells_where_its_mail_is(call: Call, home: Home) -> None:
-    """The mail would stay for ever, or the next owner of the name would read it."""
+    """The mail would stay for ever, and the next owner of the name would look for it."""
     mail = home.mail / "example.org" / "anna"
     mail.mkdir(parents=True)
     call("alias", "add", "sales@example.org", "anna@example.org")
@@ -197,7 +197,7 @@ def test_a_removed_mailbox_tells_where_its_mail_is(call: Call, home: Home) -> No
     assert mail.exists()
     again = call("mailbox", "add", "anna@example.org", "--password-stdin", stdin="x")
     assert again.code == 0
-    assert f"Warning: mail of an earlier mailbox of this name is in {mail}" in again.err
+    assert f"left mail in {mail}. The new one begins empty." in again.err
 
 
 def test_aliases(call: Call) -> None:

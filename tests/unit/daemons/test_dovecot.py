@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from gatepost.contracts import Context
 from gatepost.daemons.dovecot import DAEMON
 from gatepost.daemons.dovecot.listeners import LISTENERS
 from gatepost.errors import UsageError
-from gatepost.model import Address, Home, Installed, RenderedFile, Site
+from gatepost.model import Address, Home, Installed, RenderedFile, Site, SocketPath
 from gatepost.settings import load
 
 VERSIONS = {"2.3": Installed("2.3.19.1"), "2.4": Installed("2.4.1-4", frozenset({"flatcurve"}))}
@@ -107,7 +108,8 @@ def test_every_file_that_is_included_is_there(machine: Site) -> None:
     included = re.findall(r"(?m)^!include(?:_try)? (\S+)$", content)
     assert set(included) <= set(written)
     copies = {"tls.crt", "tls.key", "relay-client.crt", "relay-client.key"}
-    read_otherwise = {"dovecot.conf", "sql.conf.ext", "quota-warning", *copies}
+    read_otherwise = {"dovecot.conf", "sql.conf.ext", "quota-warning", "end-sessions", *copies}
+    read_otherwise |= {"accounts"}
     assert set(written) - read_otherwise == set(included)
 
 
@@ -175,8 +177,51 @@ def test_readiness_asks_internal_ports_only(machine: Site) -> None:
     """A port that waits for a header never greets: `gatepost up` would wait until it gives up."""
     (process,) = DAEMON.processes(context(machine))
     asked = {ready.address for ready in process.ready}
-    delivery = Address("127.0.0.1", 2003)
+    delivery = SocketPath(Path("/var/lib/gatepost/run/dovecot/lmtp"), "postfix")
     assert asked == {Address("127.0.0.1", port) for port in INTERNAL.values()} | {delivery}
+
+
+# --- who may ask ----------------------------------------------------------------------------
+
+
+def sockets(content: str) -> dict[str, str]:
+    """Return the UNIX sockets of a file: name → the user who may open it, and the mode."""
+    return {
+        name: " ".join(re.findall(r"(?m)= (\S+)$", block))
+        for name, block in re.findall(r"(?s)unix_listener (\S+) \{(.*?)\n  \}", content)
+    }
+
+
+def test_every_socket_belongs_to_the_one_user_who_needs_it(machine: Site) -> None:
+    """Dovecot opens the first five to everybody: any local user could use them."""
+    content = text(machine, "listeners.conf")
+    assert sockets(content) == {
+        "lmtp": "postfix 0600",
+        "auth-userdb": "gatepost-mail 0600",
+        "indexer": "gatepost-mail 0600",
+        "dns-client": "gatepost-mail 0600",
+        "imap-urlauth": "0",
+        "sasl": "postfix 0600",
+        "quota-status": "postfix 0600",
+    }
+    others = re.findall(r"(?s)service (\S+) \{\n  inet_listener", content)
+    assert {name for name in others if not name.endswith("-login")} == set()
+
+
+def test_a_mail_store_alone_is_asked_over_the_network(machine: Site, dialect: str) -> None:
+    """The MTA in another container would find nobody; a socket would be of use to nobody."""
+    settings = load({"MAILNAME": "mail.example.org", "GATEPOST_PLACE": "container"})
+    alone = Context(settings, assembly.topology(settings, service="mda"), machine)
+    written = {file.path.name: file.content for file in DAEMON.files(alone)}["listeners.conf"]
+    content = re.sub(r"(?m)^\s*#.*\n", "", written)
+    assert sockets(content)["lmtp"] == "0"
+    assert {"sasl", "quota-status"}.isdisjoint(sockets(content))
+    word = {"2.3": "address", "2.4": "listen"}[dialect]
+    ports = re.findall(
+        rf"inet_listener (\S+) \{{\n    {word} = 0.0.0.0, ::\n    port = (\d+)", content
+    )
+    others = {(name, port) for name, port in ports if int(port) < 10000}
+    assert others == {("lmtp", "2003"), ("sasl", "2004"), ("quota-status", "2005")}
 
 
 # --- who may log in -------------------------------------------------------------------------
@@ -206,6 +251,8 @@ def database() -> Iterator[sqlite3.Connection]:
                     "domain_id": 1,
                     "local_part": name,
                     "address": f"{name}@example.org",
+                    "folder": f"example.org/{name}",
+                    "login": f"{name}@example.org",
                     "password_hash": "{SSHA}x",
                     "quota_bytes": quota,
                 }
@@ -273,8 +320,9 @@ def test_a_quota_is_told_in_the_dialect(
     """A mailbox without a limit would be full, or one with a limit never."""
     values = {"user": f"{name}@example.org", "protocol": "imap"}
     (row,) = ask(database, machine, "user", values)
+    home = f"/var/lib/gatepost/mail/example.org/{name}"
     mailbox = f"{name}@example.org"
-    assert row == ("gatepost-mail", "gatepost-mail", mailbox, "+", *limits[dialect])
+    assert row == ("gatepost-mail", "gatepost-mail", home, mailbox, "+", *limits[dialect])
 
 
 def test_delivery_counts_only_where_there_is_a_limit(
@@ -301,10 +349,19 @@ def test_a_login_cannot_leave_its_folder(machine: Site, character: str) -> None:
 
 def test_the_key_of_the_interface_is_roots_alone(machine: Site) -> None:
     """Whoever reads it may read all mail."""
-    written = files(machine)
+    written = files(machine, MDA_HTTP_API="yes")
     assert written["api.conf"].mode == 0o600
+    assert "!include_try api.conf" in text(machine, "dovecot.conf", MDA_HTTP_API="yes")
     holding = {name for name, file in written.items() if machine.api_key in file.content}
     assert holding == {"api.conf"}
+
+
+def test_the_interface_for_administration_is_closed_by_default(machine: Site) -> None:
+    """A key that nobody uses would open all mail to whoever finds it."""
+    written = files(machine)
+    assert "api.conf" not in written
+    assert not any("api.conf" in file.content for file in written.values())
+    assert not any(machine.api_key in file.content for file in written.values())
 
 
 def test_the_quota_warning_can_be_run(machine: Site) -> None:
@@ -342,10 +399,9 @@ SQL_FILE = {"2.3": "sql.conf.ext", "2.4": "sql.conf"}
 def test_the_password_of_the_database_is_for_root_only(machine: Site, dialect: str) -> None:
     """Every user of the machine could change all accounts."""
     written = files(machine, **PGSQL)
-    assert [name for name, f in written.items() if PGSQL["DB_PASSWORD"] in f.content] == [
-        SQL_FILE[dialect]
-    ]
-    assert written[SQL_FILE[dialect]].mode == 0o600
+    secret = {name for name, f in written.items() if PGSQL["DB_PASSWORD"] in f.content}
+    assert secret == {SQL_FILE[dialect], "accounts"}
+    assert {written[name].mode for name in secret} == {0o600}
     assert files(machine)[SQL_FILE[dialect]].mode == 0o644, "SQLite has no secret"
 
 

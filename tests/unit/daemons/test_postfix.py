@@ -14,7 +14,7 @@ from gatepost.contracts import Context
 from gatepost.daemons.postfix import DAEMON
 from gatepost.daemons.postfix.listeners import LISTENERS
 from gatepost.errors import SettingsError
-from gatepost.model import Home, Installed, LocalSocket, Part, Site
+from gatepost.model import Home, Installed, Part, Site, SocketPath
 from gatepost.run import copies
 from gatepost.settings import load
 
@@ -86,7 +86,7 @@ def test_a_port_for_real_clients_takes_no_header(site: Site) -> None:
 def test_readiness_asks_internal_ports_only(site: Site) -> None:
     """A port that waits for a header never greets: `gatepost up` would wait until it gives up."""
     _, process = DAEMON.processes(context(site))
-    assert {ready.address.port for ready in process.ready} == INTERNAL
+    assert {port(str(ready.address)) for ready in process.ready} == INTERNAL
 
 
 def test_logins_are_asked_of_the_relay(site: Site) -> None:
@@ -95,7 +95,7 @@ def test_logins_are_asked_of_the_relay(site: Site) -> None:
     relay, postfix = DAEMON.processes(where)
     ((_, socket),) = relay.sockets
     assert main_cf(site)["smtpd_sasl_path"] == f"unix:{socket}"
-    assert socket == LocalSocket(where.site.home.run / "sasl", "postfix")
+    assert socket == SocketPath(where.site.home.run / "sasl", "postfix")
     assert relay.name in postfix.after
 
 
@@ -161,7 +161,7 @@ PGSQL = {
 }
 LOOKUPS = {
     *("domains.cf", "alias-domains.cf", "recipients.cf", "aliases.cf", "postmaster.cf"),
-    *("special-mailboxes.cf", "senders.cf", "relay-clients.cf"),
+    *("special-mailboxes.cf", "senders.cf", "relay-clients.cf", "ended-sessions.cf"),
 }
 
 
@@ -175,10 +175,11 @@ def test_the_password_of_the_database_is_for_postfix_only(site: Site) -> None:
 
 
 def test_a_server_is_asked_through_proxymap_and_a_file_is_not(site: Site) -> None:
-    """Hundreds of smtpd would each hold seven connections, and a server allows a hundred."""
+    """Hundreds of smtpd would each hold nine connections, and a server allows a hundred."""
     asked = ("virtual_mailbox_domains", "virtual_alias_maps", "smtpd_sender_login_maps")
     on_server, in_file = main_cf(site, **PGSQL), main_cf(site)
-    for name in (*asked, "smtpd_recipient_restrictions"):
+    restrictions = ("smtpd_recipient_restrictions", "smtpd_client_restrictions")
+    for name in (*asked, *restrictions):
         assert "proxy:pgsql:$config_directory/" in on_server[name]
         assert "proxy:" not in in_file[name]
         assert "sqlite:$config_directory/" in in_file[name]
@@ -210,14 +211,26 @@ def test_ipv6_stands_in_brackets(site: Site) -> None:
     variables = {
         "MYNETWORKS": "192.0.2.64/28,2001:db8:5::/64,2001:db8::7",
         "SERVICE_BIND_ADDRESS": "fd00::25",
+        "MDA_LMTP_ADDRESS": "[fd00::26]:2003",
+        "MDA_SASL_ADDRESS": "[fd00::26]:2004",
+        "MDA_QUOTA_STATUS_ADDRESS": "[fd00::26]:2005",
     }
     settings = main_cf(site, **variables)
     assert settings["mynetworks"] == "192.0.2.64/28, [2001:db8:5::]/64, [2001:db8::7]/128"
-    assert settings["virtual_transport"] == "lmtp:inet:[fd00::25]:2003"
+    assert settings["virtual_transport"] == "lmtp:inet:[fd00::26]:2003"
     relay, _ = DAEMON.processes(context(site, **variables))
-    assert "[fd00::25]:2004" in relay.argv
-    assert "inet:[fd00::25]:2005" in settings["limited_mailbox"]
+    assert "[fd00::26]:2004" in relay.argv
+    assert "inet:[fd00::26]:2005" in settings["limited_mailbox"]
     assert all(address.startswith("[fd00::25]:") for address in smtpd_services(site, **variables))
+
+
+def test_a_mail_store_on_the_same_machine_is_asked_by_sockets(site: Site) -> None:
+    """Postfix would knock at ports that are not there, and mail would wait for ever."""
+    settings = main_cf(site)
+    folder = "/var/lib/gatepost/run/dovecot"
+    assert settings["virtual_transport"] == f"lmtp:unix:{folder}/lmtp"
+    assert settings["smtpd_sasl_path"] == f"unix:{folder}/sasl"
+    assert f"{{ unix:{folder}/quota-status, " in settings["limited_mailbox"]
 
 
 def test_a_machine_without_ipv6_is_not_asked_for_it(site: Site) -> None:

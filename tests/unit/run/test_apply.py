@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.errors import CheckError, PreflightError
+from gatepost.errors import CheckError
 from gatepost.model import Check, Directory, Home, OnChange, Plan, RenderedFile
 from gatepost.run import apply, files, record
 from gatepost.run.record import Record
@@ -156,15 +156,3 @@ def test_users_and_folders_come_before_files(
     folder.rmdir()
     assert apply.apply(planned, home) is False
     assert folder.is_dir()
-
-
-def test_two_at_once_are_refused(home: Home) -> None:
-    """Two admins would write over each other's configuration."""
-    with apply.lock(home):
-        with pytest.raises(PreflightError) as told, apply.lock(home):
-            pass
-        assert str(told.value) == (
-            f"Another `gatepost up` is working in {home.root}. Wait until it is done."
-        )
-    with apply.lock(home):
-        pass

@@ -12,7 +12,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from gatepost.model import Process
+from gatepost.model import Address, Process
 from gatepost.run import child as room
 from gatepost.run import readiness
 from gatepost.run.child import Child
@@ -241,6 +241,7 @@ def test_who_listens_is_the_process_itself(server: Callable[..., Process]) -> No
     async def main() -> tuple[bool, bool, bool]:
         process = server("proxy")
         address = process.ready[0].address
+        assert isinstance(address, Address)
         child = await Child.start(process, lambda _: None)
         other = await Child.start(shell("exec sleep 60"), print)
         async with asyncio.timeout(5):

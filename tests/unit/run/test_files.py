@@ -5,7 +5,6 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import shutil
 import stat
 import subprocess
 from pathlib import Path, PurePosixPath
@@ -50,12 +49,12 @@ def test_a_secret_is_closed_from_the_first_moment(
     """Another user could read a password in the moment before its file is closed."""
     modes = []
 
-    def chmod(path: Path, _mode: int) -> None:
-        modes.append(mode(path))
+    def chmod(descriptor: int, _mode: int) -> None:
+        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
 
     before = os.umask(0)
     try:
-        monkeypatch.setattr(Path, "chmod", chmod)
+        monkeypatch.setattr(os, "fchmod", chmod)
         files.write([file("secret", mode=0o640)], tmp_path)
     finally:
         os.umask(before)
@@ -63,16 +62,18 @@ def test_a_secret_is_closed_from_the_first_moment(
 
 
 @pytest.mark.parametrize(
-    ("user", "group", "asked"),
-    [(0, "postfix", ["postfix"]), (0, "root", []), (1000, "postfix", [])],
+    ("root", "group", "asked"),
+    [(True, "daemon", ["daemon"]), (True, "root", []), (False, "daemon", [])],
 )
 def test_root_gives_files_to_their_group(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, group: str, asked: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, asked: list[str], *, root: bool
 ) -> None:
     """A daemon that has dropped its rights could not read its file; others may not give at all."""
     groups = []
-    monkeypatch.setattr(os, "geteuid", lambda: user)
-    monkeypatch.setattr(shutil, "chown", lambda _path, *, group: groups.append(group))
+    monkeypatch.setattr(files, "_is_root", lambda: root)
+    monkeypatch.setattr(
+        os, "fchown", lambda _file, _user, group: groups.append(grp.getgrgid(group).gr_name)
+    )
     files.write([file("secret", group=group)], tmp_path)
     assert groups == asked
 
@@ -81,7 +82,7 @@ def test_a_group_that_is_missing_does_not_stop_a_preview(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rendering on a machine without Postfix would end in a traceback."""
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(files, "_is_root", lambda: True)
     (path,) = files.write([file("secret", group="no-such-group", mode=0o640)], tmp_path)
     assert mode(path) == 0o640
 

@@ -114,7 +114,7 @@ def test_a_file_that_is_cut_off_is_told() -> None:
     whole = chain(OWN, BETWEEN)
     found = problem(whole[:-200])
     assert found == (
-        f'TLS_CERT_FILE: in "{CERT_FILE}" certificate 2, at line {OWN.pem.count(chr(10)) + 1}, '
+        f'TLS_CERT_FILE: "{CERT_FILE}": certificate 2, at line {OWN.pem.count(chr(10)) + 1}, '
         "cannot be read: its end is missing. Copy the file again from whoever issued it."
     )
 

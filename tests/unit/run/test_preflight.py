@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -92,6 +93,22 @@ def test_an_owner_that_may_not_be_seen_is_told_as_such(
     assert problem.startswith(
         "Port 127.0.0.1:3325 is taken by a program that this user may not see. Stop that program"
     )
+
+
+def test_an_owner_that_ended_meanwhile_is_looked_for_again(
+    home: Home, topology: Callable[..., Topology], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own daemons' processes come and go at a reload: a renewal's `up` would be refused."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    held = SimpleNamespace(
+        status=psutil.CONN_LISTEN,
+        laddr=SimpleNamespace(ip="127.0.0.1", port=3325),
+        pid=ended.pid,
+    )
+    monkeypatch.setattr(psutil, "net_connections", lambda _kind: [held])
+    with pytest.raises(preflight.UnseenOwnerError):
+        preflight.check(home, topology(Address("127.0.0.1", 3325)), ())
 
 
 @pytest.mark.parametrize(

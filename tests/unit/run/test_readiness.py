@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from gatepost.model import Address, Readiness
+from gatepost.model import Address, Readiness, SocketPath
 from gatepost.run import readiness
 
 
@@ -45,6 +46,23 @@ def test_ready_is_who_greets_as_it_should(
             return await readiness.answers((Readiness(address, wanted),))
 
     assert asyncio.run(main()) is ready
+
+
+def test_a_socket_is_asked_as_a_port_is(tmp_path: Path) -> None:
+    """A mail store that takes no messages yet would count as ready."""
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example.org\r\n")
+        writer.close()
+
+    async def main() -> list[bool]:
+        path = tmp_path / "lmtp"
+        probes = [Readiness(SocketPath(path, "postfix"), said) for said in (b"220 ", b"250 ")]
+        before = await readiness.answers((probes[0],))
+        async with await asyncio.start_unix_server(greet, path):
+            return [before, *[await readiness.answers((probe,)) for probe in probes]]
+
+    assert asyncio.run(main()) == [False, True, False]
 
 
 def test_a_closed_port_is_not_ready(free_port: Callable[[], int]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -12,7 +14,7 @@ from issuing import Issued, issue
 
 from gatepost.errors import PreflightError
 from gatepost.model import Certificate, Check, Copy, Home, Part, Plan, RenderedFile
-from gatepost.run import apply, copies, record, renewal
+from gatepost.run import apply, copies, locks, record, renewal
 
 FIRST, SECOND = issue("mail.example.org"), issue("mail.example.org")
 
@@ -159,8 +161,30 @@ def test_a_daemons_checker_is_asked(
     assert "first" in text(home, "relay")
 
 
+def test_an_up_waits_for_a_renewal(home: Home) -> None:
+    """The hook of a renewal would be refused: the supervisor has noticed the same a moment ago."""
+    order: list[str] = []
+    renewing = threading.Event()
+
+    def renew() -> None:
+        with locks.writing(home, locks.RENEWAL):
+            renewing.set()
+            time.sleep(0.3)
+            order.append("renewal")
+
+    other = threading.Thread(target=renew)
+    other.start()
+    renewing.wait(5)
+    with locks.writing(home):
+        order.append("up")
+    other.join()
+    assert order == ["renewal", "up"]
+    with locks.writing(home), pytest.raises(PreflightError), locks.writing(home):
+        pytest.fail("the control: two `up` at once")
+
+
 def test_an_up_at_work_is_left_alone(home: Home, in_use: Callable[..., None]) -> None:
     """Two would write the next configuration at once."""
     in_use()
-    with apply.lock(home), pytest.raises(PreflightError):
+    with locks.writing(home), pytest.raises(PreflightError):
         renewal.renew(home)

@@ -16,6 +16,7 @@ import pytest
 
 from gatepost.model import Address, Process, Readiness
 from gatepost.run import child as child_room
+from gatepost.run import environment
 from gatepost.run import service as room
 from gatepost.run.logs import LogStream
 from gatepost.run.service import Service, State
@@ -88,6 +89,22 @@ def test_one_that_ran_long_comes_back_at_once(
     assert [line.rpartition(" in ")[2] for line in restarts(log)[:3]] == ["0.02 s"] * 3
 
 
+def test_what_a_dead_one_has_left_is_removed_before_each_start(
+    log: LogStream, tmp_path: Path
+) -> None:
+    """A number of a living process in a stale file would keep a daemon down for ever."""
+    left = tmp_path / "master.pid"
+    left.write_text(str(os.getpid()))
+    script = f"test -e {left} && exit 9; echo $$ > {left}; exit 3"
+    service = Service(shell(script, leftovers=(left,)), log)
+
+    async def main() -> None:
+        await until(lambda: service.restarts >= 3)
+
+    watch(service, main)
+    assert all("exit code 3" in line for line in restarts(log))
+
+
 def test_one_that_lives_is_left_alone(log: LogStream) -> None:
     """Users would be thrown out by restarts without a reason."""
     service = Service(shell("exec sleep 60"), log)
@@ -157,12 +174,12 @@ def test_a_program_that_cannot_be_started_is_told(
 ) -> None:
     """The service would be silent and never come up, even when its program is back."""
     service = Service(shell("exec sleep 60"), log)
-    path = os.environ["PATH"]
-    monkeypatch.setenv("PATH", "/nonexistent")
+    path = environment.PATH
+    monkeypatch.setattr(environment, "PATH", "/nonexistent")
 
     async def main() -> str | None:
         await until(lambda: service.restarts >= 2)
-        monkeypatch.setenv("PATH", path)
+        monkeypatch.setattr(environment, "PATH", path)
         return await service.wait_ready()
 
     assert watch(service, main) is None
@@ -184,6 +201,12 @@ def test_ready_is_after_the_banner(log: LogStream, server: Callable[..., Process
 
     assert watch(service, main) == [State.STARTING, State.READY]
     assert service.state is State.STOPPED
+
+
+def tcp_address(process: Process) -> Address:
+    address = process.ready[0].address
+    assert isinstance(address, Address)
+    return address
 
 
 def test_another_banner_is_not_ready(log: LogStream, server: Callable[..., Process]) -> None:
@@ -234,7 +257,7 @@ def test_open_connections_outlive_a_restart_that_overlaps(
 ) -> None:
     """A new entry point of Traefik would cut every user's connection."""
     process = replace(server("service", overlaps=overlaps), stop_seconds=0.1)
-    port = process.ready[0].address.port
+    port = tcp_address(process).port
     service = Service(process, log)
 
     async def main() -> tuple[bytes, int]:
@@ -252,7 +275,7 @@ def test_open_connections_outlive_a_restart_that_overlaps(
             said = await reader.read(1)
         assert [child.pid for child in service.retiring] == ([old] if overlaps else [])
         # Whoever has just connected to the old one is turned away when it closes its port.
-        await until(lambda: not old_child.listens_on({process.ready[0].address}))
+        await until(lambda: not old_child.listens_on({tcp_address(process)}))
         (await talk(port))[1].close()
         writer.close()
         await until(lambda: not service.retiring)
@@ -267,7 +290,7 @@ def test_open_connections_outlive_a_restart_that_overlaps(
 def test_at_no_moment_is_the_port_closed(log: LogStream, server: Callable[..., Process]) -> None:
     """Who connects during a change of Traefik's would be refused."""
     process = server("service", delay=0.1, overlaps=True)
-    port = process.ready[0].address.port
+    port = tcp_address(process).port
     service = Service(process, log)
 
     async def main() -> int:

@@ -13,7 +13,7 @@ from gatepost import assembly
 from gatepost.contracts import Plugin
 from gatepost.errors import PreflightError
 from gatepost.model import Home
-from gatepost.run import site
+from gatepost.run import environment, site
 from gatepost.settings import Settings, load
 
 
@@ -103,7 +103,7 @@ def test_our_own_programs_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         program.write_text("")
         program.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(tmp_path / "ours" / "python"))
-    monkeypatch.setenv("PATH", str(tmp_path / "theirs"))
+    monkeypatch.setattr(environment, "PATH", str(tmp_path / "theirs"))
     assert site.find_program("traefik") == str(tmp_path / "ours" / "traefik")
     (tmp_path / "ours" / "traefik").unlink()
     assert site.find_program("traefik") == str(tmp_path / "theirs" / "traefik")

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gatepost.model import Address, LocalSocket, Process
+from gatepost.model import Address, Process, SocketPath
 from gatepost.run.child import Child
 from gatepost.run.sockets import Sockets
 from gatepost.startup import SOCKETS as VARIABLE
@@ -153,7 +153,7 @@ def test_a_child_accepts_on_them_and_the_next_one_too(
 
 def test_a_local_socket_is_one_users(sockets: Sockets, tmp_path: Path) -> None:
     """Any user of the machine could guess passwords there."""
-    where = LocalSocket(tmp_path / "logins", psutil.Process().username())
+    where = SocketPath(tmp_path / "logins", psutil.Process().username())
     where.path.touch()  # what a killed supervisor has left
     sockets.open([("logins", where)])
     assert stat.filemode(where.path.stat().st_mode) == "srw-------"
@@ -166,5 +166,5 @@ def test_a_local_socket_is_one_users(sockets: Sockets, tmp_path: Path) -> None:
 def test_a_local_socket_without_an_owner_says_so(sockets: Sockets, tmp_path: Path) -> None:
     """A service would not start, for no reason that anybody reads."""
     with pytest.raises(OSError, match=r'no user "nobody-of-that-name" to own it: .*/logins'):
-        sockets.open([("logins", LocalSocket(tmp_path / "logins", "nobody-of-that-name"))])
+        sockets.open([("logins", SocketPath(tmp_path / "logins", "nobody-of-that-name"))])
     assert not sockets.descriptors

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,7 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
-from gatepost.errors import OperationError, StartError
+from gatepost.accounts.records import Mailbox
+from gatepost.accounts.store import Store, open_store
+from gatepost.errors import PreflightError, StartError
 from gatepost.model import Address, Home, OnChange, Plan, Process, Readiness, RenderedFile
 from gatepost.run import apply, control, logs, memory, record
 from gatepost.run import child as child_room
@@ -153,7 +155,7 @@ def test_a_fault_of_our_own_ends_the_run(home: Home, monkeypatch: pytest.MonkeyP
     def fail(_home: Home) -> None:
         raise RuntimeError("fault")
 
-    monkeypatch.setattr(record, "current", fail)
+    monkeypatch.setattr(record, "generation", fail)
 
     async def main() -> None:
         async with asyncio.timeout(5):
@@ -181,14 +183,15 @@ def test_a_second_supervisor_is_refused(home: Home, plan: Callable[..., Plan]) -
     apply.apply(plan(sleeper("store")), home)
 
     async def during() -> tuple[str, bool]:
-        with pytest.raises(OperationError) as told:
+        with pytest.raises(PreflightError) as told:
             await Supervisor(home, LogStream(None)).run()
         return str(told.value), (await ask(home, "status"))["ready"]
 
     said, ready = run(home, during)
     assert said == (
-        f"Another supervisor runs {home.root}. See it with `gatepost status`, "
-        "stop it with `gatepost down`."
+        f"A mail server (process {os.getpid()}) runs in {home.root} already. Nothing was changed. "
+        "See it with `gatepost status`, stop it with `gatepost down`, or give this one a home of "
+        "its own with GATEPOST_HOME."
     )
     assert ready is True
 
@@ -285,22 +288,49 @@ def test_only_its_own_user_may_ask(home: Home, plan: Callable[..., Plan]) -> Non
     assert run(home, during) == 0o600
 
 
-def test_services_are_told_of_changed_accounts(
-    home: Home, plan: Callable[..., Plan], tmp_path: Path
+@pytest.fixture
+def accounts(home: Home, tmp_path: Path) -> Iterator[tuple[Store, str]]:
+    """Return the accounts of a home, with one mailbox, and the file that names them."""
+    file = tmp_path / "place"
+    file.write_text(f"{home.database}\n")
+    with open_store(home.database) as store:
+        store.add_domain("example.org")
+        store.add_mailbox(Mailbox("anna@example.org", "{SSHA}x"))
+        yield store, str(file)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_services_act_on_changed_accounts(
+    home: Home,
+    plan: Callable[..., Plan],
+    tmp_path: Path,
+    accounts: tuple[Store, str],
+    *,
+    told: bool,
 ) -> None:
-    """A locked mailbox could be read on; one deaf service must not keep others from it."""
-    mark = tmp_path / "told"
-    deaf = sleeper("deaf", forget=("sh", "-c", "echo no such socket; exit 1"))
-    apply.apply(plan(deaf, sleeper("other"), sleeper("store", forget=("touch", str(mark)))), home)
+    """A locked mailbox could be read on; one deaf service must not keep others from it.
 
-    async def during() -> Any:
+    The change may have been made elsewhere, by a command that cannot tell this supervisor.
+    """
+    store, place = accounts
+    mark = tmp_path / "ended"
+    record = ("sh", "-c", f"cat >>{mark}")
+    deaf = sleeper("deaf", forget=("sh", "-c", "echo no such socket; exit 1"), accounts=place)
+    acting = sleeper("store", forget=("touch", str(mark)), end_sessions=record, accounts=place)
+    apply.apply(plan(deaf, sleeper("other"), acting), home)
+
+    async def during() -> None:
         assert not mark.exists()
-        return await ask(home, "forget")
+        store.remove_mailbox("anna@example.org")
+        if told:
+            assert await ask(home, "forget") == {}
+        else:
+            await asyncio.sleep(0.9)
+        assert mark.read_text() == "anna@example.org\texample.org/anna\n"
 
-    assert run(home, during) == {}
-    assert mark.exists()
-    told = [line for line in lines(home) if "changed accounts" in line]
-    assert told == ["gatepost | deaf could not be told of changed accounts: no such socket"]
+    run(home, during)
+    complaints = [line for line in lines(home) if "changed accounts" in line]
+    assert complaints == ["gatepost | deaf could not be told of changed accounts: no such socket"]
 
 
 # --- changes --------------------------------------------------------------------------------
@@ -365,6 +395,61 @@ def test_a_failed_reload_is_told(home: Home, plan: Callable[..., Plan]) -> None:
         "changed": ["mta reloaded"],
         "problem": "mta could not reload: bad file",
     }
+
+
+def test_a_failed_reload_is_tried_again(
+    home: Home, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """`gatepost up` would say that nothing has changed, and the daemon run on with the old."""
+    mark = tmp_path / "may reload"
+    process = sleeper("mta", reload=("test", "-e", str(mark)))
+    apply.apply(plan(process, file("mta", "old", OnChange.RELOAD)), home)
+
+    async def during() -> Any:
+        before = (await ask(home, "status"))["problems"]
+        apply.apply(plan(process, file("mta", "new", OnChange.RELOAD)), home)
+        await ask(home, "apply")
+        failed = (await ask(home, "status"))["problems"]
+        mark.touch()
+        again = await ask(home, "apply")
+        return before, failed, again, (await ask(home, "status"))["problems"]
+
+    before, failed, again, after = run(home, during)
+    assert before == after == []
+    (problem,) = failed
+    assert problem == (
+        "mta could not read the new configuration and may run with the one before. "
+        "Look why with `gatepost logs`, then: gatepost up"
+    )
+    assert again == {"changed": ["mta reloaded"], "problem": None}
+
+
+def test_what_was_in_use_meanwhile_is_read_over(
+    home: Home, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """A process that a daemon forked meanwhile has read another configuration than its parent."""
+    mark = tmp_path / "reloaded"
+    process = sleeper("mta", reload=("touch", str(mark)))
+    mine = plan(process, file("mta", "mine", OnChange.RELOAD))
+    apply.apply(mine, home)
+
+    async def during() -> Any:
+        apply.apply(plan(process, file("mta", "other", OnChange.RELOAD)), home)
+        apart = (await ask(home, "status"))["problems"]
+        apply.apply(mine, home)
+        answer = await ask(home, "apply")
+        return apart, answer, (await ask(home, "status"))["problems"], await ask(home, "apply")
+
+    apart, answer, after, again = run(home, during)
+    (problem,) = apart
+    assert problem == (
+        "The services run configuration 000001, and config/current is 000002. "
+        "Bring them together: gatepost up"
+    )
+    assert answer == {"changed": ["mta reloaded"], "problem": None}
+    assert mark.exists()
+    assert after == []
+    assert again == {"changed": []}
 
 
 def test_a_configuration_of_another_version_is_told(home: Home, plan: Callable[..., Plan]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gatepost.contracts import Context
 from gatepost.daemons.dovecot.files import files
-from gatepost.daemons.dovecot.listeners import LISTENERS
+from gatepost.daemons.dovecot.listeners import LISTENERS, OFFERS
 from gatepost.daemons.dovecot.process import USER, checks, directories, processes
 from gatepost.daemons.dovecot.witness import observe
 from gatepost.model import (
@@ -21,6 +21,7 @@ from gatepost.model import (
     Handoff,
     Listener,
     Observation,
+    Offer,
     Process,
     RenderedFile,
     Role,
@@ -39,7 +40,6 @@ class Dovecot:
     optional_packages: tuple[str, ...] = ("dovecot-flatcurve",)
     version_command: tuple[str, ...] = ("dovecot", "--version")
     listeners: tuple[Listener, ...] = LISTENERS
-    needs: frozenset[Role] = frozenset()
 
     # It takes a PROXY header from haproxy_trusted_networks only.
     guarded: bool = False
@@ -62,9 +62,14 @@ class Dovecot:
         return {"flatcurve": "/usr/lib/dovecot/modules/lib21_fts_flatcurve_plugin.so"}
 
     @property
-    def offers(self) -> Mapping[Role, int]:
+    def needs(self) -> Mapping[Role, str]:
+        """Return nothing: Dovecot works alone."""
+        return {}
+
+    @property
+    def offers(self) -> Mapping[Role, Offer]:
         """Return what Postfix and others ask of the mail store."""
-        return {Role.DELIVERY: 2003, Role.SASL: 2004, Role.QUOTA_STATUS: 2005, Role.API: 8080}
+        return OFFERS
 
     def files(self, context: Context) -> tuple[RenderedFile, ...]:
         """Return the configuration in the dialect of the installed version.

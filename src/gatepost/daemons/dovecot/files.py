@@ -14,8 +14,9 @@ from gatepost.contracts import Context
 from gatepost.daemons.dovecot.dialect import dialect
 from gatepost.daemons.dovecot.listeners import (
     CLIENTS_OF_A_LOGIN_PROCESS,
-    inet_service,
     login_services,
+    socket_listeners,
+    tcp_listeners,
 )
 from gatepost.errors import SettingsError
 from gatepost.model import Home, OnChange, RenderedFile, Role
@@ -26,6 +27,9 @@ from gatepost.settings.concerns import DatabaseDriver
 NAME = "dovecot"
 FOLDER = PurePosixPath("dovecot")
 """Dovecot's folder in the configuration."""
+
+ACCOUNTS = "accounts"
+"""The file that names the database of accounts to the supervisor."""
 
 MAIL_USER = "gatepost-mail"
 DATABASE_GROUP = "postfix"
@@ -116,10 +120,15 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
     return (
         *(file(name) for name in (*_COMMON, *extra)),
         file({"2.3": "sql.conf.ext", "2.4": "sql.conf"}[chosen], mode=sql_mode),
-        file("api.conf", mode=0o600),
+        *([file("api.conf", mode=0o600)] if values["api"] else []),
         *_copies(context),
         # Read at each warning: a running Dovecot has no use for a new version.
         file("quota-warning", OnChange.NOTHING, mode=0o755),
+        # The supervisor's, which knows no daemon and no database.
+        file("end-sessions", OnChange.NOTHING, mode=0o755),
+        RenderedFile(
+            FOLDER / ACCOUNTS, f"{values['accounts']}\n", NAME, OnChange.NOTHING, mode=0o600
+        ),
     )
 
 
@@ -173,10 +182,9 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         # listeners.conf
         "login_services": services,
         "trusted_proxies": " ".join(str(network) for network in topology.trusted_proxies),
-        "delivery": inet_service(topology.offers[Role.DELIVERY]),
-        "sasl": inet_service(topology.offers[Role.SASL]),
-        "quota_status": inet_service(topology.offers[Role.QUOTA_STATUS]),
-        "api": inet_service(topology.offers[Role.API]),
+        "tcp_listeners": tcp_listeners(topology.offers),
+        "socket_listeners": socket_listeners(topology.offers, MAIL_USER),
+        "api": Role.API in topology.offers,
         "api_key": site.api_key,
         # processes.conf
         "mail_user": MAIL_USER,
@@ -199,9 +207,10 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         **_database(context),
         "cache_seconds": CACHE_SECONDS,
         "cache_negative_seconds": CACHE_NEGATIVE_SECONDS,
-        **_queries(chosen, context.settings.database.db_driver, mail.recipient_delimiter),
-        # mail.conf, quota.conf, delivery.conf
+        **_queries(chosen, context),
+        # end-sessions
         "mail_folder": site.home.mail,
+        # mail.conf, quota.conf, delivery.conf
         "folders": FOLDERS,
         "full_text_search": chosen != "2.3" and "flatcurve" in installed.features,
         "quota_grace": mail.message_size_limit,
@@ -236,6 +245,7 @@ def _database(context: Context) -> dict[str, Any]:
         "sql_driver": settings.db_driver,
         "database": context.site.home.database,
         "sql_connect": context.site.home.database,
+        "accounts": context.site.home.database,
         "pgsql": None,
     }
     if settings.db_driver is DatabaseDriver.PGSQL:
@@ -250,6 +260,7 @@ def _database(context: Context) -> dict[str, Any]:
         }
         # A URI needs no quotes: Dovecot 2.3 splits its connection string at each space.
         values["sql_connect"] = to.uri
+        values["accounts"] = Connection.of(settings, "gatepost-supervisor", authority).uri
         values["pgsql"] = _Pgsql(
             to.host, tuple(_Parameter(n, _quoted(v)) for n, v in parameters.items())
         )
@@ -262,14 +273,14 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _queries(chosen: str, driver: DatabaseDriver, delimiter: str) -> dict[str, str]:
+def _queries(chosen: str, context: Context) -> dict[str, str]:
     """Return the look-ups in the dialect's variables, which Dovecot escapes between quotes."""
     user, local, domain, service = {
         "2.3": ("%u", "%n", "%d", "%s"),
         "2.4": ("%{user}", "%{user | username}", "%{user | domain}", "%{protocol}"),
     }[chosen]
     password = lookups.PASSWORD.bind(address=user, service=service)
-    query = lookups.user(delimiter)
+    query = lookups.user(context.settings.mail.recipient_delimiter)
     marks = {"address": user, "local": local, "domain": domain}
     account = query.bind(**{name: marks[name] for name in query.parameters})
     quota = {
@@ -281,7 +292,7 @@ def _queries(chosen: str, driver: DatabaseDriver, delimiter: str) -> dict[str, s
         "2.4": "account.quota_bytes AS quota_storage_size",
     }[chosen]
     also, only = "", ""
-    if driver is DatabaseDriver.PGSQL:
+    if context.settings.database.db_driver is DatabaseDriver.PGSQL:
         # While there is no connection Dovecot 2.3.19.1 of Debian 12 cannot escape and asks for
         # nobody, and the answer comes when there is one: that nobody is there. Symptom without
         # this error: after an outage of the database mail for those who exist bounces.
@@ -289,13 +300,15 @@ def _queries(chosen: str, driver: DatabaseDriver, delimiter: str) -> dict[str, s
         also, only = f" AND {asked}", f" WHERE {asked}"
     # Dovecot lets nobody but root and this user look an account up.
     owner = f"'{MAIL_USER}' AS uid, '{MAIL_USER}' AS gid"
+    # The folder comes from the database: the next owner of an address has another one.
+    home = f"'{context.site.home.mail}/' || account.folder AS home"
     return {
         "password_query": (
             f"{password} AND ('%{{secured}}' = 'TLS' OR '{service}' = 'smtp'){also}"
         ),
         # "user" is who Dovecot goes on as; Sieve splits addresses at "recipient_delimiter".
         "user_query": (
-            f"SELECT {owner}, account.user AS user,"  # noqa: S608
+            f"SELECT {owner}, {home}, account.user AS user,"  # noqa: S608
             f" account.extensions AS recipient_delimiter, {quota}"
             f" FROM ({account}) AS account{only}"
         ),

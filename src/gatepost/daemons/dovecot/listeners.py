@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from gatepost.model import Address, BoundListener, Listener, Protocol, Tls
+from gatepost.model import (
+    Address,
+    BoundListener,
+    Endpoint,
+    Listener,
+    Offer,
+    Protocol,
+    Role,
+    SocketPath,
+    Tls,
+)
 
 IMAP = Listener(
     name="imap",
@@ -69,17 +79,74 @@ class InetListener:
     """Whether every connection must begin with a PROXY header."""
 
 
-@dataclass(frozen=True, slots=True)
-class InetService:
-    """Where a service for other programs listens: one port on some addresses."""
+OFFERS = {
+    Role.DELIVERY: Offer(2003, "lmtp"),
+    Role.SASL: Offer(2004, "sasl"),
+    Role.QUOTA_STATUS: Offer(2005, "quota-status"),
+    # The name "http" is what makes doveadm speak HTTP there.
+    Role.API: Offer(8080, "http"),
+}
+"""What Postfix and others ask of the mail store."""
 
+_SERVICES = {
+    Role.DELIVERY: "lmtp",
+    Role.SASL: "auth",
+    Role.QUOTA_STATUS: "quota-status",
+    Role.API: "doveadm",
+}
+"""Role → Dovecot's service that offers it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TcpListener:
+    """A port of a service for programs elsewhere: an ``inet_listener`` block."""
+
+    service: str
+    name: str
     addresses: tuple[str, ...]
     port: int
 
 
-def inet_service(offered: tuple[Address, ...]) -> InetService:
-    """Return where a role is offered, as Dovecot writes it."""
-    return InetService(_hosts(offered), offered[0].port)
+@dataclass(frozen=True, slots=True)
+class SocketListener:
+    """A UNIX socket of a service for programs here: a ``unix_listener`` block."""
+
+    service: str
+    name: str
+    """File name below ``base_dir``."""
+    user: str | None
+    """The one user, besides root, who may connect; None: the socket is not made."""
+
+
+def tcp_listeners(offered: Mapping[Role, tuple[Endpoint, ...]]) -> tuple[TcpListener, ...]:
+    """Return a port for each role that is offered to programs elsewhere."""
+    found = []
+    for role, endpoints in offered.items():
+        addresses = tuple(one for one in endpoints if isinstance(one, Address))
+        if role in OFFERS and addresses:
+            service, name = _SERVICES[role], OFFERS[role].socket or role
+            found.append(TcpListener(service, name, _hosts(addresses), addresses[0].port))
+    return tuple(found)
+
+
+def socket_listeners(
+    offered: Mapping[Role, tuple[Endpoint, ...]], mail_user: str
+) -> tuple[SocketListener, ...]:
+    """Return every UNIX socket that Dovecot would open to all users of the machine, and the roles.
+
+    The programs that read mail run as `mail_user`, and look accounts, hosts and indexes up.
+    """
+    sockets = {
+        ("lmtp", "lmtp"): None,
+        ("auth", "auth-userdb"): mail_user,
+        ("indexer", "indexer"): mail_user,
+        ("dns-client", "dns-client"): mail_user,
+        ("imap-urlauth-login", "imap-urlauth"): None,
+    }
+    for role, (endpoint, *_) in offered.items():
+        if role in OFFERS and isinstance(endpoint, SocketPath):
+            sockets[_SERVICES[role], endpoint.path.name] = endpoint.user
+    return tuple(SocketListener(*names, user) for names, user in sockets.items())
 
 
 @dataclass(frozen=True, slots=True)

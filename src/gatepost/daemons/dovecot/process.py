@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gatepost.accounts.pgsql import servers_of
 from gatepost.contracts import Context
-from gatepost.daemons.dovecot.files import FOLDER, MAIL_USER, NAME
+from gatepost.daemons.dovecot.files import ACCOUNTS, FOLDER, MAIL_USER, NAME
 from gatepost.model import (
     Check,
     Directory,
@@ -27,7 +27,8 @@ _GREETINGS = {
 
 def processes(context: Context) -> tuple[Process, ...]:
     """Return the one process that the supervisor starts."""
-    config = str(context.site.home.config / FOLDER / "dovecot.conf")
+    folder = context.site.home.config / FOLDER
+    config = str(folder / "dovecot.conf")
     return (
         Process(
             name=NAME,
@@ -35,7 +36,11 @@ def processes(context: Context) -> tuple[Process, ...]:
             ready=_ready(context),
             servers=servers_of(context.settings.database),
             reload=("doveadm", "-c", config, "reload"),
+            # Dovecot takes any living process with that number for another Dovecot, and ends.
+            leftovers=(context.site.home.run / NAME / "master.pid",),
             forget=("doveadm", "-c", config, "auth", "cache", "flush"),
+            end_sessions=("/bin/sh", str(folder / "end-sessions")),
+            accounts=str(folder / ACCOUNTS),
         ),
     )
 
@@ -60,7 +65,13 @@ def directories(context: Context) -> tuple[Directory, ...]:
     return (
         Directory(home.run / NAME),
         Directory(home.state / NAME),
-        Directory(home.mail, mode=0o700, owner=MAIL_USER, group=MAIL_USER),
+        Directory(
+            home.mail,
+            mode=0o700,
+            owner=MAIL_USER,
+            group=MAIL_USER,
+            contents=f"{MAIL_USER}:{MAIL_USER}",
+        ),
     )
 
 

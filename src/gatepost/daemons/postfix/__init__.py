@@ -20,6 +20,7 @@ from gatepost.model import (
     Handoff,
     Listener,
     Observation,
+    Offer,
     Process,
     RenderedFile,
     Role,
@@ -38,7 +39,6 @@ class Postfix:
     # -d: the compiled-in value, so that a broken /etc/postfix/main.cf does not matter.
     version_command: tuple[str, ...] = ("postconf", "-dh", "mail_version")
     listeners: tuple[Listener, ...] = LISTENERS
-    needs: frozenset[Role] = frozenset({Role.DELIVERY, Role.SASL, Role.QUOTA_STATUS})
 
     # It has no notion of who may send a PROXY header.
     guarded: bool = True
@@ -53,7 +53,12 @@ class Postfix:
         return {}
 
     @property
-    def offers(self) -> Mapping[Role, int]:
+    def needs(self) -> Mapping[Role, str]:
+        """Return what ``lmtp`` and ``smtpd`` ask for, as Postfix's own user (mail_owner)."""
+        return dict.fromkeys((Role.DELIVERY, Role.SASL, Role.QUOTA_STATUS), "postfix")
+
+    @property
+    def offers(self) -> Mapping[Role, Offer]:
         """Return nothing: others reach Postfix as SMTP clients do."""
         return {}
 

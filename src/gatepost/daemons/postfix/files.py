@@ -14,7 +14,16 @@ from gatepost.accounts.pgsql import Connection
 from gatepost.contracts import Context
 from gatepost.daemons.postfix.listeners import smtpd_services
 from gatepost.errors import SettingsError
-from gatepost.model import Copy, Home, IPNetwork, OnChange, RenderedFile, Role
+from gatepost.model import (
+    Address,
+    Copy,
+    Endpoint,
+    Home,
+    IPNetwork,
+    OnChange,
+    RenderedFile,
+    Role,
+)
 from gatepost.rendering import render
 from gatepost.sasl import plan as sasl
 from gatepost.settings.concerns import DatabaseDriver
@@ -42,6 +51,10 @@ AUTHORITY = "database-authority.pem"
 
 _SOCKET_PATH = 107
 """Bytes of a UNIX socket's path (unix(7)), without the closing zero."""
+
+_ENDED = "421 4.7.0 The account has changed, log in again"
+"""What a session is told whose account is no longer the one it logged in to. After 421 Postfix
+hangs up (access(5))."""
 
 _WRAPPER_PORTS = frozenset({"465", "submissions", "smtps"})
 
@@ -126,9 +139,9 @@ def _main(context: Context) -> dict[str, Any]:
         "mailname": mail.mailname,
         "inet_protocols": "all" if site.ipv6 else "ipv4",
         "mynetworks": _networks(mail.mynetworks),
-        "delivery": roles[Role.DELIVERY],
-        "sasl": sasl.listens(context, USER).path,
-        "quota_status": roles[Role.QUOTA_STATUS],
+        "delivery": _endpoint(roles[Role.DELIVERY]),
+        "sasl": _endpoint(sasl.listens(context, USER)),
+        "quota_status": _endpoint(roles[Role.QUOTA_STATUS]),
         "recipient_delimiter": mail.recipient_delimiter,
         "message_size_limit": mail.message_size_limit,
         "client_connections": mail.mta_client_connections,
@@ -142,12 +155,17 @@ def _main(context: Context) -> dict[str, Any]:
     }
 
 
+def _endpoint(found: Endpoint) -> str:
+    """Write where a service is found, as transport(5) and check_policy_service want it."""
+    return f"inet:{found}" if isinstance(found, Address) else f"unix:{found}"
+
+
 @dataclass(frozen=True, slots=True)
 class _Proxymap:
     """Postfix's service that asks the database for all its other processes."""
 
-    processes: int = 8
-    """At most so many, with a connection for each table: 56 of the 100 that a server allows."""
+    processes: int = 7
+    """At most so many, with a connection for each table: 63 of the 100 that a server allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +241,7 @@ def _queries(context: Context) -> dict[str, str]:
         ),
         "special-mailboxes.cf": lookups.SPECIAL_MAILBOX.bind(address="%s"),
         "senders.cf": lookups.SENDER.bind(address="%s"),
+        "ended-sessions.cf": lookups.ENDED_SESSION.bind(login="%s", answer=_ENDED),
         "relay-clients.cf": (
             f"SELECT 'OK' WHERE EXISTS ({lookups.RELAY_CLIENT.bind(fingerprint='%s')})"
         ),

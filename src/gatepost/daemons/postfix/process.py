@@ -11,6 +11,12 @@ from gatepost.sasl import plan as sasl
 
 NAME = "postfix"
 
+_MESSAGES = (
+    *("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming"),
+    *("saved", "trace"),
+)
+"""Folders of the queue whose files are all Postfix's own (postfix-files(5))."""
+
 
 def processes(context: Context) -> tuple[Process, ...]:
     """Return Postfix, and the relay that it asks about logins.
@@ -55,14 +61,19 @@ def handoffs(context: Context) -> tuple[Handoff, ...]:
 
 
 def directories(context: Context) -> tuple[Directory, ...]:
-    """Return the folders that Postfix does not make itself.
+    """Return the folders that Postfix does not make itself, and those that hold its messages.
 
-    What is inside the queue, with owners and rights of its own, Postfix makes when it starts.
+    What else is inside the queue, with owners and rights of its own, Postfix makes when it starts.
+    It renames no message of somebody else's: such a one would wait for ever.
     """
     home = context.site.home
     return (
         Directory(home.queue),
-        Directory(home.state / NAME, mode=0o700, owner="postfix"),
+        Directory(home.state / NAME, mode=0o700, owner=NAME, contents=NAME),
+        *(
+            Directory(home.queue / name, mode=0o700, owner=NAME, contents=NAME)
+            for name in _MESSAGES
+        ),
     )
 
 

@@ -14,12 +14,13 @@ from cryptography import x509
 from gatepost.model import Status
 from gatepost.verify.run import Outcome, Run
 from gatepost.verify.sessions import any_certificate, conversation
-from gatepost.verify.targets import Target
+from gatepost.verify.targets import Place, Target
 from gatepost.verify.wire import ProbeError, Trouble
 
 _EXPECTED = "TLS 1.2 or newer only, with the certificate on disk, valid for MAILNAME"
 _EXPECTED_IN_CLUSTER = "TLS 1.2 or newer only, with a certificate valid for MAILNAME"
 _EXPECTED_THERE = "TLS 1.2 or newer only, with a certificate of a known authority for {host}"
+_BEHIND = "at the internal port, for the proxy in front is not Gatepost's"
 _PATIENCE_SECONDS = 4.0
 _SOON_DAYS = 14
 """Certificates are renewed a month before their end; with less left than this, renewal is stuck."""
@@ -51,6 +52,7 @@ def tls(run: Run, target: Target) -> Outcome:
         *_not_on_disk(run, served),
         *_wrong_name(run, certificate),
         *_expiry(days),
+        *_beginning(certificate),
         *_chain(run, target, certificate),
     ]
     refused: list[str] = []
@@ -68,6 +70,7 @@ def tls(run: Run, target: Target) -> Outcome:
         else:
             (untested if accepted is None else refused).append(name)
     facts = [
+        *([_BEHIND] if target.place is Place.BEHIND else []),
         version,
         f"{days} days left",
         *([f"{' and '.join(refused)} refused"] if refused else []),
@@ -107,8 +110,9 @@ def _not_on_disk(run: Run, served: bytes) -> list[_Flaw]:
         return [
             _Flaw(
                 f"not the certificate in {file} (serial {on_disk.serial_number:x})",
-                "Make the server read its certificate again: gatepost up --detach. If another "
-                "server ends TLS in front of this one, let it pass TLS on instead.",
+                "A running server shows a new certificate by itself, or its log says why not: "
+                "gatepost logs gatepost; gatepost up --detach says it too. If another server ends "
+                "TLS in front of this one, let it pass TLS on instead.",
             )
         ]
     return []
@@ -152,6 +156,18 @@ def _expiry(days: int) -> list[_Flaw]:
     if days < _SOON_DAYS:
         return [_Flaw("expires soon", "Renew the certificate and see why it was not.", Status.RISK)]
     return []
+
+
+def _beginning(certificate: x509.Certificate) -> list[_Flaw]:
+    begins = certificate.not_valid_before_utc
+    if begins <= datetime.now(UTC):
+        return []
+    return [
+        _Flaw(
+            f"not valid before {begins:%Y-%m-%d %H:%M} UTC",
+            "See whether this machine's clock is right: date -u",
+        )
+    ]
 
 
 def _chain(run: Run, target: Target, certificate: x509.Certificate) -> list[_Flaw]:

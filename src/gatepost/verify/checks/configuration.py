@@ -1,0 +1,105 @@
+"""The services run what `gatepost up` has written, from the first probe to the last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gatepost.errors import OperationError
+from gatepost.model import Home, Status
+from gatepost.run import control, record
+from gatepost.verify.run import Outcome, Run
+
+_EXPECTED = (
+    "the services run the configuration in use, and nobody changed, stopped or restarted them "
+    "while the proof was made"
+)
+_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What runs at one moment."""
+
+    generation: str = ""
+    processes: Mapping[str, int | None] = field(default_factory=dict)
+    """Service → process; empty when no server runs."""
+    problems: tuple[str, ...] = ()
+    silent: str = ""
+    """Why the supervisor could not be asked."""
+
+
+def seen(home: Home) -> Seen:
+    """Ask the supervisor of a home what runs."""
+    try:
+        answer = control.ask(home, "status", seconds=_SECONDS)
+    except OperationError as error:
+        return Seen(silent=str(error))
+    if answer is None or answer.get("stopping"):
+        return Seen()
+    generation = record.generation(home)
+    return Seen(
+        generation.name if generation else "",
+        {row["name"]: row["pid"] for row in answer["services"]},
+        tuple(answer.get("problems", ())),
+    )
+
+
+def configuration(run: Run) -> Outcome:
+    """Compare what runs now with what ran at the beginning; made when all else is through."""
+    if run.home is None:
+        return Outcome(Status.NOT_PROVEN, _EXPECTED, "the server is elsewhere")
+    return judged(run.before, seen(run.home))
+
+
+def judged(before: object, now: Seen) -> Outcome:
+    """Judge two looks at the same server."""
+    assert isinstance(before, Seen)  # noqa: S101  the runner has looked
+    if before.silent or now.silent:
+        return Outcome(
+            Status.NOT_PROVEN,
+            _EXPECTED,
+            "the supervisor did not answer this user",
+            fix=before.silent or now.silent,
+        )
+    if not before.processes and not now.processes:
+        return Outcome(
+            Status.NOT_PROVEN,
+            _EXPECTED,
+            "no mail server of this home runs here",
+            fix="Start it: gatepost up --detach",
+        )
+    if changes := list(_changes(before, now)):
+        return Outcome(
+            Status.FAIL,
+            _EXPECTED,
+            f"while the proof was made {', '.join(changes)}",
+            fix=(
+                "Other rows may have failed for this alone. See in `gatepost logs gatepost` what "
+                "happened, wait until nobody works on the server, and run verify again."
+            ),
+        )
+    if now.problems:
+        return Outcome(Status.FAIL, _EXPECTED, now.problems[0], fix="Run: gatepost up --detach")
+    return Outcome(
+        Status.PASS,
+        _EXPECTED,
+        f"configuration {now.generation}: {', '.join(sorted(now.processes))}",
+        "the supervisor",
+    )
+
+
+def _changes(before: Seen, now: Seen) -> list[str]:
+    if not now.processes:
+        return ["the mail server was stopped"]
+    if not before.processes:
+        return ["the mail server was started"]
+    found = []
+    if before.generation != now.generation:
+        found.append(f"configuration {now.generation} took the place of {before.generation}")
+    found += [
+        f"{name} was started anew"
+        for name in sorted(now.processes)
+        if now.processes[name] != before.processes.get(name)
+    ]
+    return found

@@ -1,0 +1,1 @@
+../../unit/accounts/test_changes.py
