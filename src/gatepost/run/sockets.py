@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import pwd
 import socket
 from collections.abc import Sequence
 
@@ -66,20 +66,23 @@ def _listen(address: Endpoint) -> socket.socket:
 
 
 def _local(address: SocketPath) -> socket.socket:
-    """Open a UNIX socket. One that a killed supervisor has left makes room."""
+    """Open a UNIX socket. One that a killed supervisor has left makes room.
+
+    It stays root's, as all files beside it, and opens to the user by the user's group.
+    """
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         address.path.unlink(missing_ok=True)
-        # Nobody else may open it in the moment before it gets its owner.
-        before = os.umask(0o177)
+        # Nobody else may open it in the moment before it gets its group.
+        before = os.umask(0o117)
         try:
             opened.bind(str(address.path))
         finally:
             os.umask(before)
         try:
-            shutil.chown(address.path, address.user)
-        except LookupError:
-            raise OSError(0, f'there is no user "{address.user}" to own it') from None
+            os.chown(address.path, -1, pwd.getpwnam(address.user).pw_gid)
+        except KeyError:
+            raise OSError(0, f'there is no user "{address.user}" to open it') from None
         opened.listen(_BACKLOG)
         stack.pop_all()
     return opened

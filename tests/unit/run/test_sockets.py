@@ -156,15 +156,15 @@ def test_a_local_socket_is_one_users(sockets: Sockets, tmp_path: Path) -> None:
     where = SocketPath(tmp_path / "logins", psutil.Process().username())
     where.path.touch()  # what a killed supervisor has left
     sockets.open([("logins", where)])
-    assert stat.filemode(where.path.stat().st_mode) == "srw-------"
+    assert stat.filemode(where.path.stat().st_mode) == "srw-rw----"
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(where))
     sockets.close()
     assert not where.path.exists()
 
 
-def test_a_local_socket_without_an_owner_says_so(sockets: Sockets, tmp_path: Path) -> None:
+def test_a_local_socket_for_nobody_says_so(sockets: Sockets, tmp_path: Path) -> None:
     """A service would not start, for no reason that anybody reads."""
-    with pytest.raises(OSError, match=r'no user "nobody-of-that-name" to own it: .*/logins'):
+    with pytest.raises(OSError, match=r'no user "nobody-of-that-name" to open it: .*/logins'):
         sockets.open([("logins", SocketPath(tmp_path / "logins", "nobody-of-that-name"))])
     assert not sockets.descriptors
