@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 
 from gatepost.gate.configuration import Configuration, Limits
-from gatepost.model import Address
+from gatepost.model import Address, Standing
 from gatepost.proxy_protocol import build_2
 from table import Table, timed
 
@@ -156,10 +156,11 @@ def gate_alone() -> Iterator[tuple[psutil.Process, tuple[str, int]]]:
         configuration = Configuration(
             hostname="mail.example.org",
             trusted=(ipaddress.ip_network("127.0.0.0/16"),),
+            relaying=(),
             accept_direct=False,
             header_seconds=600.0,
             limits=Limits(0, 0),
-            handoffs={"smtp": path},
+            handoffs={"smtp": {Standing.NAMED: path}},
             metrics=(Address(host, 2006),),
         )
         file.write_text(configuration.dump())

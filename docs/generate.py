@@ -58,6 +58,21 @@ Internal port
 : Where the daemon listens for programs of the same site, on `SERVICE_BIND_ADDRESS`. It never
   takes a PROXY header.
 
+## TLS that ends at a proxy
+
+Every listener asks for TLS of its own. There is one rule for a trusted proxy that ends TLS itself
+and says so in its header (version 2, the `PP2_TYPE_SSL` extension, HAProxy's `send-proxy-v2-ssl`):
+
+- On a port with STARTTLS the proxy's word takes the place of STARTTLS: the client may log in at
+  once. This holds for submission, imap, pop3 and sieve.
+- A port with TLS from the first byte speaks TLS itself, whatever a header says. A proxy that ends
+  TLS for clients of submissions, imaps or pop3s therefore connects to the service port of
+  submission, imap or pop3.
+- Without the extension, or if it says that the client came without TLS, a login without STARTTLS is
+  refused. From a peer outside `TRUSTED_PROXIES` the extension counts for nothing.
+
+Between such a proxy and the mail server, passwords and mail are not encrypted.
+
 ## Between the daemons
 
 Daemons on one machine reach each other by UNIX sockets below `GATEPOST_HOME`, which the one user

@@ -65,9 +65,14 @@ def test_the_received_header_of_port_25_names_the_client(
 def test_policy_judges_the_client_and_not_the_proxy(server: Instance) -> None:
     """A proxy inside a relaying network would open the relay to the world."""
     address = server.public("smtp")
-    with From("127.0.0.78").smtp(address) as smtp:
+    with From("127.0.0.78").smtp(server.internal("smtp")) as smtp:
         smtp.mail("friend@outside.test")
         assert smtp.rcpt("somebody@outside.test")[0] == 250
+    with From("127.0.0.78").smtp(address) as smtp:
+        smtp.mail("friend@outside.test")
+        # Behind a proxy the address is the proxy's word only.
+        direct = server.settings.get("REVERSE_PROXY") == "none"
+        assert smtp.rcpt("somebody@outside.test")[0] == (250 if direct else 554)
     with From(CLIENT).smtp(address) as smtp:
         smtp.mail("friend@outside.test")
         code, words = smtp.rcpt("somebody@outside.test")

@@ -110,7 +110,7 @@ def test_a_mailbox_wins_even_beside_a_shorter_one(server: Instance, delimiter: s
         server.call("mailbox", "passwd", pair[0], "--password-stdin", stdin=PASSWORD)
         subject = deliver(server, pair[0])
         assert wait_for_mail(server.public("imap"), pair, subject)
-        with smtplib.LMTP(server.addresses.service, 2003) as lmtp:
+        with smtplib.LMTP(str(server.home / "run" / "dovecot" / "lmtp")) as lmtp:
             lmtp.sendmail(FRIEND, [pair[0]], message(to=pair[0], subject="direct").as_string())
         assert wait_for_mail(server.public("imap"), pair, "direct")
         checked = server.run("config", "check")

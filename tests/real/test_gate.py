@@ -469,6 +469,19 @@ def test_a_strangers_broken_header_is_the_strangers_own_trouble(
         )
 
 
+@pytest.mark.parametrize("said", [b"", b"GET /metr"])
+def test_the_metrics_port_drops_half_a_request(rejecting: Guarded, said: bytes) -> None:
+    """Peers that say nothing would pile up in the process that all mail goes through."""
+    address = (rejecting.server.addresses.service, 2006)
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(socket.create_connection(address, 15)) for _ in range(150)]
+        for peer in peers[50:]:
+            peer.sendall(said)
+        # Whoever asks a whole question is answered meanwhile, or this raises.
+        rejecting.counted("handed_over", "smtp")
+        assert peers[-1].recv(100) == b""
+
+
 def test_internal_ports_take_no_header(rejecting: Guarded) -> None:
     """Gatepost's own clients would be refused, or a neighbour could claim an address there."""
     address = rejecting.server.internal("smtp")

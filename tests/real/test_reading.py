@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import imaplib
 import poplib
 import time
@@ -121,6 +122,25 @@ def test_an_international_domain_logs_in(server: Instance) -> None:
     """Owners of such a domain could not read their mail."""
     with From(CLIENT).imap(server.public("imaps"), READER, implicit=True) as imap:
         assert imap.select()[0] == "OK"
+
+
+@pytest.mark.parametrize("domain", ["bücher.example", "bu\u0308cher.example", "BÜCHER.Example"])
+def test_a_domain_in_its_own_letters_logs_in(server: Instance, domain: str) -> None:
+    """Who types the address as it was given to `mailbox add` would be refused."""
+    user = f"lesen@{domain}"
+    token = f"\0{user}\0{PASSWORD}".encode()
+    with From(CLIENT).imap(server.public("imaps"), implicit=True) as imap:
+        assert imap.authenticate("PLAIN", lambda _: token)[0] == "OK"
+        assert imap.select()[0] == "OK"
+    with From(CLIENT).submission(server.public("submission")) as smtp:
+        assert smtp.docmd("AUTH PLAIN", base64.b64encode(token).decode())[0] == 235
+        smtp.mail(READER[0])
+        assert smtp.rcpt(BOB[0])[0] == 250
+    with (
+        pytest.raises(imaplib.IMAP4.error),
+        From(CLIENT).imap(server.public("imaps"), implicit=True) as imap,
+    ):
+        imap.authenticate("PLAIN", lambda _: token.replace(b"lesen", b"nobody"))
 
 
 def test_a_login_is_case_blind(server: Instance) -> None:

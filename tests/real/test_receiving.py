@@ -266,7 +266,7 @@ def test_a_bounce_returns_to_the_sender(server: Instance, outside: Outside) -> N
     mark = len(outside.messages)
     subject = uuid.uuid4().hex
     # Accepted for relay by a network that may, refused by the outside world: a bounce follows.
-    with From("127.0.0.78").smtp(server.public("smtp")) as smtp:
+    with From("127.0.0.78").smtp(server.internal("smtp")) as smtp:
         smtp.send_message(
             message(to="refused@outside.test", sender=FRIEND, subject=subject),
             to_addrs=["refused@outside.test"],

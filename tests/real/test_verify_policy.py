@@ -192,7 +192,9 @@ def test_passwords_in_clear_text_to_dovecot_are_found(breakable: Instance, *, ta
 
 def test_trust_for_the_machines_own_network_is_found(breakable: Instance) -> None:
     """Behind a proxy that is the whole world; with a header, whoever claims to be from here."""
-    with postfix_with(breakable, {"mynetworks": "127.0.0.0/8 [::1]/128"}, {}):
+    home = "127.0.0.0/8,[::1]/128"
+    services = {"gate-smtp/pass/mynetworks": home}
+    with postfix_with(breakable, {"mynetworks": home}, services):
         report = verify(breakable)
     assert failing(report, "open-relay") == both("smtp")
     told = {row["family"]: row["observed"] for row in report.of("open-relay", status="fail")}

@@ -114,6 +114,7 @@ def _kind(path: PurePosixPath, setting: Setting) -> str:
     if path.name == "master.cf":
         kind, _, own = name.partition(" ")
         name = kind if kind == "inet" else name
+        value = re.sub(r"(\.\./)+\S+/smtpd$", "SMTPD", value)
         value = value.partition("=")[0] if "=" in value else re.sub(r"\d+", "N", value)
         return f"{path}: {name}: {value if own else ''}"
     return f"{path}: {re.sub('^pgsql [^ /]+', 'pgsql HOST', name)}"

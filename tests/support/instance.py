@@ -111,6 +111,8 @@ class Instance:
     home: Path
     addresses: Addresses
     settings: dict[str, str] = field(default_factory=dict)
+    within: tuple[str, ...] = ()
+    """Command before ``gatepost``, such as one that enters a namespace."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -131,7 +133,7 @@ class Instance:
     ) -> subprocess.CompletedProcess[str]:
         """Run ``gatepost ARGUMENTS`` and return what it said, whatever the exit code."""
         return subprocess.run(
-            [str(PROGRAM), *arguments],
+            [*self.within, str(PROGRAM), *arguments],
             env=self.environment,
             cwd=self.home,
             input=stdin,
@@ -250,7 +252,10 @@ class Instance:
 
 @contextlib.contextmanager
 def instance(
-    settings: Mapping[str, str] | None = None, *, start: bool = True
+    settings: Mapping[str, str] | None = None,
+    *,
+    start: bool = True,
+    within: tuple[str, ...] = (),
 ) -> Iterator[Instance]:
     """Run an instance for as long as the block lasts; afterwards nothing of it is left."""
     with (
@@ -259,7 +264,7 @@ def instance(
         tempfile.TemporaryDirectory(prefix="gp-", dir="/tmp") as folder,
     ):
         Path(folder).chmod(0o755)
-        server = Instance(Path(folder), addresses, dict(settings or {}))
+        server = Instance(Path(folder), addresses, dict(settings or {}), within)
         try:
             if start:
                 server.up()

@@ -7,6 +7,7 @@ behind us cannot take. Nothing asks the DNS: a domain may be set up before its r
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _LONGEST = 1000
 """Characters that are looked at: the library takes a second for a million of them. In its own
 letters a name may be a little longer than the 254 of RFC 5321."""
+_LONGEST_NAME = 255
+"""Characters of a domain (RFC 5321, 4.5.3.1.2)."""
 _UNREACHABLE = {
     "%": "Postfix takes it for old routing syntax and refuses the mail",
     "!": "Postfix takes it for old routing syntax and refuses the mail",
@@ -108,6 +111,21 @@ def readable(name: str) -> str:
         return idna.decode(name)
     except idna.IDNAError:
         return name
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """Return how a domain's users may type it, besides its A-labels: none for ASCII only.
+
+    Keyboards and systems differ in how they compose letters (NFC, NFD), and Dovecot puts only
+    ASCII into lower case.
+    """
+    own = readable(name)
+    if own == name:
+        return ()
+    cases = (own, "".join(c if c.isascii() else c.upper() for c in own))
+    found = (unicodedata.normalize(form, case) for form in ("NFC", "NFD") for case in cases)
+    # An upper case of two letters may be ASCII only, which is another domain.
+    return tuple(dict.fromkeys(s for s in found if not s.isascii() and len(s) <= _LONGEST_NAME))
 
 
 def _own(text: str, refused: dict[str, str]) -> str:

@@ -12,11 +12,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from gatepost.accounts import extensions, lifetimes
-from gatepost.accounts.addresses import split, without_extension
+from gatepost.accounts.addresses import spellings, split, without_extension
 from gatepost.accounts.lifetimes import Lifetime
 from gatepost.accounts.loops import find_loop
 from gatepost.accounts.records import Account, Alias, Domain, Mailbox
-from gatepost.accounts.tables import alias_targets, aliases, domains, mailboxes
+from gatepost.accounts.tables import alias_targets, aliases, domain_names, domains, mailboxes
 from gatepost.errors import AccountError
 
 _BATCH = 2_000
@@ -133,7 +133,9 @@ def _insert(
                 done += len(batch)
                 progress(done)
 
-    insert(domains, [{"name": a.name} for a in accounts if isinstance(a, Domain)])
+    names = [a.name for a in accounts if isinstance(a, Domain)]
+    insert(domains, [{"name": name} for name in names])
+    spell_domains(connection, names)
     ids = _ids(connection, domains.c.name)
     people = [a for a in accounts if isinstance(a, Mailbox)]
     begun = lifetimes.begin(connection, [a.address for a in people], old_mail=old_mail)
@@ -149,6 +151,18 @@ def _insert(
             alias_targets,
             [row for a in new for row in target_rows(a, alias_ids[a.address], delimiter)],
         )
+
+
+def spell_domains(connection: sa.Connection, names: Sequence[str]) -> None:
+    """Let users of new domains log in with the domain in its own letters."""
+    if not any("xn--" in name for name in names):
+        return
+    ids = _ids(connection, domains.c.name)
+    found = [
+        {"name": spelling, "domain_id": ids[name]} for name in names for spelling in spellings(name)
+    ]
+    if found:
+        connection.execute(sa.insert(domain_names), found)
 
 
 def _ids(connection: sa.Connection, column: sa.Column[str]) -> dict[str, int]:

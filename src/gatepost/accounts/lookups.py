@@ -140,10 +140,17 @@ PASSWORD = _query(
     """
     SELECT CASE WHEN :service = 'smtp' THEN login ELSE address END AS user,
     password_hash AS password FROM mailboxes
-    WHERE address = :address AND enabled AND (NOT send_only OR :service = 'smtp')
+    WHERE address = COALESCE((
+        SELECT :local || '@' || (
+            SELECT domains.name FROM domains WHERE domains.id = domain_names.domain_id
+        ) FROM domain_names WHERE domain_names.name = :domain
+    ), :address)
+    AND enabled AND (NOT send_only OR :service = 'smtp')
     """,
 )
-"""Login and hash. `service` is what is being logged in to: ``smtp`` (submission), ``imap``, …
+"""Login and hash. A domain may be given in its own letters (`domain` is that of `address`).
+
+`service` is what is being logged in to: ``smtp`` (submission), ``imap``, …
 
 A submission session has a login of its account's present life (`gatepost.accounts.lifetimes`).
 """

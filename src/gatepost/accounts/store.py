@@ -184,6 +184,7 @@ class Store:
                     f"Add a mailbox to it: gatepost mailbox add NAME@{name}"
                 )
             connection.execute(sa.insert(domains).values(name=name))
+            bulk.spell_domains(connection, [name])
 
     def remove_domain(self, name: str, *, force: bool = False) -> Domain:
         """Remove a domain; with `force` its mailboxes and aliases too. Return what it was.

@@ -20,7 +20,7 @@ from sqlalchemy import (
     true,
 )
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 """The newest migration; a database that is there already opens without Alembic."""
 
 ADDRESS_LENGTH = 320
@@ -44,6 +44,15 @@ domains = Table(
     Column("id", Integer, primary_key=True),
     Column("name", String(255), nullable=False, unique=True),
     Column("hidden", Boolean, nullable=False, server_default=false()),
+)
+
+domain_names = Table(
+    "domain_names",
+    metadata,
+    # A domain in its own letters, as its users may type it; see `addresses.spellings`.
+    Column("name", String(255), primary_key=True),
+    Column("domain_id", ForeignKey("domains.id", ondelete="CASCADE"), nullable=False),
+    Index(None, "domain_id"),
 )
 
 mailboxes = Table(

@@ -60,6 +60,7 @@ def prove(
         daemons=assembly.daemons(),
         make_mailbox=make_mailbox,
         relaying=settings.mail.mynetworks,
+        relaying_proxies=settings.proxy.mta_relaying_proxies,
     )
     return _report(subject, checks, tell)
 
@@ -102,6 +103,7 @@ def prove_in_cluster(
         daemons=assembly.daemons(),
         make_mailbox=make_mailbox,
         relaying=settings.mail.mynetworks,
+        relaying_proxies=settings.proxy.mta_relaying_proxies,
         cluster=around,
     )
     return _report(subject, checks, tell)

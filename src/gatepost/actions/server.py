@@ -314,8 +314,10 @@ def processes_of(home: Home, running: Any) -> list[int]:
 def _introduce_mail_store(settings: Settings, home: Home) -> None:
     """Let the MTA, which may be elsewhere, know the mail store's client certificate.
 
-    And let the database know the mail that lies here and belongs to no mailbox.
+    And let the database know the mail that lies here and belongs to no mailbox, and bring folders
+    from before to the names that they have now.
     """
+    from gatepost.accounts.mail_folders import escape_names  # noqa: PLC0415
     from gatepost.actions.accounts import mail_folders  # noqa: PLC0415
     from gatepost.run import certificates  # noqa: PLC0415
 
@@ -323,6 +325,7 @@ def _introduce_mail_store(settings: Settings, home: Home) -> None:
     with _open_accounts(settings) as store:
         store.set_relay_client(socket.gethostname(), certificates.fingerprint(certificate))
         store.keep_aside(mail_folders(home))
+    escape_names(home.mail, home.state / "folder-names")
 
 
 def _tell_changes(home: Home, tell: Tell) -> None:

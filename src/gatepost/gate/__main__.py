@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from gatepost.gate.configuration import load
-from gatepost.gate.counters import Counters, serve
+from gatepost.gate.counters import Counters, serving
 from gatepost.gate.server import Gate
 from gatepost.journal import Journal
 from gatepost.startup import become, inherited, take_all_descriptors
@@ -47,11 +47,10 @@ def main(file: Path, user: str) -> None:
 
     gate.watch(awake.fileno(), on_signal)
     # Who answers here counts as ready, and may be sent a signal.
-    for address in configuration.metrics:
-        serve(counters, address)
-    names = ", ".join(f"{name} ({len(group)})" for name, group in listeners.items())
-    journal.always(f"ready: {names}; {len(configuration.trusted)} trusted networks")
-    gate.run()
+    with serving(counters, configuration.metrics):
+        names = ", ".join(f"{name} ({len(group)})" for name, group in listeners.items())
+        journal.always(f"ready: {names}; {len(configuration.trusted)} trusted networks")
+        gate.run()
 
 
 def _reload(gate: Gate, file: Path, journal: Journal) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gatepost.model import Address, IPNetwork
+from gatepost.model import Address, IPNetwork, Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,15 @@ class Configuration:
     """The name in its replies."""
     trusted: tuple[IPNetwork, ...]
     """Who may send a PROXY header, and must."""
+    relaying: tuple[IPNetwork, ...]
+    """Proxies whose headers may name a client of ``MYNETWORKS`` that relays."""
     accept_direct: bool
     """Whether anyone else is served under their own address, or refused."""
     header_seconds: float
     """How long a trusted peer may take to send its header."""
     limits: Limits
-    handoffs: Mapping[str, str]
-    """Listener → UNIX socket of the Postfix service that takes its connections."""
+    handoffs: Mapping[str, Mapping[Standing, str]]
+    """Listener → kind of connection → UNIX socket of the Postfix service that takes it."""
     metrics: tuple[Address, ...]
     """Where counters are told to Prometheus."""
 
@@ -44,13 +46,14 @@ class Configuration:
             {
                 "hostname": self.hostname,
                 "trusted": [str(network) for network in self.trusted],
+                "relaying": [str(network) for network in self.relaying],
                 "accept_direct": self.accept_direct,
                 "header_seconds": self.header_seconds,
                 "limits": {
                     "open_connections": self.limits.open_connections,
                     "connections_per_minute": self.limits.connections_per_minute,
                 },
-                "handoffs": dict(self.handoffs),
+                "handoffs": {name: dict(services) for name, services in self.handoffs.items()},
                 "metrics": [{"host": at.host, "port": at.port} for at in self.metrics],
             },
             indent=2,
@@ -67,9 +70,13 @@ def load(file: Path) -> Configuration:
     return Configuration(
         hostname=str(values["hostname"]),
         trusted=tuple(ipaddress.ip_network(network) for network in values["trusted"]),
+        relaying=tuple(ipaddress.ip_network(network) for network in values["relaying"]),
         accept_direct=bool(values["accept_direct"]),
         header_seconds=float(values["header_seconds"]),
         limits=Limits(int(limits["open_connections"]), int(limits["connections_per_minute"])),
-        handoffs=dict(values["handoffs"]),
+        handoffs={
+            str(name): {Standing(standing): str(socket) for standing, socket in services.items()}
+            for name, services in values["handoffs"].items()
+        },
         metrics=tuple(Address(str(at["host"]), int(at["port"])) for at in values["metrics"]),
     )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from http import HTTPStatus
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from gatepost import http_port
+from gatepost.http_port import Answer, Request
 from gatepost.model import Address
-
-if TYPE_CHECKING:
-    from wsgiref.simple_server import WSGIServer
 
 
 class Counters(Collector):
@@ -58,8 +58,14 @@ class Counters(Collector):
         )
 
 
-def serve(counters: Counters, address: Address) -> tuple[WSGIServer, threading.Thread]:
-    """Answer Prometheus on an address, in a thread of its own; raise `OSError` when it is taken."""
+def serving(counters: Counters, addresses: Iterable[Address]) -> AbstractContextManager[None]:
+    """Answer Prometheus for as long as a block lasts; raise `OSError` when an address is taken."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(counters)
-    return start_http_server(address.port, addr=address.host, registry=registry)
+
+    def respond(request: Request) -> Answer:
+        encode, content_type = choose_encoder(request.accept)
+        return Answer(HTTPStatus.OK, encode(registry), content_type)
+
+    listening = [http_port.listen(address.host, address.port) for address in addresses]
+    return http_port.serving(listening, respond, name="metrics")

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gatepost.gate.addresses import plain
 from gatepost.gate.configuration import Limits
+from gatepost.ip_addresses import plain
 
 Connection = tuple[str, int]
 """The TCP peer of a connection that was handed over: the proxy's address and port."""

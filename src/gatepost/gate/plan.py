@@ -7,7 +7,16 @@ from pathlib import PurePosixPath
 
 from gatepost.contracts import Context
 from gatepost.gate.configuration import Configuration, Limits
-from gatepost.model import Address, Handoff, OnChange, Process, Readiness, RenderedFile, Role
+from gatepost.model import (
+    Address,
+    Handoff,
+    OnChange,
+    Process,
+    Readiness,
+    RenderedFile,
+    Role,
+    Standing,
+)
 from gatepost.settings.concerns import DirectClients
 
 NAME = "gate"
@@ -22,13 +31,14 @@ def files(context: Context, handoffs: Sequence[Handoff]) -> tuple[RenderedFile, 
     configuration = Configuration(
         hostname=settings.mail.mailname,
         trusted=context.topology.trusted_proxies,
+        relaying=settings.proxy.mta_relaying_proxies,
         accept_direct=settings.proxy.mta_direct_clients is DirectClients.ACCEPT,
         header_seconds=settings.proxy.mta_proxy_header_seconds,
         limits=Limits(
             open_connections=settings.mail.mta_client_connections,
             connections_per_minute=settings.mail.mta_client_connections_per_minute,
         ),
-        handoffs={handoff.listener: str(handoff.socket) for handoff in handoffs},
+        handoffs=_services(handoffs),
         metrics=_metrics(context),
     )
     return (RenderedFile(_FILE, configuration.dump() + "\n", NAME, OnChange.RELOAD),)
@@ -55,17 +65,24 @@ def processes(context: Context, handoffs: Sequence[Handoff]) -> tuple[Process, .
             reload=("kill", "-HUP", "{pid}"),
             becomes=user,
             sockets=tuple(
-                (handoff.listener, address)
-                for handoff in handoffs
-                for address in topology.named(handoff.listener).service
+                (listener, address)
+                for listener in _services(handoffs)
+                for address in topology.named(listener).service
             ),
         ),
     )
+
+
+def _services(handoffs: Sequence[Handoff]) -> dict[str, dict[Standing, str]]:
+    services: dict[str, dict[Standing, str]] = {}
+    for handoff in handoffs:
+        services.setdefault(handoff.listener, {})[handoff.standing] = str(handoff.socket)
+    return services
 
 
 def _metrics(context: Context) -> tuple[Address, ...]:
     offered = tuple(
         one for one in context.topology.offers[Role.METRICS] if isinstance(one, Address)
     )
-    # Its web server takes IPv4 too on the IPv6 wildcard, and would fight itself over the port.
+    # The IPv6 wildcard takes IPv4 too, and a second socket would find the port taken.
     return tuple(address for address in offered if address.host == "::") or offered

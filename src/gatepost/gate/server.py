@@ -15,13 +15,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gatepost.gate.addresses import plain
 from gatepost.gate.configuration import Configuration
 from gatepost.gate.counters import Counters
 from gatepost.gate.handoff import Endpoints, HandoffError, hand_over
 from gatepost.gate.limits import ClientLimits, established
 from gatepost.gate.trust import Trust
+from gatepost.ip_addresses import plain
 from gatepost.journal import Journal
+from gatepost.model import Standing
 from gatepost.proxy_protocol import (
     SIGNATURE_1,
     SIGNATURE_2,
@@ -136,11 +137,13 @@ class Gate:
 
         Raise `ValueError` when it does not say where a listener's connections go.
         """
-        missing = self._names - set(configuration.handoffs)
+        ready = {name for name, to in configuration.handoffs.items() if Standing.NAMED in to}
+        missing = self._names - ready
         if missing:
             raise ValueError(f"handoffs: nothing for {', '.join(sorted(missing))}")
         self._configuration = configuration
         self._trust = Trust(configuration.trusted)
+        self._relaying = Trust(configuration.relaying)
         self._header.seconds = configuration.header_seconds
         self._limits.limits = configuration.limits
 
@@ -337,7 +340,7 @@ class Gate:
             if excess:
                 self._refuse(connection, "limit", excess)
                 return
-        service = self._configuration.handoffs[connection.listener]
+        service = self._service(connection, header)
         try:
             connection.channel = hand_over(connection.stream.fileno(), endpoints, service)
         except HandoffError as error:
@@ -346,6 +349,19 @@ class Gate:
         if connection.client:
             self._limits.opened(connection.client, connection.peer)
         self._wait(connection, self._offered)
+
+    def _service(self, connection: _Connection, header: Header | None) -> str:
+        """Choose the service of Postfix by what is known of the client."""
+        services = self._configuration.handoffs[connection.listener]
+        # An address that a header names is a proxy's word; a direct client's is TCP's.
+        vouched = not connection.trusted or connection.peer[0] in self._relaying
+        if vouched and Standing.RELAYING in services:
+            return services[Standing.RELAYING]
+        if Standing.ENCRYPTED in services and header and header.tlvs:
+            tls = header.ssl
+            if tls and tls.over_tls:
+                return services[Standing.ENCRYPTED]
+        return services[Standing.NAMED]
 
     def _taken(self, connection: _Connection) -> None:
         """Look whether Postfix has closed the channel: then the connection is no longer ours."""

@@ -7,19 +7,17 @@ so instead of refusing connections. Nothing is logged, however often somebody as
 from __future__ import annotations
 
 import contextlib
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from gatepost import http_port
 from gatepost.errors import PreflightError
+from gatepost.http_port import Answer, Request
 
 PORT = 2007
 _STUCK_SECONDS = 60.0
 """Without a sign of life for so long the supervisor hangs; its slowest step takes some seconds."""
-_CLIENT_SECONDS = 5.0
 
 
 class Health:
@@ -59,47 +57,16 @@ class Health:
 def serving(health: Health, *, ipv6: bool, port: int = PORT) -> Iterator[None]:
     """Answer on all addresses for as long as a block lasts; raise `PreflightError` when taken."""
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = _CLIENT_SECONDS
-
-        def do_GET(self) -> None:
-            status, text = health.answer(self.path)
-            body = f"{text}\n".encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "text/plain; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name there
-            """Write nothing: a line for each probe would bury the mail log."""
-
-    class Server(ThreadingHTTPServer):
-        # The IPv6 wildcard takes IPv4 connections too.
-        address_family = socket.AF_INET6 if ipv6 else socket.AF_INET
-
-        def server_bind(self) -> None:
-            # Without HTTPServer's look-up of the own name, which may wait for a name server.
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if ipv6:
-                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            self.socket.bind(self.server_address)
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """Write nothing about a prober that hung up."""
+    def respond(request: Request) -> Answer:
+        status, text = health.answer(request.path)
+        return Answer(status, f"{text}\n".encode())
 
     try:
-        server = Server(("::" if ipv6 else "0.0.0.0", port), Handler)  # noqa: S104  for the kubelet
+        listening = http_port.listen("::" if ipv6 else "0.0.0.0", port)  # noqa: S104  for the kubelet
     except OSError as error:
         raise PreflightError(
             f"Port {port}, where health is told, cannot be opened: {error.strerror}. In a "
             "container of its own nobody else has it; elsewhere set GATEPOST_PLACE=machine."
         ) from None
-    thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
-    thread.start()
-    try:
+    with http_port.serving([listening], respond, name="health"):
         yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from gatepost import ip_addresses
 from gatepost.errors import PreflightError
 from gatepost.model import Address, Home, Topology
 
@@ -144,7 +145,7 @@ def _holders() -> Iterator[tuple[Address, int | None]]:
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr:
             host = connection.laddr.ip
-            yield Address(host.removeprefix("::ffff:"), connection.laddr.port), connection.pid
+            yield Address(ip_addresses.plain(host), connection.laddr.port), connection.pid
 
 
 def _overlap(one: str, other: str) -> bool:

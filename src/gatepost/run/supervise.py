@@ -39,6 +39,8 @@ from gatepost.run.record import Record
 from gatepost.run.service import Service, State
 
 _LAST_LINES = 12
+_REQUEST_SECONDS = 5.0
+"""How long a program may take to say what it wants; ours say it at once."""
 _UNREADABLE = (
     "The running supervisor is of another version of Gatepost and cannot read the new "
     "configuration. Start it anew: gatepost down, then gatepost up"
@@ -333,7 +335,9 @@ class Supervisor:
             "stop": self._answer_stop,
         }
         try:
-            request = json.loads(await reader.readline())["do"]
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                line = await reader.readline()
+            request = json.loads(line)["do"]
             writer.write(json.dumps(await answers[request]()).encode() + b"\n")
             await writer.drain()
         except (OSError, ValueError, LookupError, TypeError) as error:

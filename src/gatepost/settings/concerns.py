@@ -153,6 +153,13 @@ class ProxySettings(Concern):
     Whoever is inside can claim any client address, so name no more than your proxies: a network
     wider than /16 (IPv4) or /48 (IPv6) is warned about. It may not overlap `MYNETWORKS`. Example:
     `TRUSTED_PROXIES=10.42.0.0/24,fd00:42::/64`."""
+    mta_relaying_proxies: Networks = ()
+    """Proxies whose PROXY headers may name a client of `MYNETWORKS` that relays, comma-separated.
+
+    None by default: the address in a header gives no right to relay, so clients behind a proxy log
+    in, or connect to the internal port. Whoever connects from one of these addresses may send mail
+    to anybody, by claiming an address of `MYNETWORKS`, so name only a proxy on a machine or in a
+    network of its own. Each must be inside `TRUSTED_PROXIES`."""
     mta_direct_clients: Annotated[DirectClients, _choice(DirectClients)] = DirectClients.REJECT
     """What a peer outside `TRUSTED_PROXIES` gets on a proxied SMTP port.
 
@@ -255,7 +262,8 @@ class MailSettings(Concern):
     mynetworks: Networks = ()
     """Networks that relay without logging in, comma-separated.
 
-    Nobody by default, not even this machine. It may not overlap `TRUSTED_PROXIES`."""
+    Nobody by default, not even this machine. A client's own address counts, not one that a PROXY
+    header names (`MTA_RELAYING_PROXIES`). It may not overlap `TRUSTED_PROXIES`."""
     message_size_limit: Annotated[int, _text(parsing.message_size)] = 50 * 1024 * 1024
     """The largest message taken, in bytes, or with K, M or G (of 1024).
 

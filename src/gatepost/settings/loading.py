@@ -120,6 +120,7 @@ def load(
         raise SettingsError(*problems)
     known = {name.upper() for concern in CONCERNS.values() for name in concern.model_fields}
     warnings.extend(_width(groups["proxy"]))
+    warnings.extend(_relaying(groups["proxy"]))
     warnings.extend(_own_proxy_untrusted(groups["proxy"], groups["listen"]))
     warnings.extend(doubts.relay_without_brackets(groups["mail"]))
     warnings.extend(doubts.placeholders(given, known))
@@ -247,7 +248,20 @@ def _contradictions(groups: Mapping[str, Any]) -> Iterator[str]:
                     "behind the proxy might relay.\nTake the proxy out of MYNETWORKS; programs "
                     "that send mail log in on submission"
                 )
+    for relaying in proxy.mta_relaying_proxies:
+        if not any(_within(relaying, trusted) for trusted in proxy.trusted_proxies):
+            yield (
+                f'MTA_RELAYING_PROXIES: "{relaying}" is not inside TRUSTED_PROXIES '
+                f'"{show(proxy.trusted_proxies)}", so its headers are not believed at all.\n'
+                "Name proxies that TRUSTED_PROXIES holds, or add it there"
+            )
     pairs = (
+        (
+            "MTA_RELAYING_PROXIES",
+            show(proxy.mta_relaying_proxies),
+            "MYNETWORKS",
+            mail.mynetworks,
+        ),
         ("TLS_CERT_FILE", tls.tls_cert_file, "TLS_KEY_FILE", tls.tls_key_file),
         ("TLS_KEY_FILE", tls.tls_key_file, "TLS_CERT_FILE", tls.tls_cert_file),
         ("RELAY_PASSWD_FILE", mail.relay_passwd_file, "RELAYHOST", mail.relayhost),
@@ -255,6 +269,22 @@ def _contradictions(groups: Mapping[str, Any]) -> Iterator[str]:
     for variable, value, other, needed in pairs:
         if value and not needed:
             yield f'{variable}: "{value}" is of no use without {other}.\nSet {other}, or unset it'
+
+
+def _within(inner: IPNetwork, outer: IPNetwork) -> bool:
+    """Tell whether one network lies inside another."""
+    if isinstance(inner, ipaddress.IPv4Network):
+        return isinstance(outer, ipaddress.IPv4Network) and inner.subnet_of(outer)
+    return isinstance(outer, ipaddress.IPv6Network) and inner.subnet_of(outer)
+
+
+def _relaying(proxy: ProxySettings) -> Iterator[str]:
+    if proxy.mta_relaying_proxies:
+        yield (
+            f'MTA_RELAYING_PROXIES: "{show(proxy.mta_relaying_proxies)}": each program that '
+            "connects from there may send mail to anybody, by claiming an address of MYNETWORKS. "
+            "Name only proxies that no other program shares an address with."
+        )
 
 
 def _width(proxy: ProxySettings) -> Iterator[str]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from gatepost import ip_addresses
 from gatepost.model import Address, IPAddress, IPNetwork
 
 ANY_ADDRESS: tuple[IPAddress, ...] = (ipaddress.ip_address("0.0.0.0"), ipaddress.ip_address("::"))  # noqa: S104
@@ -112,9 +113,9 @@ def networks(text: str) -> tuple[IPNetwork, ...]:
 
 def _network(text: str) -> IPNetwork:
     with contextlib.suppress(ValueError):
-        return ipaddress.ip_network(_without_scope(text))
+        return ip_addresses.network(_without_scope(text))
     try:
-        meant = ipaddress.ip_network(_without_scope(text), strict=False)
+        meant = ip_addresses.network(_without_scope(text), strict=False)
     except ValueError:
         raise ValueError(
             f'"{text}" is not a network: {_why_not(text)}\n'
@@ -151,7 +152,7 @@ def addresses(text: str) -> tuple[IPAddress, ...]:
 
 def _address(text: str) -> IPAddress:
     try:
-        return ipaddress.ip_address(_without_scope(text.strip("[]")))
+        return ip_addresses.address(_without_scope(text.strip("[]")))
     except ValueError:
         raise ValueError(
             f'"{text}" is not an IP address.\n'
@@ -196,7 +197,7 @@ def host_port(text: str) -> Address:
             f'"{text}" is not HOST:PORT with a port from 1 to 65535.\n'
             "Write for example {name}=traefik-internal:33143, or [fd00::1]:33143 for IPv6"
         )
-    return Address(match[1] or match[2].lower(), int(match[3]))
+    return Address(_plain_host(match[1] or match[2]), int(match[3]))
 
 
 def port(text: str) -> int:
@@ -214,7 +215,7 @@ def database_host(text: str) -> str:
             f'"{text}" is not a host name or IP address; a port has a variable of its own.\n'
             "Write for example {name}=db.example.net"
         )
-    return host.lower()
+    return _plain_host(host)
 
 
 def database_word(text: str) -> str:
@@ -236,6 +237,14 @@ def password(text: str) -> str:
             "it holds a control character, such as a line break or a tab.\n"
             "Give the user of the database a password without one, and set {name} to it"
         ) from None
+
+
+def _plain_host(text: str) -> str:
+    """Return a host name, or an address in numbers in its one form."""
+    try:
+        return str(ip_addresses.address(text))
+    except ValueError:
+        return text.lower()
 
 
 def _is_host(text: str) -> bool:

@@ -9,6 +9,7 @@ from gatepost.errors import UsageError
 from gatepost.model import BoundListener, Protocol
 from gatepost.verify.checks.auth_offer import auth_offer
 from gatepost.verify.checks.banner import banner
+from gatepost.verify.checks.claimed_relay import claimed_relay
 from gatepost.verify.checks.client_address import client_address, client_address_there
 from gatepost.verify.checks.configuration import configuration
 from gatepost.verify.checks.endpoints import endpoints
@@ -158,6 +159,14 @@ CHECKS: tuple[Check, ...] = (
         open_relay,
         protocols=frozenset({Protocol.SMTP}),
         outside=open_relay,
+    ),
+    Check(
+        "claimed-relay",
+        "a client whose address in MYNETWORKS is known from a PROXY header only may not relay; a "
+        "proxy in MTA_RELAYING_PROXIES is a risk",
+        "Where the proxy runs: send a PROXY header with an address of MYNETWORKS to the service "
+        "port of smtp, and ask to relay",
+        judge=claimed_relay,
     ),
     Check(
         "sender-forgery",

@@ -6,7 +6,6 @@ those become one row each that says so and how to make them there.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import socket
@@ -17,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from gatepost import ip_addresses
 from gatepost.contracts import Daemon
 from gatepost.errors import OperationError, UsageError
 from gatepost.model import Address, BoundListener, Finding, Home, Listener, Status, Topology
@@ -82,7 +82,7 @@ def find(target: str) -> Machine:
 def _host(target: str) -> str:
     host = target.removeprefix("[").removesuffix("]") if ":" in target else target
     try:
-        return str(ipaddress.ip_address(host))
+        return str(ip_addresses.address(host))
     except ValueError:
         pass
     if re.fullmatch(r"(\[[^\]]*\]|[^:]+):\d+", target):

@@ -66,6 +66,7 @@ class Subject:
     outside: str = ""
     """Name or address of another machine, probed from outside; see `gatepost.verify.outside`."""
     relaying: tuple[IPNetwork, ...] = ()
+    relaying_proxies: tuple[IPNetwork, ...] = ()
     """Networks that may relay without logging in (`MYNETWORKS`)."""
     cluster: Cluster | None = None
     """The cluster, when this is a pod of its own in it; see `gatepost.verify.cluster`."""
@@ -112,6 +113,7 @@ def prove(
             selected=frozenset(check.name for check in checks),
             deadline=deadline,
             relaying=subject.relaying,
+            relaying_proxies=subject.relaying_proxies,
             outside=subject.outside,
             cluster=subject.cluster,
             home=at_home,

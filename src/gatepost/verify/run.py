@@ -79,6 +79,8 @@ class Run:
     """The cluster, when verify runs in a pod of its own."""
     relaying: tuple[IPNetwork, ...] = ()
     """Networks that may relay without logging in."""
+    relaying_proxies: tuple[IPNetwork, ...] = ()
+    """Proxies whose headers may name a client of those networks."""
     home: Home | None = None
     """Where the server lives; None when it is another machine's or pod's."""
     before: object = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import threading
 import time
@@ -11,6 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from gatepost import ip_addresses
 from gatepost.contracts import Daemon
 from gatepost.model import Address, Observation
 from gatepost.verify.logs import Absence, Log
@@ -24,8 +24,7 @@ def is_about(observation: Observation, client: Address) -> bool:
     if observation.port != client.port:
         return False
     with suppress(ValueError):
-        seen, own = ipaddress.ip_address(observation.client), ipaddress.ip_address(client.host)
-        return getattr(seen, "ipv4_mapped", None) == own or seen == own
+        return ip_addresses.address(observation.client) == ip_addresses.address(client.host)
     return False
 
 

@@ -15,7 +15,8 @@ ANNA = Mailbox("anna@example.org", HASH)
 
 def login(raw: sa.Connection, address: str = ANNA.address) -> str:
     """Return the user name that Postfix gets for a submission session that begins now."""
-    query = lookups.PASSWORD.bind(address=address, service="smtp")
+    local, _, domain = address.partition("@")
+    query = lookups.PASSWORD.bind(address=address, local=local, domain=domain, service="smtp")
     return str(raw.exec_driver_sql(query).one()[0])
 
 

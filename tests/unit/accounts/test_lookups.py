@@ -11,7 +11,7 @@ from account_fixtures import HASH
 from gatepost.accounts import lookups
 from gatepost.accounts.addresses import split
 from gatepost.accounts.lookups import Query
-from gatepost.accounts.records import Alias, Mailbox
+from gatepost.accounts.records import Alias, Domain, Mailbox
 from gatepost.accounts.store import Store
 
 Ask = Callable[..., list[str]]
@@ -140,7 +140,9 @@ def test_a_loop_of_aliases_ends(ask: Ask, connection: sa.Connection) -> None:
 )
 def test_who_may_log_in(ask: Ask, address: str, service: str, *, allowed: bool) -> None:
     """A disabled user could still read, or a send-only account could."""
-    assert ask(lookups.PASSWORD, address=address, service=service) == [address] * allowed
+    local, domain = split(address)
+    values = {"address": address, "local": local, "domain": domain, "service": service}
+    assert ask(lookups.PASSWORD, **values) == [address] * allowed
 
 
 def test_columns_have_the_names_that_dovecot_reads(connection: sa.Connection) -> None:
@@ -191,6 +193,25 @@ def test_where_a_mailbox_is_without_extensions(connection: sa.Connection) -> Non
         assert len(connection.exec_driver_sql(query.bind(address=address)).fetchall()) == found
 
 
+@pytest.mark.parametrize("domain", ["bücher.example", "bu\u0308cher.example", "bÜcher.example"])
+def test_a_domain_in_its_own_letters(ask: Ask, home: Store, domain: str) -> None:
+    """Who types the address as it was given to `mailbox add` could not log in."""
+    home.add_domain("xn--bcher-kva.example")
+    home.add_mailbox(Mailbox("anna@xn--bcher-kva.example", HASH))
+
+    def login(local: str, domain: str) -> list[str]:
+        address = f"{local}@{domain}"
+        return ask(lookups.PASSWORD, address=address, local=local, domain=domain, service="imap")
+
+    assert login("anna", domain) == ["anna@xn--bcher-kva.example"]
+    assert login("anna", "xn--bcher-kva.example") == ["anna@xn--bcher-kva.example"]
+    assert login("bob", domain) == login("anna", "bucher.example") == []
+    home.remove_domain("xn--bcher-kva.example", force=True)
+    assert login("anna", domain) == []
+    home.add_all([Domain("xn--bcher-kva.example"), Mailbox("eva@xn--bcher-kva.example", HASH)])
+    assert login("eva", domain) == ["eva@xn--bcher-kva.example"]
+
+
 def test_all_users(ask: Ask) -> None:
     """``doveadm -A`` would skip a mailbox, or stumble over one without mail."""
     assert sorted(ask(lookups.USERS)) == [
@@ -229,7 +250,8 @@ def test_the_plan_shows_a_scan(read_whole: Callable[[str], set[str]]) -> None:
 def test_marks_are_put_between_quotes() -> None:
     """A daemon's own escaping protects only what stands between quotes."""
     assert lookups.MAILBOX_DOMAIN.bind(domain="%d") == "SELECT name FROM domains WHERE name = '%d'"
-    assert "'%{user}'" in lookups.PASSWORD.bind(address="%{user}", service="%{service}")
+    marks = {name: f"%{{{name}}}" for name in lookups.PASSWORD.parameters}
+    assert "'%{address}'" in lookups.PASSWORD.bind(**marks)
 
 
 def test_a_query_is_one_line_without_a_daemons_marks() -> None:

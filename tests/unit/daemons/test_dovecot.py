@@ -330,7 +330,7 @@ def test_delivery_counts_only_where_there_is_a_limit(
 ) -> None:
     """Each message would open its mailbox twice; control: a mailbox with a limit is counted."""
     machine = with_dovecot(site, VERSIONS["2.3"])
-    for name, plugins in (("anna", None), ("bob", "sieve")):
+    for name, plugins in (("anna", None), ("bob", "listescape sieve")):
         values = {"user": f"{name}@example.org", "protocol": "lmtp"}
         ((*_, found),) = ask(database, machine, "user", values)
         assert found == plugins
@@ -342,6 +342,13 @@ def test_a_login_cannot_leave_its_folder(machine: Site, character: str) -> None:
     allowed = setting(text(machine, "authentication.conf"), "auth_username_chars").strip('"')
     assert character not in allowed
     assert set("anna.o'brien+lists_2@example-1.org") <= set(allowed)
+
+
+def test_a_login_has_letters_of_all_scripts(machine: Site) -> None:
+    """Dovecot goes by bytes: domains in their own letters could not be typed."""
+    allowed = setting(text(machine, "authentication.conf"), "auth_username_chars").strip('"')
+    for letters in ("bücher", "ПРИМЕР", "例え", "한국", "דוגמה", "مثال", "உதாரணம்", "𞤀𞤢"):
+        assert set(letters.encode()) <= set(allowed.encode()), letters
 
 
 # --- files ----------------------------------------------------------------------------------

@@ -42,6 +42,12 @@ def seen(line: str) -> tuple[Event, str, int | None, str | None] | None:
             id="IPv6",
         ),
         pytest.param(
+            "imap-login: Info: Login: user=<a@example.org>, method=PLAIN, rip=::ffff:192.0.2.7, "
+            f"rport=33447, lip=::ffff:192.0.2.1, lport=33993, mpid=6383, {END}",
+            (Event.LOGIN, "192.0.2.7", 33447, "a@example.org"),
+            id="mapped",
+        ),
+        pytest.param(
             "imap-login: Info: Disconnected: Connection closed (auth failed, 1 attempts in 2 "
             f"secs): user=<a@example.org>, method=PLAIN, {ADDRESSES}, {END}",
             (Event.LOGIN_FAILED, "127.0.0.78", 50503, "a@example.org"),

@@ -41,14 +41,23 @@ def main_cf(site: Site, /, **variables: str) -> dict[str, str]:
 
 def smtpd_services(site: Site, /, **variables: str) -> dict[str, dict[str, str]]:
     """Return the ``inet`` services of master.cf: address → options."""
+    return _services(site, "inet", **variables)
+
+
+def _services(site: Site, wanted: str, /, **variables: str) -> dict[str, dict[str, str]]:
     text = re.sub(r"(?m)^(#.*)?\n", "", rendered(site, **variables)["master.cf"])
     services = {}
     for line in re.sub(r"\n\s+", " ", text).splitlines():
         (address, kind, *_), *options = (part.split() for part in line.split(" -o "))
-        if kind == "inet":
+        if kind == wanted:
             pairs = (" ".join(option).partition("=") for option in options)
             services[address] = {name: value for name, _, value in pairs}
     return services
+
+
+def pass_services(site: Site, /, **variables: str) -> dict[str, dict[str, str]]:
+    """Return the ``pass`` services of master.cf: name → options."""
+    return _services(site, "pass", **variables)
 
 
 def port(address: str) -> int:
@@ -110,6 +119,26 @@ def test_nobody_relays_by_address_unless_named(site: Site) -> None:
         "permit_mynetworks, check_ccert_access sqlite:$config_directory/relay-clients.cf, "
         "reject_unauth_destination"
     )
+
+
+def test_a_claimed_address_is_none_of_mynetworks(site: Site) -> None:
+    """Every program of the proxy's machine would relay."""
+    named = {"gate-smtp"}
+    services = pass_services(site, MYNETWORKS="192.0.2.0/24")
+    assert {name for name, options in services.items() if options.get("mynetworks") == ""} == named
+    # The control: a client's own address counts, and relaying is for port 25 alone.
+    assert "mynetworks" not in services["gate-smtp-relaying"]
+    for name in services.keys() - named - {"gate-smtp-relaying"}:
+        assert services[name]["smtpd_relay_restrictions"] == "$submission_relay_restrictions"
+
+
+def test_a_proxy_that_ends_tls_is_believed_on_submission_alone(site: Site) -> None:
+    """A listener that begins with TLS would speak in clear text, or port 25 take logins."""
+    services = pass_services(site)
+    open_ones = {n for n, o in services.items() if o.get("smtpd_tls_auth_only") == "no"}
+    assert open_ones == {"gate-submission-encrypted"}
+    assert services["gate-submission-encrypted"]["smtpd_sasl_auth_enable"] == "yes"
+    assert "smtpd_tls_wrappermode" in services["gate-submissions"]
 
 
 def test_logins_are_for_submission_and_tls_only(site: Site) -> None:

@@ -24,6 +24,10 @@ def seen(line: str) -> tuple[Event, str, int | None, str | None] | None:
             "connect from mx1.example.net[fd00:6a7e::77]:33447",
             (Event.CONNECT, "fd00:6a7e::77", 33447, None),
         ),
+        (
+            "connect from unknown[::ffff:127.0.0.77]:52179",
+            (Event.CONNECT, "127.0.0.77", 52179, None),
+        ),
         ("connect from localhost[127.0.0.1]", (Event.CONNECT, "127.0.0.1", None, None)),
         (
             (

@@ -8,15 +8,21 @@ from pathlib import Path
 import pytest
 
 from gatepost.gate.configuration import Configuration, Limits, load
-from gatepost.model import Address
+from gatepost.model import Address, Standing
 
 CONFIGURATION = Configuration(
     hostname="mail.example.org",
     trusted=(ipaddress.ip_network("10.42.0.0/16"), ipaddress.ip_network("fd00::/64")),
+    relaying=(ipaddress.ip_network("10.42.7.0/24"),),
     accept_direct=False,
     header_seconds=3.0,
     limits=Limits(50, 600),
-    handoffs={"smtp": "/srv/gatepost/queue/private/gate-smtp"},
+    handoffs={
+        "smtp": {
+            Standing.NAMED: "/srv/gatepost/queue/private/gate-smtp",
+            Standing.RELAYING: "/srv/gatepost/queue/private/gate-smtp-relaying",
+        }
+    },
     metrics=(Address("127.0.0.1", 2006),),
 )
 
@@ -39,6 +45,7 @@ WHOLE = CONFIGURATION.dump()
         WHOLE.replace("600", '"many"'),
         WHOLE.replace("10.42.0.0/16", "10.42.0.0/33"),
         WHOLE.replace("2006", '"x"'),
+        WHOLE.replace('"relaying":', '"trusting":'),
     ],
 )
 def test_half_a_file_is_not_taken(tmp_path: Path, text: str) -> None:

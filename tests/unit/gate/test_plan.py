@@ -8,7 +8,7 @@ from pathlib import Path
 from gatepost import assembly
 from gatepost.gate.configuration import Configuration, Limits, load
 from gatepost.gate.plan import METRICS_PORT, NAME
-from gatepost.model import Address, OnChange, Plan, Process, Readiness, Role, Site
+from gatepost.model import Address, OnChange, Plan, Process, Readiness, Role, Site, Standing
 from gatepost.settings import load as settings
 
 
@@ -27,6 +27,8 @@ def test_the_file_says_what_the_settings_say(site: Site, tmp_path: Path) -> None
     planned = plan(
         site,
         TRUSTED_PROXIES="10.42.0.0/16",
+        MYNETWORKS="192.0.2.0/24",
+        MTA_RELAYING_PROXIES="10.42.0.7",
         MTA_DIRECT_CLIENTS="accept",
         MTA_PROXY_HEADER_SECONDS="7",
         MTA_CLIENT_CONNECTIONS="11",
@@ -44,11 +46,20 @@ def test_the_file_says_what_the_settings_say(site: Site, tmp_path: Path) -> None
     assert read_back == Configuration(
         hostname="mail.example.org",
         trusted=planned.topology.trusted_proxies,
+        relaying=(ipaddress.ip_network("10.42.0.7"),),
         accept_direct=True,
         header_seconds=7.0,
         limits=Limits(11, 12),
         handoffs={
-            name: str(queue / f"gate-{name}") for name in ("smtp", "submission", "submissions")
+            "smtp": {
+                Standing.NAMED: str(queue / "gate-smtp"),
+                Standing.RELAYING: str(queue / "gate-smtp-relaying"),
+            },
+            "submission": {
+                Standing.NAMED: str(queue / "gate-submission"),
+                Standing.ENCRYPTED: str(queue / "gate-submission-encrypted"),
+            },
+            "submissions": {Standing.NAMED: str(queue / "gate-submissions")},
         },
         metrics=(Address("127.0.0.1", METRICS_PORT),),
     )

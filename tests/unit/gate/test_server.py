@@ -31,8 +31,16 @@ from gatepost.gate.counters import Counters
 from gatepost.gate.handoff import HandoffError
 from gatepost.gate.server import Gate
 from gatepost.journal import Journal
-from gatepost.model import Address
-from gatepost.proxy_protocol import LONGEST_1, Command, Transport, build_1, build_2
+from gatepost.model import Address, Standing
+from gatepost.proxy_protocol import (
+    LONGEST_1,
+    Command,
+    Tlv,
+    TlvType,
+    Transport,
+    build_1,
+    build_2,
+)
 
 PROXY, STRANGER = "127.71.0.1", "127.72.0.1"
 CLIENT, SERVER = ("192.0.2.7", 54321), ("198.51.100.1", 25)
@@ -172,10 +180,11 @@ def configuration(folder: Path) -> Configuration:
     return Configuration(
         hostname="mail.example.org",
         trusted=(ipaddress.ip_network("127.71.0.0/16"), ipaddress.ip_network("::1/128")),
+        relaying=(),
         accept_direct=False,
         header_seconds=0.25,
         limits=Limits(0, 0),
-        handoffs={"smtp": str(folder / "pass")},
+        handoffs={"smtp": {Standing.NAMED: str(folder / "pass")}},
         metrics=(Address("127.0.0.1", 1),),
     )
 
@@ -250,6 +259,51 @@ def test_a_trusted_proxys_word_counts(
     passed.close()
     assert ending(stream) == b"220 hello\r\n"
     assert front.lines == []
+
+
+BY_TLS = Tlv(TlvType.SSL, b"\x01\0\0\0\0")
+IN_CLEAR = Tlv(TlvType.SSL, b"\0\0\0\0\0")
+
+
+@pytest.mark.parametrize(
+    ("source", "header", "standing"),
+    [
+        (PROXY, ONE, Standing.NAMED),
+        (PROXY, TWO, Standing.NAMED),
+        (PROXY, build_2(command=Command.LOCAL), Standing.NAMED),
+        (PROXY, build_2(CLIENT, SERVER, tlvs=[BY_TLS]), Standing.ENCRYPTED),
+        (PROXY, build_2(CLIENT, SERVER, tlvs=[IN_CLEAR]), Standing.NAMED),
+        (STRANGER, b"", Standing.RELAYING),
+        (STRANGER, build_2(CLIENT, SERVER, tlvs=[BY_TLS]), Standing.RELAYING),
+        ("127.71.0.7", TWO, Standing.RELAYING),
+    ],
+    ids=["v1", "v2", "local", "tls", "clear", "direct", "forged", "relaying-proxy"],
+)
+def test_each_kind_of_client_has_its_service(
+    start: Callable[..., Front], tmp_path: Path, source: str, header: bytes, standing: Standing
+) -> None:
+    """A claimed address would relay, or a direct one would not."""
+    services = {kind: PassService(tmp_path / kind) for kind in Standing}
+    try:
+        front = start(
+            handoffs={"smtp": {kind: str(tmp_path / kind) for kind in Standing}},
+            relaying=(ipaddress.ip_network("127.71.0.7"),),
+            accept_direct=True,
+        )
+        front.connect(source, header)
+        assert services[standing].client()
+        # Where a listener has one service only, it takes them all.
+        front.do(lambda: front.gate.configure(_with_one_service(front, tmp_path)))
+        front.connect(source, header)
+        assert services[Standing.NAMED].client()
+    finally:
+        for service in services.values():
+            service.close()
+
+
+def _with_one_service(front: Front, folder: Path) -> Configuration:
+    only = {"smtp": {Standing.NAMED: str(folder / Standing.NAMED)}}
+    return replace(front.configuration, handoffs=only)
 
 
 @pytest.mark.parametrize("header", [ONE, TWO, build_2(CLIENT, SERVER, checksum=True)])
@@ -683,6 +737,9 @@ def test_a_listener_that_leads_nowhere_is_not_taken(start: Callable[..., Front])
     front = start()
     with pytest.raises(ValueError, match="handoffs: nothing for smtp"):
         front.gate.configure(replace(front.configuration, handoffs={}))
+    only = {"smtp": {Standing.RELAYING: "/nowhere"}}
+    with pytest.raises(ValueError, match="handoffs: nothing for smtp"):
+        front.gate.configure(replace(front.configuration, handoffs=only))
     assert front.gate._configuration == front.configuration
 
 

@@ -21,7 +21,7 @@ from gatepost.accounts.records import Mailbox
 from gatepost.accounts.store import Store, open_store
 from gatepost.errors import PreflightError, StartError
 from gatepost.model import Address, Home, OnChange, Plan, Process, Readiness, RenderedFile
-from gatepost.run import apply, control, logs, memory, record
+from gatepost.run import apply, control, logs, memory, record, supervise
 from gatepost.run import child as child_room
 from gatepost.run import service as service_room
 from gatepost.run.logs import LogStream
@@ -276,6 +276,27 @@ def test_a_strange_request_is_turned_away(
 
     assert run(home, during) == (b"", True)
     assert any("a request could not be answered" in line for line in lines(home))
+
+
+@pytest.mark.parametrize("words", [b"", b'{"do": "sta', b"x" * 100_000])
+def test_half_a_request_is_hung_up_on(
+    home: Home, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, words: bytes
+) -> None:
+    """A program that hangs would hold a descriptor of the supervisor for ever."""
+    monkeypatch.setattr(supervise, "_REQUEST_SECONDS", 0.5)
+    apply.apply(plan(sleeper("store")), home)
+
+    async def during() -> tuple[bytes, bool]:
+        peers = [await asyncio.open_unix_connection(str(control.path(home))) for _ in range(50)]
+        for _, writer in peers:
+            writer.write(words)
+        ready = (await ask(home, "status"))["ready"]
+        said = await asyncio.wait_for(peers[0][0].read(), 4)
+        for _, writer in peers:
+            writer.close()
+        return said, ready
+
+    assert run(home, during) == (b"", True)
 
 
 def test_only_its_own_user_may_ask(home: Home, plan: Callable[..., Plan]) -> None:

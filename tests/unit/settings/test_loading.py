@@ -116,12 +116,62 @@ def test_trust_may_not_overlap_relaying(trusted: str, relaying: str) -> None:
         ({"TLS_CERT_FILE": "/a.crt"}, "TLS_KEY_FILE"),
         ({"TLS_KEY_FILE": "/a.key"}, "TLS_CERT_FILE"),
         ({"RELAY_PASSWD_FILE": "/a"}, "RELAYHOST"),
+        ({"MTA_RELAYING_PROXIES": "127.0.0.1"}, "MYNETWORKS"),
     ],
 )
 def test_one_half_of_a_pair(alone: dict[str, str], needed: str) -> None:
     """A file that was given would be left unused without a word."""
     (problem,) = problems(**alone)
     assert needed in problem
+
+
+@pytest.mark.parametrize("proxy", ["10.0.0.2", "127.0.0.0/8", "::/0", "0.0.0.0/0"])
+def test_a_proxy_that_is_not_trusted_cannot_speak_for_a_network(proxy: str) -> None:
+    """A typing error would look as if it had an effect."""
+    (problem,) = problems(
+        TRUSTED_PROXIES="127.0.0.1,10.1.0.0/16,fd00::/64",
+        MYNETWORKS="192.0.2.0/24",
+        MTA_RELAYING_PROXIES=proxy,
+    )
+    assert problem.startswith("MTA_RELAYING_PROXIES: ")
+    assert "TRUSTED_PROXIES" in problem
+
+
+@pytest.mark.parametrize("proxy", ["127.0.0.1", "10.1.7.0/24", "fd00::7"])
+def test_a_proxy_that_may_speak_for_a_network_is_warned_about(proxy: str) -> None:
+    """Its machine's other programs may send mail to anybody."""
+    found = settings(
+        TRUSTED_PROXIES="127.0.0.1,10.1.0.0/16,fd00::/64",
+        MYNETWORKS="192.0.2.0/24",
+        MTA_RELAYING_PROXIES=proxy,
+    )
+    (warning,) = found.warnings
+    assert "MTA_RELAYING_PROXIES" in warning
+    assert proxy in warning
+
+
+def test_an_ipv4_address_in_ipv6_form_is_an_ipv4_address() -> None:
+    """`ss` and HAProxy write it so; it would be taken, and match nobody."""
+    found = settings(
+        TRUSTED_PROXIES="::ffff:10.0.0.2,::ffff:a01:0/112,127.0.0.1",
+        MYNETWORKS="::FFFF:192.0.2.0/120",
+        MTA_RELAYING_PROXIES="::ffff:10.0.0.2",
+        SERVICE_BIND_ADDRESS="::ffff:127.0.0.1",
+        MDA_IMAP_ADDRESS="[::ffff:10.0.0.9]:33143",
+    )
+    assert [str(network) for network in found.proxy.trusted_proxies] == [
+        "10.0.0.2/32",
+        "10.1.0.0/16",
+        "127.0.0.1/32",
+    ]
+    assert [str(network) for network in found.mail.mynetworks] == ["192.0.2.0/24"]
+    assert found.listen.service_bind_address == (ipaddress.ip_address("127.0.0.1"),)
+    assert found.clients.mda_imap_address == Address("10.0.0.9", 33143)
+    # An overlap is one in either form.
+    (problem,) = problems(TRUSTED_PROXIES="::ffff:10.0.0.2", MYNETWORKS="10.0.0.0/8")
+    assert "MYNETWORKS" in problem
+    (problem,) = problems(TRUSTED_PROXIES="::ffff:10.0.0.2/104")
+    assert "TRUSTED_PROXIES=10.0.0.0/8" in problem
 
 
 def test_wide_trust_is_warned_about() -> None:

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from gatepost.accounts import lookups
+from gatepost.accounts.mail_folders import ESCAPE_CHAR
 from gatepost.accounts.pgsql import Connection
 from gatepost.contracts import Context
 from gatepost.daemons.dovecot.dialect import dialect
@@ -60,7 +61,18 @@ TLS_CIPHERS = (
 """TLS 1.2 suites of Mozilla's "intermediate" configuration without the DHE ones."""
 
 # RFC 5322, 3.2.3, "." and "@", without what a path, SQL or Dovecot's own variables could trip on.
-_USERNAME_CHARS = string.ascii_letters + string.digits + "!#$&*+-.=?@^_`{|}~'"
+_USERNAME_CHARS = (
+    string.ascii_letters
+    + string.digits
+    + "!#$&*+-.=?@^_`{|}~'"
+    # Dovecot goes by bytes. These are all that letters beyond ASCII consist of, for domains in
+    # their own letters: each second byte once, and each first one.
+    + "".join(map(chr, range(0xC0, 0x100)))
+    + "".join(bytes((first, 0xA9)).decode() for first in (0xC2, *range(0xC4, 0xD0)))
+    + "".join(bytes((first, 0xA5)).decode() for first in range(0xD0, 0xE0))
+    + "".join(chr(first << 12 | 0x905) for first in (*range(0xD), 0xF))
+    + "\ud105\U0001e922"
+)
 
 TLS_CERTIFICATE = "tls.crt"
 TLS_KEY = "tls.key"
@@ -211,6 +223,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         # end-sessions
         "mail_folder": site.home.mail,
         # mail.conf, quota.conf, delivery.conf
+        "escape_char": ESCAPE_CHAR,
         "folders": FOLDERS,
         "full_text_search": chosen != "2.3" and "flatcurve" in installed.features,
         "quota_grace": mail.message_size_limit,
@@ -279,7 +292,7 @@ def _queries(chosen: str, context: Context) -> dict[str, str]:
         "2.3": ("%u", "%n", "%d", "%s"),
         "2.4": ("%{user}", "%{user | username}", "%{user | domain}", "%{protocol}"),
     }[chosen]
-    password = lookups.PASSWORD.bind(address=user, service=service)
+    password = lookups.PASSWORD.bind(address=user, local=local, domain=domain, service=service)
     query = lookups.user(context.settings.mail.recipient_delimiter)
     marks = {"address": user, "local": local, "domain": domain}
     account = query.bind(**{name: marks[name] for name in query.parameters})
@@ -288,7 +301,7 @@ def _queries(chosen: str, context: Context) -> dict[str, str]:
         # Delivery to a mailbox without a limit leaves the counting to whoever asks for it.
         "2.3": "'*:bytes=' || COALESCE(account.quota_bytes, 0) AS quota_rule,"
         f" CASE WHEN account.quota_bytes IS NULL AND '{service}' = 'lmtp'"
-        " THEN 'sieve' END AS mail_plugins",
+        " THEN 'listescape sieve' END AS mail_plugins",
         "2.4": "account.quota_bytes AS quota_storage_size",
     }[chosen]
     also, only = "", ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from gatepost.daemons.dovecot.listeners import LISTENERS
+from gatepost.ip_addresses import plain
 from gatepost.model import Event, Observation
 
 # What a login process writes about a client (login_log_format_elements in dovecot.conf): what
@@ -42,14 +43,14 @@ def observe(line: str) -> Observation | None:
     """
     line = line.rstrip("\n")
     if refused := _REFUSED.match(line):
-        return Observation("dovecot", Event.REFUSED, refused["address"], None, None, line)
+        return Observation("dovecot", Event.REFUSED, plain(refused["address"]), None, None, line)
     found = _LINE.match(line)
     if not found:
         return None
     return Observation(
         daemon="dovecot",
         event=_event(found["said"]),
-        client=found["address"],
+        client=plain(found["address"]),
         port=int(found["port"]),
         user=found["user"] or None,
         line=line,

@@ -52,6 +52,10 @@ AUTHORITY = "database-authority.pem"
 _SOCKET_PATH = 107
 """Bytes of a UNIX socket's path (unix(7)), without the closing zero."""
 
+_SMTPD = "smtpd"
+"""The program that runs ``smtpd`` with short waits for name servers."""
+_ROOT = 16 * "../"
+"""From wherever daemon_directory is up to the root: master.cf names programs relative to it."""
 _ENDED = "421 4.7.0 The account has changed, log in again"
 """What a session is told whose account is no longer the one it logged in to. After 421 Postfix
 hangs up (access(5))."""
@@ -71,6 +75,7 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
             "master.cf",
             services=tuple(smtpd_services(context.topology.of("postfix"))),
             proxymap=_Proxymap() if _on_server(context) else None,
+            smtpd=_ROOT + str(context.site.home.config / FOLDER / _SMTPD).lstrip("/"),
         ),
         _file(
             "submission-header-checks",
@@ -78,6 +83,8 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
             mailname_pattern=mailname.replace(".", r"\."),
         ),
         *_tables(context),
+        # Read when a process starts, which is at the next session after a reload at the latest.
+        _file(_SMTPD, mode=0o755),
         # The programs that start and check Postfix: a running one has no use for a new version.
         _file(
             "start",

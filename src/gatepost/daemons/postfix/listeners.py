@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from gatepost.model import BoundListener, Listener, Protocol, Tls
+from gatepost.model import BoundListener, Listener, Protocol, Standing, Tls
 
 SMTP = Listener(
     name="smtp",
@@ -51,8 +51,9 @@ class SmtpdService:
 
     name: str
     """Where it listens: an address such as ``127.0.0.1:31025``, or a socket's name."""
-    passed: bool
-    """Whether the gate passes it connected clients; otherwise it listens on TCP itself."""
+    standing: Standing | None
+    """Kind of the connected clients that the gate passes to it; None when it listens on TCP
+    itself."""
     syslog_name: str
     """Beginning of its log lines, such as ``postfix/internal-smtp``."""
     internal: bool
@@ -61,16 +62,40 @@ class SmtpdService:
     implicit_tls: bool
     processes: int
 
+    @property
+    def passed(self) -> bool:
+        """Whether the gate passes it connected clients."""
+        return self.standing is not None
+
+    @property
+    def named(self) -> bool:
+        """Whether only a PROXY header vouches for the addresses of its clients."""
+        return self.standing is Standing.NAMED
+
+    @property
+    def asks_names(self) -> bool:
+        """Whether it looks up the names of its clients.
+
+        Those of other servers stand in ``Received`` headers, and filters judge by them.
+        """
+        return not (self.internal or self.submission)
+
+    @property
+    def tls_ended(self) -> bool:
+        """Whether the client's TLS ends at the proxy."""
+        return self.standing is Standing.ENCRYPTED
+
 
 def smtpd_services(listeners: Iterable[BoundListener]) -> Iterator[SmtpdService]:
     """Yield the services of every listener, in table order.
 
-    A proxied listener has one, to which the gate passes clients; any other has one for each
-    address, and so have all internal listeners.
+    A proxied listener has one for each kind of clients that the gate passes to it; any other has
+    one for each address, and so have all internal listeners.
     """
     for bound in listeners:
         if bound.proxied:
-            yield _service(bound, pass_service(bound), passed=True)
+            for standing in standings(bound):
+                yield _service(bound, pass_service(bound, standing), standing)
         else:
             for address in bound.service:
                 yield _service(bound, str(address))
@@ -78,17 +103,35 @@ def smtpd_services(listeners: Iterable[BoundListener]) -> Iterator[SmtpdService]
             yield _service(bound, str(address), internal=True)
 
 
-def pass_service(bound: BoundListener) -> str:
-    """Return the name of a listener's ``pass`` service, and of its socket below ``private``."""
-    return f"gate-{bound.name}"
+def standings(bound: BoundListener) -> tuple[Standing, ...]:
+    """Return the kinds of connections that a proxied listener treats differently.
+
+    Relaying by address is for port 25. A listener that begins with TLS does so whatever a proxy
+    has done before.
+    """
+    if bound.listener == SMTP:
+        return (Standing.NAMED, Standing.RELAYING)
+    if bound.listener.tls is Tls.STARTTLS:
+        return (Standing.NAMED, Standing.ENCRYPTED)
+    return (Standing.NAMED,)
+
+
+def pass_service(bound: BoundListener, standing: Standing = Standing.NAMED) -> str:
+    """Return the name of a ``pass`` service, and of its socket below ``private``."""
+    suffix = "" if standing is Standing.NAMED else f"-{standing}"
+    return f"gate-{bound.name}{suffix}"
 
 
 def _service(
-    bound: BoundListener, name: str, *, passed: bool = False, internal: bool = False
+    bound: BoundListener,
+    name: str,
+    standing: Standing | None = None,
+    *,
+    internal: bool = False,
 ) -> SmtpdService:
     return SmtpdService(
         name=name,
-        passed=passed,
+        standing=standing,
         syslog_name=f"postfix/{INTERNAL if internal else ''}{bound.name}",
         internal=internal,
         submission=bound.listener != SMTP,

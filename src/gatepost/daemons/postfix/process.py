@@ -5,7 +5,7 @@ from __future__ import annotations
 from gatepost.accounts.pgsql import servers_of
 from gatepost.contracts import Context
 from gatepost.daemons.postfix.files import FOLDER, USER
-from gatepost.daemons.postfix.listeners import pass_service
+from gatepost.daemons.postfix.listeners import pass_service, standings
 from gatepost.model import Check, Directory, Handoff, Process, Readiness, Tls
 from gatepost.sasl import plan as sasl
 
@@ -54,9 +54,15 @@ def _ready(context: Context) -> tuple[Readiness, ...]:
 def handoffs(context: Context) -> tuple[Handoff, ...]:
     """Return the ``pass`` services; their folder is open to Postfix's own user only."""
     return tuple(
-        Handoff(bound.name, context.site.home.queue / "private" / pass_service(bound), NAME)
+        Handoff(
+            bound.name,
+            context.site.home.queue / "private" / pass_service(bound, standing),
+            NAME,
+            standing,
+        )
         for bound in context.topology.of(NAME)
         if bound.proxied
+        for standing in standings(bound)
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from gatepost.daemons.postfix.listeners import INTERNAL
+from gatepost.ip_addresses import plain
 from gatepost.model import Event, Observation
 
 # postfix/submission/smtpd[123]: …, and with client port logging unknown[127.0.0.77]:54321. What
@@ -55,7 +56,7 @@ def observe(line: str) -> Observation | None:
             return Observation(
                 daemon="postfix",
                 event=event,
-                client=fields["address"],
+                client=plain(fields["address"]),
                 port=int(port) if port else None,
                 user=None if user == _NO_USER else user,
                 line=line.rstrip("\n"),

@@ -1,0 +1,121 @@
+"""An address that a PROXY header names gives no right to relay."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from gatepost.model import Address, IPNetwork, Status
+from gatepost.proxy_protocol import build_2
+from gatepost.verify.checks.open_relay import OUTSIDE
+from gatepost.verify.protocols import Smtp
+from gatepost.verify.proxied import LOG_SECONDS, said_of
+from gatepost.verify.run import Outcome, Run, takes_logins
+from gatepost.verify.sessions import in_the_clear
+from gatepost.verify.targets import Place, Target, targets
+from gatepost.verify.wire import ProbeError
+
+_EXPECTED = "an address of MYNETWORKS that a PROXY header names may not relay"
+_SESSION_SECONDS = 5.0
+
+
+def claimed_relay(run: Run) -> Outcome:
+    """Claim an address of each family in ``MYNETWORKS`` from a trusted address, and ask to relay.
+
+    The control is the daemon's log, which must name the claimed client: a header that nobody
+    believes relays nothing anyway.
+    """
+    if not run.relaying:
+        return Outcome(Status.PASS, _EXPECTED, "MYNETWORKS is empty: no address relays")
+    if not any(b.proxied and not takes_logins(b) for b in run.topology.listeners):
+        return Outcome(Status.PASS, _EXPECTED, "port 25 takes no PROXY header")
+    if run.relaying_proxies:
+        return _risk(run)
+    doors = () if run.cluster else _doors(run)
+    if not doors:
+        return Outcome(
+            Status.NOT_PROVEN,
+            _EXPECTED,
+            "no probe here can connect as the proxy does",
+            fix=(
+                "Where the proxy runs, send a PROXY header with an address of MYNETWORKS to the "
+                "service port of smtp: RCPT TO of somebody elsewhere must be refused with 554."
+            ),
+        )
+    outcomes = [_try(run, doors[0], claim) for claim in _claims(run)]
+    return next((one for one in outcomes if one.status is not Status.PASS), outcomes[0])
+
+
+def _doors(run: Run) -> tuple[Target, ...]:
+    return tuple(
+        door
+        for door in targets(run.topology, Place.SERVICE)
+        if not takes_logins(door.bound) and door.trusted
+    )
+
+
+def _claims(run: Run) -> Iterator[Address]:
+    """Yield an address of the first network of each family."""
+    for version in (4, 6):
+        network = next((n for n in run.relaying if n.version == version), None)
+        if network:
+            port = run.claims.take(f"IPv{version}").port
+            yield Address(_inside(network), port)
+
+
+def _inside(network: IPNetwork) -> str:
+    first = ipaddress.ip_address(network.network_address)
+    return str(first + 1 if network.num_addresses > 1 else first)
+
+
+def _try(run: Run, door: Target, claim: Address) -> Outcome:
+    header = build_2((claim.host, claim.port), (claim.host, 25))
+    try:
+        with in_the_clear(
+            door,
+            deadline=run.within(_SESSION_SECONDS),
+            name=run.helo,
+            source=door.trusted,
+            header=header,
+        ) as session:
+            assert isinstance(session, Smtp)  # noqa: S101  the door is smtp's
+            code, words = session.envelope(f"stranger@{OUTSIDE}", f"relay-{run.nonce}@{OUTSIDE}")
+    except ProbeError as error:
+        return _unproven(door, f"as {claim.host} nothing could be asked: {error.observed}")
+    if code // 100 == 2:  # noqa: PLR2004
+        return Outcome(
+            Status.FAIL,
+            _EXPECTED,
+            f"{door.trusted} claims to be {claim.host}, and relays",
+            words,
+            fix=(
+                "Every program that may connect as the proxy does sends mail to anybody. See that "
+                f"mynetworks of {door.bound.daemon}'s service for proxied clients is empty, as in "
+                "what Gatepost writes: gatepost up --detach"
+            ),
+        )
+    if not said_of(run, door, (claim,), run.within(LOG_SECONDS)):
+        return _unproven(door, f"refused, and the log does not say that {claim.host} was seen")
+    return Outcome(
+        Status.PASS, _EXPECTED, f"{door.trusted} claims to be {claim.host}, and was refused", words
+    )
+
+
+def _unproven(door: Target, observed: str) -> Outcome:
+    fix = f"See the header-versions row of smtp {door.family} first."
+    return Outcome(Status.NOT_PROVEN, _EXPECTED, observed, fix=fix)
+
+
+def _risk(run: Run) -> Outcome:
+    names = ", ".join(map(str, run.relaying_proxies))
+    return Outcome(
+        Status.RISK,
+        _EXPECTED,
+        f"whoever connects from {names} relays by claiming an address of MYNETWORKS "
+        "(MTA_RELAYING_PROXIES)",
+        fix=(
+            "Name in MTA_RELAYING_PROXIES only a proxy that shares its address with no other "
+            "program; 127.0.0.1 is every program of this machine. Unset it where clients can log "
+            "in, or reach the internal port."
+        ),
+    )

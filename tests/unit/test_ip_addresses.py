@@ -1,0 +1,72 @@
+"""One form of every address, so that nobody is two clients."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatepost.ip_addresses import address, network, plain
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::192.0.2.1", "::192.0.2.1"),
+        ("64:ff9b::192.0.2.1", "64:ff9b::192.0.2.1"),
+        ("fe80::1%eth0", "fe80::1"),
+    ],
+)
+def test_plain(written: str, meant: str) -> None:
+    """Block lists and limits would miss a client; Postfix would die of a scope."""
+    assert plain(written) == meant
+
+
+@pytest.mark.parametrize("written", ["::ffff:192.0.2.1", "::FFFF:192.0.2.1", "::ffff:c000:201"])
+def test_a_mapped_address_is_read_in_every_spelling(written: str) -> None:
+    """An administrator copies it from a log or a socket list, each of which has its own form."""
+    assert str(address(written)) == "192.0.2.1"
+    assert str(network(written)) == "192.0.2.1/32"
+    assert str(address("2001:db8::ffff:c000:201")) == "2001:db8::ffff:c000:201"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("::/0", "::/0"),
+        ("::fffe:0:0/95", "::fffe:0:0/95"),
+        ("2001:db8::/32", "2001:db8::/32"),
+    ],
+)
+def test_a_network_in_ipv6_form_is_the_ipv4_network(written: str, meant: str) -> None:
+    """It would be taken, and hold nobody."""
+    assert str(network(written)) == meant
+
+
+def test_bits_beyond_the_prefix_are_an_error() -> None:
+    """A typing error would trust another network than the one that was meant."""
+    with pytest.raises(ValueError, match="host bits"):
+        network("::ffff:192.0.2.1/120")
+    assert str(network("::ffff:192.0.2.1/120", strict=False)) == "192.0.2.0/24"
+
+
+@given(st.ip_addresses())
+def test_each_address_has_one_form(
+    given_address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> None:
+    """One function would call a client by another name than the other."""
+    once = address(str(given_address))
+    assert address(str(once)) == once
+    assert plain(str(once)) == str(once)
+    if isinstance(given_address, ipaddress.IPv4Address):
+        assert address(f"::ffff:{given_address}") == given_address
+        assert plain(f"::ffff:{given_address}") == str(given_address)
