@@ -452,6 +452,9 @@ class Process:
     leftovers: tuple[Path, ...] = ()
     """Files that only a dead process can have left when this one starts, and that would keep it
     from starting."""
+    events: str = ""
+    """Pattern of the lines that it writes about clients and messages, of which there are as many as
+    there is traffic; the first group is their kind. All others are limited strictly."""
     user: str = "root"
     becomes: str = ""
     """User that a process of root's becomes by itself for good; empty for none."""

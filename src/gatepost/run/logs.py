@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from gatepost.model import Home
 from gatepost.run import rights
+from gatepost.run.floods import Limits
 
 SEPARATOR = " | "
 OWN_NAME = "gatepost"
@@ -48,11 +49,16 @@ class LogStream:
         self._colour = terminal is not None and os.isatty(terminal)
         self._partial: dict[str, bytes] = {}
         self._last: dict[str, deque[bytes]] = {}
+        self._limits: dict[str, Limits] = {}
         self._size = 0
         self._descriptor = -1
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._open(file)
+
+    def limit(self, name: str, events: str) -> None:
+        """Begin to limit a service's lines; `events` as in `Process`."""
+        self._limits[name] = Limits(events)
 
     def feed(self, name: str, block: bytes) -> None:
         """Take a block of a service's output; an unfinished line waits for its end."""
@@ -62,6 +68,13 @@ class LogStream:
             self._partial[name] = rest
         if not end:
             return
+        if limits := self._limits.get(name):
+            admitted = limits.admitted(lines.split(b"\n"))
+            for sentence in limits.left_out():
+                self.say(f"{name}: {sentence}")
+            if not admitted:
+                return
+            lines = b"\n".join(admitted)
         lines = _CONTROL.sub(_escaped, lines)
         self._last.setdefault(name, deque(maxlen=_REMEMBERED)).extend(
             lines.split(b"\n")[-_REMEMBERED:]

@@ -53,6 +53,7 @@ class Service:
     async def start(self) -> None:
         """Start it and return at once; `wait_ready` tells how that went."""
         self._ready.clear()
+        self._log.limit(self.process.name, self.process.events)
         self._watcher = asyncio.create_task(self._keep_running())
 
     async def wait_ready(self, seconds: float = READY_SECONDS) -> str | None:

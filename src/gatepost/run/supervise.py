@@ -27,6 +27,7 @@ from gatepost.run import (
     memory,
     originals,
     owners,
+    programs,
     record,
     servers,
 )
@@ -35,6 +36,7 @@ from gatepost.run.child import end_session
 from gatepost.run.health import Health
 from gatepost.run.logs import LogStream
 from gatepost.run.memory import Started
+from gatepost.run.programs import ProgramWatch
 from gatepost.run.record import Record
 from gatepost.run.service import Service, State
 
@@ -75,6 +77,7 @@ class Supervisor:
         self._changing = asyncio.Lock()
         self._startup: asyncio.Task[None] | None = None
         self._change_at_work: asyncio.Task[Any] | None = None
+        self._programs = ProgramWatch(home, self._services, log.say)
         self._watches: list[asyncio.Task[None]] = []
         self._search: asyncio.Task[None] | None = None
         self._foreign = ""
@@ -137,6 +140,9 @@ class Supervisor:
             self._watches += [
                 asyncio.create_task(self._watch_servers()),
                 asyncio.create_task(self._watch_originals()),
+                asyncio.create_task(
+                    self._programs.run(lambda: self._record, self._changing, self._await)
+                ),
             ]
             self._search = asyncio.create_task(self._search_foreign())
         self._started.set()
@@ -242,7 +248,9 @@ class Supervisor:
             {OnChange.RELOAD} if doubtful else set()
         )
         same = changes.as_started(process) == changes.as_started(service.process)
-        if not same or OnChange.RESTART in effects:
+        # A new version cannot have an old process read its files.
+        outdated = service.child and programs.outdated(service.child.pid)
+        if not same or outdated or OnChange.RESTART in effects:
             await service.restart(process)
             return "restarted", None
         if OnChange.RELOAD in effects and process.reload:
@@ -395,6 +403,8 @@ class Supervisor:
                 f"{', '.join(sorted(self._behind))} could not read the new configuration and may "
                 "run with the one before. Look why with `gatepost logs`, then: gatepost up"
             )
+        if self._programs.problem:
+            found.append(self._programs.problem)
         if self._foreign:
             found.append(
                 f"{self._foreign} than the daemon that needs it. Mend that and all of its kind: "

@@ -18,6 +18,9 @@ from gatepost.model import (
 
 USER = SystemUser(MAIL_USER, "Owner of all mail that Gatepost keeps")
 
+_EVENTS = r"[A-Z][a-z]{2} [ \d]\d [\d:]{8} (?!master)([\w-]+)(?:\([^:]*|<[^:]*)?: Info: "
+"""Beginning of a line about a client or a message."""
+
 _GREETINGS = {
     Protocol.IMAP: b"* OK",
     Protocol.POP3: b"+OK",
@@ -38,6 +41,7 @@ def processes(context: Context) -> tuple[Process, ...]:
             reload=("doveadm", "-c", config, "reload"),
             # Dovecot takes any living process with that number for another Dovecot, and ends.
             leftovers=(context.site.home.run / NAME / "master.pid",),
+            events=_EVENTS,
             forget=("doveadm", "-c", config, "auth", "cache", "flush"),
             end_sessions=("/bin/sh", str(folder / "end-sessions")),
             accounts=str(folder / ACCOUNTS),

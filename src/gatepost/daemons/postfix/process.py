@@ -11,6 +11,13 @@ from gatepost.sasl import plan as sasl
 
 NAME = "postfix"
 
+_EVENTS = (
+    r"[A-Z][a-z]{2} [ \d]\d [\d:]{8} \S+ (postfix/[\w/-]+)\[\d+\]: "
+    # Who guesses passwords is wanted to be known, though Postfix calls it a warning.
+    r"(?:(?!warning:|error:|fatal:|panic:)|(?=warning: \S+ SASL ))"
+)
+"""Beginning of a line about a client or a message."""
+
 _MESSAGES = (
     *("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming"),
     *("saved", "trace"),
@@ -34,6 +41,7 @@ def processes(context: Context) -> tuple[Process, ...]:
             argv=("/bin/sh", f"{config}/start"),
             after=(logins.name,),
             ready=_ready(context),
+            events=_EVENTS,
             servers=servers_of(context.settings.database),
             reload=("postfix", "-c", config, "reload"),
         ),

@@ -1,0 +1,108 @@
+"""A security update under the running server."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+
+import pytest
+from accounts import ALICE, PASSWORD
+from clients import From, message, wait_for_mail
+from instance import CLIENT, PROGRAM, Instance, instance
+
+_FOLDERS = ("/usr/sbin", "/usr/lib/dovecot", "/usr/lib/postfix")
+
+
+@pytest.fixture(scope="module")
+def updatable() -> Iterator[tuple[Instance, int]]:
+    """Run a server that sees programs of its own; return it with a process in its place."""
+    with (
+        tempfile.TemporaryDirectory(prefix="gp-layers-") as layers,
+        instance(start=False) as server,
+    ):
+        script = [f"mount -t tmpfs -o mode=0755 tmpfs {layers}"]
+        for number, folder in enumerate(_FOLDERS):
+            upper, work = f"{layers}/{number}/upper", f"{layers}/{number}/work"
+            script.append(f"mkdir -p {upper} {work}")
+            options = f"lowerdir={folder},upperdir={upper},workdir={work}"
+            script.append(f"mount -t overlay overlay -o {options} {folder}")
+        script.append(f"exec {PROGRAM} up")
+        process = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-ec", "\n".join(script)],
+            env=server.environment,
+            cwd=server.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            deadline = time.monotonic() + 60
+            while server.run("status").returncode:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            server.call("domain", "add", "example.org")
+            server.call("mailbox", "add", ALICE[0], "--password-stdin", stdin=PASSWORD)
+            yield server, process.pid
+        finally:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.run("down")
+            process.kill()
+            process.wait()
+
+
+def update(place: int, *files: str) -> None:
+    """Replace files as dpkg(1) does: a new one takes the name of the old one."""
+    for file in files:
+        script = f"cp -p {file} {file}.dpkg-new && mv {file}.dpkg-new {file}"
+        subprocess.run(
+            ["nsenter", "--mount", "--target", str(place), "sh", "-ec", script], check=True
+        )
+
+
+def library(place: int, pattern: str) -> str:
+    """Return the file of a library, not its link."""
+    found = subprocess.run(
+        ["nsenter", "--mount", "--target", str(place), "sh", "-c", f"readlink -f {pattern}"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return found.stdout.split()[0]
+
+
+@pytest.mark.parametrize(
+    ("service", "file"),
+    [
+        ("dovecot", "/usr/lib/dovecot/libdovecot.so.0"),
+        ("postfix", "/usr/lib/postfix/libpostfix-util.so"),
+    ],
+)
+def test_a_replaced_daemon_is_restarted_within_a_minute(
+    updatable: tuple[Instance, int], service: str, file: str
+) -> None:
+    """Each new session ended with "undefined symbol" until somebody restarted the daemon."""
+    server, place = updatable
+    before = {s["name"]: s["pid"] for s in server.status()["services"]}
+    mark = server.mark()
+    path = library(place, file)
+    update(place, path)
+    line = server.wait_for_log(f"{service} restarted", since=mark, seconds=60)
+    assert line.endswith(f"an update has replaced {path}")
+    after = {s["name"]: s["pid"] for s in server.status()["services"]}
+    assert {name for name in after if after[name] != before[name]} == {service}
+    with From(CLIENT).smtp(server.public("smtp")) as smtp:
+        smtp.send_message(message(to=ALICE[0], subject=f"after-{service}"))
+    assert wait_for_mail(server.public("imap"), ALICE, f"after-{service}", seconds=40)
+    assert server.log(mark).count("an update has replaced") == 1
+
+
+def test_nothing_is_restarted_without_an_update(updatable: tuple[Instance, int]) -> None:
+    """Control: files that are read and written again are no update."""
+    server, place = updatable
+    mark = server.mark()
+    update(place, "/usr/sbin/postcat")
+    time.sleep(35)
+    assert "restarted" not in server.log(mark)

@@ -1,0 +1,131 @@
+"""A flood of one kind of line leaves room for all others."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gatepost.daemons.dovecot import process as dovecot
+from gatepost.daemons.postfix import process as postfix
+from gatepost.run import floods
+from gatepost.run.floods import Limits
+from gatepost.run.logs import LogStream
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        """Begin at nought."""
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+POSTFIX = "Nov 29 14:25:10 mail postfix/smtp/smtpd[20946]: "
+DOVECOT = "Nov 29 14:25:09 "
+
+
+def test_a_flood_leaves_room_for_another_kind() -> None:
+    """Traefik wrote 20 MB in 4 s, and the mail log of a week was gone."""
+    clock = Clock()
+    limits = Limits(clock=clock)
+    flood = [b"2026-11-29T14:25:%02dZ ERR accept tcp: too many open files" % n for n in range(60)]
+    kept = 0
+    for _ in range(1000):
+        clock.now += 0.004
+        kept += len(limits.admitted(flood))
+    assert kept <= floods.BURST + 4 * floods.PER_SECOND + 1
+    assert limits.admitted([b"2026-11-29T14:25:10Z ERR certificate has expired"])
+    clock.now += 10
+    (told,) = limits.left_out()
+    assert told.startswith(f"{60_000 - kept:,} more lines of this kind were left out: 2026-11-29T")
+    assert limits.left_out() == []
+
+
+def test_lines_come_again_when_the_flood_is_over() -> None:
+    """The next trouble of the kind would not be seen."""
+    clock = Clock()
+    limits = Limits(clock=clock)
+    limits.admitted([b"ERR one"] * 1000)
+    assert limits.admitted([b"ERR one"]) == []
+    clock.now += 30
+    assert limits.admitted([b"ERR one"]) == [b"ERR one"]
+
+
+def test_numbers_and_addresses_make_no_kind_of_their_own() -> None:
+    """A flood comes from a thousand ports, and each line would be the first of its kind."""
+    limits = Limits(clock=Clock())
+    lines = [
+        b"WRN refused 192.0.2.%d:%d user=<u%d@example.org>" % (n % 250, n, n) for n in range(999)
+    ]
+    assert len(limits.admitted(lines)) == floods.BURST
+
+
+def test_a_strangers_words_make_no_endless_kinds() -> None:
+    """Whoever chooses the words of a line would choose how much is written."""
+    limits = Limits(clock=Clock())
+    words = [bytes(97 + (n // 26**k) % 26 for k in range(3)) for n in range(5000)]
+    kept = limits.admitted([b"warning: Illegal address " + word for word in words])
+    assert len(kept) <= floods._KINDS + floods.BURST
+
+
+@pytest.mark.parametrize(
+    ("pattern", "line", "kind"),
+    [
+        (
+            postfix._EVENTS,
+            POSTFIX + "connect from localhost[127.0.0.1]:53858",
+            "postfix/smtp/smtpd",
+        ),
+        (
+            postfix._EVENTS,
+            POSTFIX + "warning: unknown[192.0.2.1]:4711: SASL PLAIN authentication failed: x",
+            "postfix/smtp/smtpd",
+        ),
+        (postfix._EVENTS, POSTFIX + "warning: hostname x does not resolve to address", None),
+        (postfix._EVENTS, POSTFIX + "fatal: no SASL authentication mechanisms", None),
+        (
+            dovecot._EVENTS,
+            DOVECOT + "imap-login: Info: Login: user=<a@b>, method=PLAIN, rip=127.0.0.1",
+            "imap-login",
+        ),
+        (
+            dovecot._EVENTS,
+            DOVECOT + "lmtp(alice@example.org)<123><abc>: Info: sieve: msgid=<1@x>: stored",
+            "lmtp",
+        ),
+        (dovecot._EVENTS, DOVECOT + "imap-login: Error: net_connect_unix failed", None),
+        (dovecot._EVENTS, DOVECOT + "master: Warning: service(imap): process_limit reached", None),
+    ],
+)
+def test_traffic_is_told_from_trouble(pattern: str, line: str, kind: str | None) -> None:
+    """A busy server's own messages would be left out, or a flood of warnings let through."""
+    found = re.match(pattern, line)
+    assert (found and found[1]) == kind
+
+
+def test_traffic_of_a_busy_server_is_written_whole() -> None:
+    """What became of a message would be missing from the log."""
+    clock = Clock()
+    limits = Limits(postfix._EVENTS, clock)
+    lines = [f"{POSTFIX}connect from unknown[192.0.2.1]:{n}".encode() for n in range(1500)]
+    for _ in range(100):
+        clock.now += 1
+        assert limits.admitted(lines) == lines
+
+
+def test_the_log_file_is_kept_by_it(tmp_path: Path) -> None:
+    """The limits would exist, and the file grow all the same."""
+    log = LogStream(tmp_path / "log")
+    log.limit("traefik", "")
+    for _ in range(2000):
+        log.feed("traefik", b"2026-11-29T14:25:10Z ERR accept: too many open files\n" * 10)
+    log.feed("postfix", b"mail\n")
+    text = (tmp_path / "log").read_text()
+    assert len(text) < 20_000
+    assert "postfix | mail" in text
