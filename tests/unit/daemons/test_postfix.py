@@ -360,6 +360,6 @@ def test_other_headers_stay_as_they_are(site: Site, header: str) -> None:
 
 def test_a_reload_names_its_folder_from_the_root(site: Site) -> None:
     """With a relative folder Postfix says "refreshing" and reloads nothing."""
-    (process,) = DAEMON.processes(context(site))
+    _, process = DAEMON.processes(context(site))
     folder = process.reload[process.reload.index("-c") + 1]
     assert folder.startswith("/")
