@@ -6,6 +6,7 @@ unless they are what the sources say.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import sys
@@ -40,9 +41,11 @@ def beyond_base(image: str) -> float:
 
 def held(one: Container) -> float:
     """Return the megabytes that all processes inside hold, shared pages counted once (PSS)."""
-    return (
-        sum(float(psutil.Process(pid).memory_full_info().pss) for pid, _ in one.processes()) / 1e6
-    )
+    total = 0
+    for pid, _ in one.processes():
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that ends meanwhile holds nothing
+            total += psutil.Process(pid).memory_full_info().pss
+    return total / 1e6
 
 
 def start(one: Container) -> None:

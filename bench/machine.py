@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -29,12 +29,20 @@ from instance import PROGRAM, Instance, instance
 
 def resident(processes: Iterable[psutil.Process]) -> float:
     """Return the megabytes that they hold: shared pages counted once (PSS, proc(5))."""
-    return sum(float(process.memory_full_info().pss) for process in processes) / 1e6
+    return _megabytes(processes, lambda process: process.memory_full_info().pss)
 
 
 def summed(processes: Iterable[psutil.Process]) -> float:
     """Return the megabytes resident of all processes added up, shared pages counted each time."""
-    return sum(float(process.memory_info().rss) for process in processes) / 1e6
+    return _megabytes(processes, lambda process: process.memory_info().rss)
+
+
+def _megabytes(processes: Iterable[psutil.Process], of: Callable[[psutil.Process], int]) -> float:
+    total = 0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that ends meanwhile holds nothing
+            total += of(process)
+    return total / 1e6
 
 
 def stock(table: Table, runs: int) -> None:

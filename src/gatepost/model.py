@@ -443,7 +443,7 @@ class Process:
     servers: tuple[Address, ...] = ()
     """Servers elsewhere that its programs ask. When one is back after it was away, the process
     reads its files again: its programs may have given up asking for minutes."""
-    sockets: tuple[tuple[str, Address], ...] = ()
+    sockets: tuple[tuple[str, Endpoint], ...] = ()
     """Listening sockets that the supervisor opens and keeps for it, each with a name. The process
     finds them in ``GATEPOST_SOCKETS``, as ``NAME:DESCRIPTOR,…``; a restart refuses nobody."""
     overlaps: bool = False

@@ -15,7 +15,7 @@ from instance import Instance
 from faults import AT_ONCE, Ordeal, kill_one, server_for_ordeals
 
 VICTIMS = (
-    *("gate", "traefik", "supervisor"),
+    *("gate", "sasl", "traefik", "supervisor"),
     *("postfix/master", "postfix/qmgr", "postfix/smtpd", "postfix/cleanup", "postfix/lmtp"),
     *("postfix/trivial-rewrite", "postfix/tlsmgr", "postfix/pickup", "postfix/postlogd"),
     *("dovecot/master", "dovecot/auth", "dovecot/auth-worker", "dovecot/lmtp"),

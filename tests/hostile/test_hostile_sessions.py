@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 from accounts import ALICE, BOB, PASSWORD, SMALL
-from clients import From, message, wait_for_mail
+from clients import From, imap_line, message, wait_for_mail
 from instance import Instance, free_host, instance
 from logins import REFUSED, Ports, public_ports
 from outside import Outside, outside_world
@@ -104,7 +104,7 @@ def by_imap(ports: Ports, user: str) -> None:
 def by_imap_literal(ports: Ports, user: str) -> None:
     with From(CLIENT).imap(ports["imap"]) as imap:
         imap.send(b"a LOGIN {%d+}\r\n%s x\r\n" % (len(user.encode()), user.encode()))
-        if not imap.readline().startswith(b"a OK"):
+        if not imap_line(imap, b"a ").startswith(b"a OK"):
             raise imaplib.IMAP4.error("refused")
 
 

@@ -21,6 +21,7 @@ from breaking import ask_no_name_server, postfix_with
 from clients import From, connect
 from instance import STRANGER, Instance, instance
 from logins import Ports, public_ports
+from sampling import OURS
 from stuck_clients import (
     LISTENERS,
     SMTP,
@@ -84,7 +85,8 @@ class Served:
         descriptors: Counter[str] = Counter()
         for process in self.processes():
             try:
-                name = "gate" if "gatepost.gate" in process.cmdline() else process.name()
+                ours = [name for module, name in OURS.items() if module in process.cmdline()]
+                name = ours[0] if ours else process.name()
                 memory[name] += process.memory_full_info().uss
                 descriptors[name] += process.num_fds()
             except psutil.Error:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import pytest
 from accounts import ALICE, BOB, DISABLED, PASSWORD, READER, SEND_ONLY, SMALL
-from clients import From, message, wait_for_mail
+from clients import From, imap_line, message, read_until, wait_for_mail
 from instance import CLIENT, Instance
 
 IMAP = pytest.mark.parametrize("listener", ["imap", "imaps"])
@@ -71,22 +71,22 @@ def test_no_login_without_tls(server: Instance, kind: str, source: str) -> None:
     imap, pop3 = getattr(server, kind)("imap"), getattr(server, kind)("pop3")
     origin = From(imap[0] if source == "same" else source)
     with origin.raw(imap) as stream:
-        greeting = stream.recv(500)
+        greeting = read_until(stream, b"\r\n")
         # To a client at its own address Dovecot offers a login, and refuses it all the same.
         offered = source == "same" and b"LOGINDISABLED" not in greeting
         assert (b"LOGINDISABLED" not in greeting) is offered, greeting
         assert (b"AUTH=PLAIN" in greeting) is offered
         stream.sendall(f'a LOGIN {ALICE[0]} "{PASSWORD}"\r\n'.encode())
-        assert b"a NO" in stream.recv(500)
+        read_until(stream, b"a NO")
     with origin.raw(pop3) as stream:
-        stream.recv(500)
+        read_until(stream, b"\r\n")
         stream.sendall(b"CAPA\r\n")
-        assert (b"USER" in stream.recv(500)) is offered
+        assert (b"USER" in read_until(stream, b"\r\n.\r\n")) is offered
         stream.sendall(f"USER {ALICE[0]}\r\n".encode())
-        answer = stream.recv(500)
+        answer = read_until(stream, b"\r\n")
         if offered:
             stream.sendall(f"PASS {PASSWORD}\r\n".encode())
-            answer = stream.recv(500)
+            answer = read_until(stream, b"\r\n")
         assert answer.startswith(b"-ERR")
 
 
@@ -235,11 +235,10 @@ def test_idle_lasts_through_the_proxy(server: Instance) -> None:
     with From(CLIENT).imap(server.public("imap"), ALICE) as imap:
         imap.select()
         imap.send(b"i1 IDLE\r\n")
-        assert imap.readline().startswith(b"+")
+        imap_line(imap, rb"\+")
         with From(CLIENT).smtp(server.public("smtp")) as smtp:
             smtp.send_message(message(to=ALICE[0], subject=subject))
         imap.sock.settimeout(15)
-        assert b"EXISTS" in imap.readline()
+        imap_line(imap, rb"\* \d+ EXISTS")
         imap.send(b"DONE\r\n")
-        while not imap.readline().startswith(b"i1 OK"):
-            pass
+        imap_line(imap, b"i1 OK")

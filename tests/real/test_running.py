@@ -54,7 +54,7 @@ def test_status_tells_the_contracts_facts(own: Instance) -> None:
     status = own.status()
     assert status["ready"] is True
     services = {service["name"]: service for service in status["services"]}
-    assert {"postfix", "dovecot", "gate", "traefik"} <= set(services)
+    assert {"postfix", "dovecot", "gate", "sasl", "traefik"} <= set(services)
     for service in services.values():
         assert {"name", "state", "pid", "restarts", "since"} <= set(service)
         assert psutil.pid_exists(service["pid"])
@@ -148,7 +148,7 @@ def test_what_the_daemons_checker_refuses_replaces_nothing(own: Instance) -> Non
     send(own)
 
 
-@pytest.mark.parametrize("service", ["postfix", "dovecot", "gate", "traefik"])
+@pytest.mark.parametrize("service", ["postfix", "dovecot", "gate", "sasl", "traefik"])
 def test_a_killed_service_comes_back(own: Instance, service: str) -> None:
     """One crash at night would stop the mail until morning."""
     wait_until_ready(own)
@@ -173,10 +173,10 @@ def test_every_process_may_die(own: Instance) -> None:
     print(f"seed {seed}")
     chance = random.Random(seed)
     wait_until_ready(own)
-    names = sorted({p.name() for p in own.processes()} - {"python", "python3", "gatepost"})
+    names = sorted(own.named_processes().keys() - {"python", "python3", "gatepost"})
     subjects = []
     for name in names:
-        victims = [p for p in own.processes() if p.name() == name]
+        victims = own.named_processes().get(name)
         if not victims:
             continue
         subjects.append(send(own))

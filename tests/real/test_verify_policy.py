@@ -135,10 +135,15 @@ def reload_dovecot(server: Instance, folder: Path, *, disabled: bool) -> None:
     subprocess.run(["doveadm", "-c", str(folder / "dovecot.conf"), "reload"], check=True)
     deadline = time.monotonic() + 10
     while True:
-        with socket.create_connection(
-            server.public("imap"), timeout=5, source_address=(CLIENT, 0)
-        ) as probe:
-            if (b"LOGINDISABLED" in probe.recv(4096)) is disabled:
+        # Whoever comes while Dovecot reads its files again may be sent away.
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(
+                server.public("imap"), timeout=5, source_address=(CLIENT, 0)
+            ) as probe,
+        ):
+            greeting = probe.recv(4096)
+            if greeting and (b"LOGINDISABLED" in greeting) is disabled:
                 return
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -164,9 +164,10 @@ class Soak:
         count = 0
         for process in family(self.root):
             if process.info["name"] == "imap-hibernate":
-                for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
-                    with contextlib.suppress(FileNotFoundError):  # just closed
-                        count += str(descriptor.readlink()) == "anon_inode:inotify"
+                with contextlib.suppress(FileNotFoundError):  # ended meanwhile
+                    for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+                        with contextlib.suppress(FileNotFoundError):  # just closed
+                            count += str(descriptor.readlink()) == "anon_inode:inotify"
         return count
 
     def report(self, elapsed: float) -> None:

@@ -61,7 +61,10 @@ def reload_postfix(server: Instance, folder: Path) -> None:
     """Have Postfix read its settings, and wait until none of its processes has the old ones."""
     (queue,) = re.findall(r"(?m)^queue_directory = (.*)$", (folder / "main.cf").read_text())
     master = psutil.Process(int((Path(queue) / "pid" / "master.pid").read_text()))
-    old = [child for child in master.children() if child.name() == "smtpd"]
+    old = []
+    for child in master.children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # ended meanwhile
+            old += [child] * (child.name() == "smtpd")
     since = server.mark()
     master.send_signal(signal.SIGHUP)
     server.wait_for_log("reload -- version", since=since)

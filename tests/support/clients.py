@@ -206,7 +206,7 @@ class Sieve:
         while not re.search(rb"(^|\n)(OK|NO|BYE)[^\n{]*(\{\d+\}\r\n(?s:.)*)?\r\n$", text):
             more = self._stream.recv(4096)
             if not more:
-                break
+                raise ConnectionError(f"closed in the middle of an answer: {text!r}")
             text += more
         return text.decode()
 
@@ -233,6 +233,32 @@ class _Pop3(poplib.POP3):
     def _create_socket(self, timeout: float) -> socket.socket:  # noqa: ARG002
         plain = connect((self.host, self.port), self._source)
         return lenient().wrap_socket(plain) if self._implicit else plain
+
+
+def imap_line(imap: imaplib.IMAP4, pattern: bytes) -> bytes:
+    """Read lines until one begins as the pattern says, and return it.
+
+    A server may say something of its own at any time, such as ``* OK Still here`` (RFC 3501,
+    section 7), so the line that is waited for need not be the next. Raises `imaplib.IMAP4.abort`
+    when the server closes the connection.
+    """
+    while not re.match(pattern, line := imap.readline()):
+        if not line:
+            raise imaplib.IMAP4.abort(f"closed before {pattern!r} came")
+    return line
+
+
+def read_until(stream: socket.socket, words: bytes) -> bytes:
+    """Read from a bare connection until these words have come; return all that came.
+
+    What is said may come in pieces, and behind something else.
+    """
+    said = b""
+    while words not in said:
+        more = stream.recv(4096)
+        assert more, f"closed before {words!r} came: {said!r}"
+        said += more
+    return said
 
 
 def message(

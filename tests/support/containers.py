@@ -269,9 +269,12 @@ class Container:
             yield
 
     def processes(self) -> list[tuple[int, str]]:
-        """Return process ids, seen from here, and states (``Z`` is a zombie) of all inside."""
-        words = podman("top", self.name, "hpid", "state").splitlines()[1:]
-        return [(int(line.split()[0]), line.split()[1]) for line in words]
+        """Return process ids, seen from here, and states (``Z`` is a zombie) of all inside.
+
+        Of one that ends while Podman looks, Podman prints ``?``; it is none any more.
+        """
+        rows = [line.split() for line in podman("top", self.name, "hpid", "state").splitlines()[1:]]
+        return [(int(pid), state) for pid, state, *_ in rows if pid != "?" != state]
 
 
 @dataclass(frozen=True)

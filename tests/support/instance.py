@@ -176,6 +176,14 @@ class Instance:
                     found.append(process)
         return found
 
+    def named_processes(self) -> dict[str, list[psutil.Process]]:
+        """Every process that belongs to this instance, by name."""
+        named: dict[str, list[psutil.Process]] = {}
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):  # ended meanwhile
+                named.setdefault(process.name(), []).append(process)
+        return named
+
     def accounts(self, rows: str) -> None:
         """Import accounts written as CSV."""
         file = self.home / "import.csv"

@@ -7,9 +7,11 @@ import contextlib
 import imaplib
 import poplib
 import smtplib
+import ssl
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 
-from clients import From
+from clients import From, imap_line
 from instance import CLIENT, Instance
 
 Ports = Mapping[str, tuple[str, int]]
@@ -43,12 +45,10 @@ def imap_login(ports: Ports, user: str, password: str) -> None:
             f"{user} {{{len(password.encode())}}}\r\n",
         ):
             imap.send(line.encode())
-            if not imap.readline().startswith(b"+"):
+            if not imap_line(imap, rb"\+|a ").startswith(b"+"):
                 raise imaplib.IMAP4.error("no literal is taken")
         imap.send(password.encode() + b"\r\n")
-        while not (answer := imap.readline()).startswith(b"a "):
-            if not answer:
-                raise imaplib.IMAP4.abort("closed")
+        answer = imap_line(imap, b"a ")
         if not answer.startswith(b"a OK"):
             raise imaplib.IMAP4.error(answer.decode())
 
@@ -127,3 +127,41 @@ def let_in(login: Login, ports: Ports, user: str, password: str) -> bool:
         login(ports, user, password)
         return True
     return False
+
+
+class Verdict(StrEnum):
+    """What a client may take an answer for."""
+
+    IN = "let in"
+    LATER = "try again later"
+    REFUSED = "wrong password: ask the user for it"
+    CUT = "the server closes the connection"
+
+
+_WORDS = {
+    Verdict.LATER: ("(454, ", "[UNAVAILABLE]", "[SYS/TEMP]", "NO (TRYLATER)"),
+    Verdict.CUT: ("(421, ", "-ERR Shutting down", "-ERR EOF", 'BYE "'),
+    Verdict.REFUSED: ("(535, ", "[AUTHENTICATIONFAILED]", "[AUTH]", 'NO "Authentication failed'),
+}
+
+
+def verdict(login: Login, ports: Ports, user: str, password: str) -> tuple[Verdict, str]:
+    """Log in; return what the answer means, and its words.
+
+    RFC 4954 section 6, RFC 5530 section 3, RFC 3206 and RFC 5804 section 1.3 say which words mean
+    what; any others are a mistake.
+    """
+    try:
+        login(ports, user, password)
+    except (
+        *(imaplib.IMAP4.abort, smtplib.SMTPServerDisconnected, ssl.SSLError),
+        *(ConnectionError, TimeoutError),
+    ) as error:
+        return Verdict.CUT, repr(error)
+    except REFUSED as error:
+        words = str(error)
+    else:
+        return Verdict.IN, ""
+    meanings = [one for one, marks in _WORDS.items() if any(mark in words for mark in marks)]
+    assert len(meanings) == 1, f"{words} means {meanings}"
+    return meanings[0], words

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from sampling import OURS
 
 _CAPABILITIES = {
     0: "chown",
@@ -78,14 +79,16 @@ def running(supervisor: psutil.Process) -> Iterator[tuple[str, Rights]]:
         try:
             words, status = process.cmdline(), _status(process.pid)
             capabilities = _capabilities(process.pid)
+            name = _name(process, words)
+            ended = not words or process.status() == psutil.STATUS_ZOMBIE
         except (psutil.Error, OSError):
             continue  # ended meanwhile
-        if not words or process.status() == psutil.STATUS_ZOMBIE:
+        if ended:
             continue
         users, groups = status["Uid"].split(), status["Gid"].split()
         assert len(set(users)) == len(set(groups)) == 1, f"{words} may change back: {users}"
         yield (
-            _name(process, words),
+            name,
             Rights(
                 user=pwd.getpwuid(int(users[0])).pw_name,
                 group=grp.getgrgid(int(groups[0])).gr_name,
@@ -96,10 +99,9 @@ def running(supervisor: psutil.Process) -> Iterator[tuple[str, Rights]]:
 
 
 def _name(process: psutil.Process, words: list[str]) -> str:
-    if "gatepost.run.supervise" in words:
-        return "supervisor"
-    if "gatepost.gate" in words:
-        return "gate"
+    for module, ours in OURS.items():
+        if module in words:
+            return ours
     name = process.name()
     if name == "auth" and "-w" in words:
         return "auth-worker"

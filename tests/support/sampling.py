@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 from trend import Tolerance, grows
 
-OURS = {"gatepost.run.supervise": "supervisor", "gatepost.gate": "gate"}
+OURS = {"gatepost.run.supervise": "supervisor", "gatepost.gate": "gate", "gatepost.sasl": "sasl"}
 """Module that Python runs → what it is."""
 
 

@@ -7,10 +7,6 @@ configuration anew; SIGTERM and SIGINT end it when the connections it has accept
 
 from __future__ import annotations
 
-import ctypes
-import os
-import pwd
-import resource
 import signal
 import socket
 import sys
@@ -18,49 +14,20 @@ from pathlib import Path
 
 from gatepost.gate.configuration import load
 from gatepost.gate.counters import Counters, serving
-from gatepost.gate.journal import Journal
 from gatepost.gate.server import Gate
-
-SOCKETS = "GATEPOST_SOCKETS"
-_PR_SET_PDEATHSIG = 1
-
-
-def inherited(value: str) -> dict[str, list[socket.socket]]:
-    """Return the listening sockets that were passed on, by listener."""
-    listeners: dict[str, list[socket.socket]] = {}
-    for entry in filter(None, value.split(",")):
-        name, _, descriptor = entry.partition(":")
-        listeners.setdefault(name, []).append(socket.socket(fileno=int(descriptor)))
-    return listeners
-
-
-def become(user: str) -> None:
-    """Give up root and the way back to it; nothing is done when this is no root process."""
-    if os.geteuid() != 0:
-        return
-    account = pwd.getpwnam(user)
-    os.initgroups(user, account.pw_gid)
-    os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
-    os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
-    # The kernel forgets with the user that we were to end with the supervisor (prctl(2)), and an
-    # orphan keeps the ports from the next one.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+from gatepost.journal import Journal
+from gatepost.startup import become, inherited, take_all_descriptors
 
 
 def main(file: Path, user: str) -> None:
     """Run the gate until a signal ends it."""
-    # Every waiting connection is a descriptor or two; the usual soft limit of 1024 is one flood.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # Every waiting connection is a descriptor or two.
+    take_all_descriptors()
     become(user)
     journal = Journal()
     counters = Counters()
     configuration = load(file)
-    listeners = inherited(os.environ.get(SOCKETS, ""))
-    if not listeners:
-        sys.exit(
-            f"{SOCKETS} is empty: the gate is started by `gatepost up`, which opens its ports."
-        )
+    listeners = inherited("the gate")
     gate = Gate(configuration, listeners, journal, counters)
 
     awake, wake = socket.socketpair()

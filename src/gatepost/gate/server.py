@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from gatepost.gate.configuration import Configuration
 from gatepost.gate.counters import Counters
 from gatepost.gate.handoff import Endpoints, HandoffError, hand_over
-from gatepost.gate.journal import Journal
 from gatepost.gate.limits import ClientLimits, established
 from gatepost.gate.trust import Trust
 from gatepost.ip_addresses import plain
+from gatepost.journal import Journal
 from gatepost.model import Standing
 from gatepost.proxy_protocol import (
     SIGNATURE_1,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import pwd
 import socket
 from collections.abc import Sequence
 
-from gatepost.model import Address
-
-VARIABLE = "GATEPOST_SOCKETS"
-"""Where a process finds its sockets: ``NAME:DESCRIPTOR`` for each, joined by commas."""
+from gatepost.model import Address, Endpoint, SocketPath
+from gatepost.startup import SOCKETS
 
 _BACKLOG = 4096
 """Connections that wait while a process starts; the kernel takes less if somaxconn is less."""
@@ -20,10 +20,10 @@ class Sockets:
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._wanted: tuple[tuple[str, Address], ...] = ()
+        self._wanted: tuple[tuple[str, Endpoint], ...] = ()
         self._open: list[tuple[str, socket.socket]] = []
 
-    def open(self, wanted: Sequence[tuple[str, Address]]) -> None:
+    def open(self, wanted: Sequence[tuple[str, Endpoint]]) -> None:
         """Open what is wanted; what is open already stays as it is.
 
         Raises `OSError` that names the address; nothing is open then.
@@ -43,6 +43,9 @@ class Sockets:
         """Close them all: connections that nobody has accepted are reset."""
         for _, opened in self._open:
             opened.close()
+        for _, address in self._wanted:
+            if isinstance(address, SocketPath):
+                address.path.unlink(missing_ok=True)
         self._open, self._wanted = [], ()
 
     @property
@@ -55,10 +58,37 @@ class Sockets:
         """How a child knows them."""
         if not self._open:
             return {}
-        return {VARIABLE: ",".join(f"{name}:{opened.fileno()}" for name, opened in self._open)}
+        return {SOCKETS: ",".join(f"{name}:{opened.fileno()}" for name, opened in self._open)}
 
 
-def _listen(address: Address) -> socket.socket:
+def _listen(address: Endpoint) -> socket.socket:
+    return _local(address) if isinstance(address, SocketPath) else _tcp(address)
+
+
+def _local(address: SocketPath) -> socket.socket:
+    """Open a UNIX socket. One that a killed supervisor has left makes room.
+
+    It stays root's, as all files beside it, and opens to the user by the user's group.
+    """
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        address.path.unlink(missing_ok=True)
+        # Nobody else may open it in the moment before it gets its group.
+        before = os.umask(0o117)
+        try:
+            opened.bind(str(address.path))
+        finally:
+            os.umask(before)
+        try:
+            os.chown(address.path, -1, pwd.getpwnam(address.user).pw_gid)
+        except KeyError:
+            raise OSError(0, f'there is no user "{address.user}" to open it') from None
+        opened.listen(_BACKLOG)
+        stack.pop_all()
+    return opened
+
+
+def _tcp(address: Address) -> socket.socket:
     family = socket.AF_INET6 if address.is_ipv6 else socket.AF_INET
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))

@@ -14,7 +14,7 @@ from gatepost.contracts import Context
 from gatepost.daemons.postfix import DAEMON
 from gatepost.daemons.postfix.listeners import LISTENERS
 from gatepost.errors import SettingsError
-from gatepost.model import Home, Installed, Part, Site
+from gatepost.model import Home, Installed, Part, Site, SocketPath
 from gatepost.run import copies
 from gatepost.settings import load
 
@@ -94,8 +94,18 @@ def test_a_port_for_real_clients_takes_no_header(site: Site) -> None:
 
 def test_readiness_asks_internal_ports_only(site: Site) -> None:
     """A port that waits for a header never greets: `gatepost up` would wait until it gives up."""
-    (process,) = DAEMON.processes(context(site))
+    _, process = DAEMON.processes(context(site))
     assert {port(str(ready.address)) for ready in process.ready} == INTERNAL
+
+
+def test_logins_are_asked_of_the_relay(site: Site) -> None:
+    """Postfix would refuse a right password while the database does not answer."""
+    where = context(site)
+    relay, postfix = DAEMON.processes(where)
+    ((_, socket),) = relay.sockets
+    assert main_cf(site)["smtpd_sasl_path"] == f"unix:{socket}"
+    assert socket == SocketPath(where.site.home.run / "sasl", "postfix")
+    assert relay.name in postfix.after
 
 
 # --- who may relay and log in ---------------------------------------------------------------
@@ -237,7 +247,8 @@ def test_ipv6_stands_in_brackets(site: Site) -> None:
     settings = main_cf(site, **variables)
     assert settings["mynetworks"] == "192.0.2.64/28, [2001:db8:5::]/64, [2001:db8::7]/128"
     assert settings["virtual_transport"] == "lmtp:inet:[fd00::26]:2003"
-    assert settings["smtpd_sasl_path"] == "inet:[fd00::26]:2004"
+    relay, _ = DAEMON.processes(context(site, **variables))
+    assert "[fd00::26]:2004" in relay.argv
     assert "inet:[fd00::26]:2005" in settings["limited_mailbox"]
     assert all(address.startswith("[fd00::25]:") for address in smtpd_services(site, **variables))
 
@@ -270,7 +281,8 @@ def test_a_mail_store_on_the_same_machine_is_asked_by_sockets(site: Site) -> Non
     settings = main_cf(site)
     folder = "/var/lib/gatepost/run/dovecot"
     assert settings["virtual_transport"] == f"lmtp:unix:{folder}/lmtp"
-    assert settings["smtpd_sasl_path"] == f"unix:{folder}/sasl"
+    relay, _ = DAEMON.processes(context(site))
+    assert f"{folder}/sasl" in relay.argv
     assert f"{{ unix:{folder}/quota-status, " in settings["limited_mailbox"]
 
 
@@ -371,6 +383,6 @@ def test_other_headers_stay_as_they_are(site: Site, header: str) -> None:
 
 def test_a_reload_names_its_folder_from_the_root(site: Site) -> None:
     """With a relative folder Postfix says "refreshing" and reloads nothing."""
-    (process,) = DAEMON.processes(context(site))
+    _, process = DAEMON.processes(context(site))
     folder = process.reload[process.reload.index("-c") + 1]
     assert folder.startswith("/")

@@ -29,8 +29,8 @@ from gatepost.gate import server as room
 from gatepost.gate.configuration import Configuration, Limits
 from gatepost.gate.counters import Counters
 from gatepost.gate.handoff import HandoffError
-from gatepost.gate.journal import Journal
 from gatepost.gate.server import Gate
+from gatepost.journal import Journal
 from gatepost.model import Address, Standing
 from gatepost.proxy_protocol import (
     LONGEST_1,

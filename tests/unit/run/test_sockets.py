@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from gatepost.model import Address, Process
+from gatepost.model import Address, Process, SocketPath
 from gatepost.run.child import Child
-from gatepost.run.sockets import VARIABLE, Sockets
+from gatepost.run.sockets import Sockets
+from gatepost.startup import SOCKETS as VARIABLE
 
 HOST = "127.74.0.1"
 
@@ -146,3 +149,22 @@ def test_a_child_accepts_on_them_and_the_next_one_too(
 
     asyncio.run(main())
     assert said == []
+
+
+def test_a_local_socket_is_one_users(sockets: Sockets, tmp_path: Path) -> None:
+    """Any user of the machine could guess passwords there."""
+    where = SocketPath(tmp_path / "logins", psutil.Process().username())
+    where.path.touch()  # what a killed supervisor has left
+    sockets.open([("logins", where)])
+    assert stat.filemode(where.path.stat().st_mode) == "srw-rw----"
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(where))
+    sockets.close()
+    assert not where.path.exists()
+
+
+def test_a_local_socket_for_nobody_says_so(sockets: Sockets, tmp_path: Path) -> None:
+    """A service would not start, for no reason that anybody reads."""
+    with pytest.raises(OSError, match=r'no user "nobody-of-that-name" to open it: .*/logins'):
+        sockets.open([("logins", SocketPath(tmp_path / "logins", "nobody-of-that-name"))])
+    assert not sockets.descriptors

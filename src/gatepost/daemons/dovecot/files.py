@@ -22,6 +22,7 @@ from gatepost.daemons.dovecot.listeners import (
 from gatepost.errors import SettingsError
 from gatepost.model import Home, OnChange, RenderedFile, Role
 from gatepost.rendering import render
+from gatepost.sasl import MECHANISMS
 from gatepost.settings.concerns import DatabaseDriver
 
 NAME = "dovecot"
@@ -232,6 +233,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "tls_key_file": config / TLS_KEY,
         "tls_ciphers": ":".join(TLS_CIPHERS),
         # authentication.conf
+        "mechanisms": " ".join(MECHANISMS).lower(),
         "username_chars": _USERNAME_CHARS,
         "sql_file": config / "sql.conf.ext",
         "decomposed_file": config / "decomposed.conf.ext",

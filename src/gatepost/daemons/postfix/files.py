@@ -26,10 +26,13 @@ from gatepost.model import (
     Role,
 )
 from gatepost.rendering import render
+from gatepost.sasl import plan as sasl
 from gatepost.settings.concerns import DatabaseDriver
 
 FOLDER = PurePosixPath("postfix")
 """Postfix's folder in the configuration."""
+USER = "postfix"
+"""As whom Postfix's processes run."""
 
 TLS_CIPHERS = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -148,7 +151,7 @@ def _main(context: Context) -> dict[str, Any]:
         "inet_protocols": "all" if site.ipv6 else "ipv4",
         "mynetworks": _networks(mail.mynetworks),
         "delivery": _endpoint(roles[Role.DELIVERY]),
-        "sasl": _endpoint(roles[Role.SASL]),
+        "sasl": _endpoint(sasl.listens(context, USER)),
         "quota_status": _endpoint(roles[Role.QUOTA_STATUS]),
         "recipient_delimiter": mail.recipient_delimiter,
         "alias_targets": MOST_TARGETS,

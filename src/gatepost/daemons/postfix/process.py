@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from gatepost.accounts.pgsql import servers_of
 from gatepost.contracts import Context
-from gatepost.daemons.postfix.files import FOLDER
-from gatepost.daemons.postfix.listeners import SMTP, pass_service, standings
-from gatepost.model import Address, Check, Directory, Handoff, Process, Readiness, Role, Tls
+from gatepost.daemons.postfix.files import FOLDER, USER
+from gatepost.daemons.postfix.listeners import pass_service, standings
+from gatepost.model import Check, Directory, Handoff, Process, Readiness, Tls
+from gatepost.sasl import plan as sasl
 
 NAME = "postfix"
 
@@ -25,51 +26,37 @@ _MESSAGES = (
 
 
 def processes(context: Context) -> tuple[Process, ...]:
-    """Return the one process that the supervisor starts.
+    """Return Postfix, and the relay that it asks about logins.
 
     Postfix's ``master`` leads a process group of its own, and on SIGTERM ends all of it. After a
     SIGKILL the rest of the group must be killed too: an ``smtpd`` with a client keeps the
     listening sockets, and the next ``master`` cannot bind them.
     """
     config = str(context.site.home.config / FOLDER)
+    logins = sasl.process(context, USER)
     return (
+        logins,
         Process(
             name=NAME,
             argv=("/bin/sh", f"{config}/start"),
+            after=(logins.name,),
             ready=_ready(context),
             events=_EVENTS,
-            servers=(*servers_of(context.settings.database), *_logins_elsewhere(context)),
+            servers=servers_of(context.settings.database),
             reload=("postfix", "-c", config, "reload"),
         ),
     )
 
 
 def _ready(context: Context) -> tuple[Readiness, ...]:
-    """Ask the internal listeners: on a proxied service port the gate answers.
-
-    Submission greets only when the mail store answers too. One that is elsewhere may be away, and
-    mail from other servers is taken all the same.
-    """
-    rows = context.topology.of(NAME)
-    if _logins_elsewhere(context):
-        rows = tuple(bound for bound in rows if bound.listener == SMTP)
+    """Ask the internal listeners: on a proxied service port the gate answers."""
     return tuple(
         Readiness(
             bound.internal[0].reachable,
             b"" if bound.listener.tls is Tls.IMPLICIT else b"220 ",
         )
-        for bound in rows
+        for bound in context.topology.of(NAME)
     )
-
-
-def _logins_elsewhere(context: Context) -> tuple[Address, ...]:
-    """Return who answers for logins, when that is not this server.
-
-    Each ``smtpd`` keeps a connection to it. When it went away, the first login by each is refused:
-    "Connection lost to authentication server", with 535 where the network fell silent.
-    """
-    found = context.topology.roles[Role.SASL]
-    return (found,) if isinstance(found, Address) else ()
 
 
 def handoffs(context: Context) -> tuple[Handoff, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from gatepost.gate.journal import Journal
+from gatepost.journal import Journal
 
 
 def test_a_flood_does_not_fill_the_disk() -> None:
