@@ -42,15 +42,18 @@ def files(settings: Settings) -> list[str]:
 
 def inspect(settings: Settings) -> Inspection:
     """Look at the settings, the files that they name, and this machine; nothing is changed."""
-    from gatepost.run import certificates, preflight, relay  # noqa: PLC0415
+    from gatepost.run import certificates, preflight, relay, rights  # noqa: PLC0415
 
     found = Inspection(warnings=list(settings.warnings))
     found.problems.extend(_files(settings, found))
+    home = Home(settings.storage.gatepost_home)
     try:
-        preflight.require_folder(Home(settings.storage.gatepost_home))
+        preflight.require_folder(home)
     except PreflightError as error:  # nothing more can be looked at
         found.problems.extend(error.problems)
         return found
+    if os.geteuid() == 0 and settings.place is not Place.CONTAINER:
+        found.problems.extend(rights.problems(home))
     found.warnings.extend([*certificates.warnings(settings), *relay.unfound(settings)])
     for look in (_machine, _database, _accounts):
         try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gatepost.actions import inspection
 from gatepost.actions.inspection import Inspection
 from gatepost.errors import UsageError
+from gatepost.run import rights
 from gatepost.settings import load
 
 SETTINGS = load({"MAILNAME": "mail.example.org"})
@@ -35,6 +38,18 @@ def test_the_last_line_contradicts_nothing(
         assert word in last
 
 
+def test_a_home_that_others_may_write_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check would say that all is right, and `up` refuse the folder."""
+    for look in ("_machine", "_database", "_accounts"):
+        monkeypatch.setattr(inspection, look, lambda _settings, _found: None)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(rights, "problems", lambda home: [f"{home.root} is open"])
+    settings = load({"MAILNAME": "mail.example.org", "GATEPOST_HOME": str(tmp_path)})
+    assert inspection.inspect(settings).problems == [f"{tmp_path} is open"]
+
+
 def test_every_problem_is_raised_once() -> None:
     """One would mend a problem to be told of the next, or read the same twice."""
     with pytest.raises(UsageError) as told:
@@ -47,6 +62,7 @@ def test_a_file_that_only_root_may_read_is_no_problem(monkeypatch: pytest.Monkey
     """A user who may not read the key would be told that it is wrong."""
     problem = 'TLS_KEY_FILE: "/etc/key.pem" cannot be read: Permission denied. Give …'
     monkeypatch.setattr(inspection, "files", lambda _settings: [problem])
+    monkeypatch.setattr(rights, "problems", lambda _home: [])
     for look in ("_machine", "_database", "_accounts"):
         monkeypatch.setattr(inspection, look, lambda _settings, _found: None)
     for user, problems, unseen in (

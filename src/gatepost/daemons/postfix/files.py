@@ -79,6 +79,8 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
             mailname=mailname,
             mailname_pattern=mailname.replace(".", r"\."),
         ),
+        _file("header-checks"),
+        _file("lmtp-replies"),
         *_tables(context),
         # Read when a process starts, which is at the next session after a reload at the latest.
         _file(_SMTPD, mode=0o755),
