@@ -98,6 +98,41 @@ def test_an_internal_address_that_would_hang(idle: Instance) -> None:
     assert "32143" in said
 
 
+@pytest.mark.parametrize("command", [("config", "check"), ("up", "--detach")], ids="-".join)
+@pytest.mark.parametrize(
+    "line", ['TRUSTED_PROXIES="10.0.0.1', "TRUSTED_PROXIES: 10.0.0.1", "- TRUSTED_PROXIES=10.0.0.1"]
+)
+def test_a_line_that_cannot_be_read(idle: Instance, line: str, command: tuple[str, ...]) -> None:
+    """The server would start without it, trusting and listening otherwise than it was told."""
+    (idle.home / ".env").write_text(f"POSTMASTER=admin@example.org\n{line}\n")
+    said = refused(idle, *command)
+    assert '".env", line 2' in said
+    assert line in said
+
+
+@pytest.mark.parametrize("command", [("config", "check"), ("up", "--detach")], ids="-".join)
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"PUBLIC_BIND_ADDRESS": "192.0.2.1"}, "192.0.2.1"),
+        ({"SERVICE_BIND_ADDRESS": "2001:db8::1"}, "2001:db8::1"),
+        ({"TLS_CERT_FILE": "/nowhere.crt", "TLS_KEY_FILE": "/nowhere.key"}, "/nowhere.key"),
+        ({"RELAYHOST": "[127.0.0.1]:9", "RELAY_PASSWD_FILE": "/nowhere"}, "/nowhere"),
+        ({"RELAYHOST": "[127.0.0.1]:9", "RELAY_PASSWD_FILE": "/etc/hostname"}, "RELAY_PASSWD_FILE"),
+        ({"RELAYHOST": "[127.0.0.1]:nosuch"}, "nosuch"),
+        ({"TRUSTED_PROXIES": "10.0.0.0/8 192.0.2.0/24"}, "commas separate"),
+        ({"GATEPOST_HOME": "/etc/hostname"}, "/etc/hostname"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_what_up_refuses_is_found_by_the_check(
+    idle: Instance, settings: dict[str, str], word: str, command: tuple[str, ...]
+) -> None:
+    """The check would say that all is right, and the start would fail."""
+    idle.settings |= settings
+    assert word in refused(idle, *command)
+
+
 def test_a_certificate_that_cannot_serve(idle: Instance, tmp_path: Path) -> None:
     """Every mail program would refuse the server, and the log would not say why."""
     authority = issue("Test R3", authority=True)

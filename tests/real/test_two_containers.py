@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from issuing import Issued, issue
+from issuing import Secret
 from two_places import NETWORK, Place, Running, running, two_places
 
 GATEPOST = Path(sys.executable).with_name("gatepost")
@@ -27,33 +27,6 @@ HEALTH = (
     "except OSError: sys.exit('nobody')\n"
     "print(answer.status, answer.read().decode().strip())\n"
 )
-
-
-class Secret:
-    """A mounted Secret as the kubelet renews it: one link is turned, and all files are others."""
-
-    def __init__(self, folder: Path) -> None:
-        """Begin with a pair."""
-        self.folder = folder
-        folder.mkdir()
-        self._number = 0
-        self.issued = self.renew()
-        for name in ("tls.crt", "tls.key"):
-            (folder / name).symlink_to(f"..data/{name}")
-
-    def renew(self) -> Issued:
-        """Issue another pair and turn the link to it; what was there before is removed."""
-        self._number += 1
-        self.issued = issue("mail.example.org")
-        new = self.folder / f"..{self._number}"
-        new.mkdir()
-        (new / "tls.crt").write_text(self.issued.pem)
-        (new / "tls.key").write_text(self.issued.key_pem)
-        (self.folder / "..data_tmp").symlink_to(new.name)
-        (self.folder / "..data_tmp").replace(self.folder / "..data")
-        if self._number > 1:
-            shutil.rmtree(self.folder / f"..{self._number - 1}")
-        return self.issued
 
 
 @dataclass

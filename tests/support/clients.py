@@ -202,7 +202,8 @@ class Sieve:
 
     def _answer(self) -> str:
         text = b""
-        while not re.search(rb"(^|\n)(OK|NO|BYE)[^\n]*\n$", text):
+        # The last line may end in a literal: the reason of a refusal.
+        while not re.search(rb"(^|\n)(OK|NO|BYE)[^\n{]*(\{\d+\}\r\n(?s:.)*)?\r\n$", text):
             more = self._stream.recv(4096)
             if not more:
                 break
@@ -249,17 +250,22 @@ def wait_for_mail(
     login: tuple[str, str],
     subject: str,
     *,
+    body: str = "",
     folder: str = "INBOX",
     seconds: float = 15,
     source: str = "127.0.0.1",
     implicit: bool = False,
 ) -> bytes:
-    """Read the first message with a subject over IMAP, waiting until it is there."""
+    """Read the first message with a subject over IMAP, waiting until it is there.
+
+    `body` is a word that must occur in it as well, for subjects that many messages have.
+    """
     deadline = time.monotonic() + seconds
     while True:
         with From(source).imap(address, login, implicit=implicit) as imap:
             if imap.select(folder, readonly=True)[0] == "OK":
-                _, (found,) = imap.search(None, "SUBJECT", f'"{subject}"')
+                words = f'SUBJECT "{subject}"' + (f' BODY "{body}"' if body else "")
+                _, (found,) = imap.search(None, words)
                 if found:
                     _, data = imap.fetch(found.split()[0].decode(), "(BODY.PEEK[])")
                     assert isinstance(data[0], tuple)

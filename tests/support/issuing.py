@@ -1,8 +1,9 @@
-"""Certificates for tests: an authority, one between, and what they sign."""
+"""Certificates for tests, signed by one another, and the volume of a Secret that holds them."""
 
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,3 +77,30 @@ def issue(
         names = x509.SubjectAlternativeName([x509.DNSName(name)])
         builder = builder.add_extension(names, critical=False)
     return Issued(builder.sign(by.key if by else key, hashes.SHA256()), key)
+
+
+class Secret:
+    """A mounted Secret as the kubelet renews it: one link is turned, and all files are others."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begin with a pair."""
+        self.folder = folder
+        folder.mkdir()
+        self._number = 0
+        self.issued = self.renew()
+        for name in ("tls.crt", "tls.key"):
+            (folder / name).symlink_to(f"..data/{name}")
+
+    def renew(self) -> Issued:
+        """Issue another pair and turn the link to it; what was there before is removed."""
+        self._number += 1
+        self.issued = issue("mail.example.org")
+        new = self.folder / f"..{self._number}"
+        new.mkdir()
+        (new / "tls.crt").write_text(self.issued.pem)
+        (new / "tls.key").write_text(self.issued.key_pem)
+        (self.folder / "..data_tmp").symlink_to(new.name)
+        (self.folder / "..data_tmp").replace(self.folder / "..data")
+        if self._number > 1:
+            shutil.rmtree(self.folder / f"..{self._number - 1}")
+        return self.issued

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gatepost.actions.accounts import existing
-from gatepost.errors import CheckError, OperationError, UsageError
+from gatepost.errors import CheckError, OperationError, PreflightError, UsageError
 from gatepost.model import Home
 from gatepost.settings import Place, Settings
 from gatepost.settings.concerns import DatabaseDriver
@@ -42,10 +42,18 @@ def files(settings: Settings) -> list[str]:
 
 def inspect(settings: Settings) -> Inspection:
     """Look at the settings, the files that they name, and this machine; nothing is changed."""
-    from gatepost.run import certificates, relay  # noqa: PLC0415
+    from gatepost.run import certificates, preflight, relay, rights  # noqa: PLC0415
 
     found = Inspection(warnings=list(settings.warnings))
     found.problems.extend(_files(settings, found))
+    home = Home(settings.storage.gatepost_home)
+    try:
+        preflight.require_folder(home)
+    except PreflightError as error:  # nothing more can be looked at
+        found.problems.extend(error.problems)
+        return found
+    if os.geteuid() == 0 and settings.place is not Place.CONTAINER:
+        found.problems.extend(rights.problems(home))
     found.warnings.extend([*certificates.warnings(settings), *relay.unfound(settings)])
     for look in (_machine, _database, _accounts):
         try:
@@ -56,6 +64,8 @@ def inspect(settings: Settings) -> Inspection:
             found.problems.extend(error.problems)
         except OperationError as error:
             found.warnings.append(str(error))
+        except PermissionError as error:
+            found.unseen.append(f'"{error.filename}"')
     return found
 
 

@@ -38,8 +38,13 @@ _TOLD_AGAIN_SECONDS = 60.0
 
 
 def home_of(settings: Settings) -> Home:
-    """Return the folders of the instance that these settings speak of."""
-    return Home(settings.storage.gatepost_home)
+    """Return the folders of the instance that these settings speak of.
+
+    Raises `PreflightError` when there is something else than a folder.
+    """
+    home = Home(settings.storage.gatepost_home)
+    preflight.require_folder(home)
+    return home
 
 
 def up(*, detach: bool, tell: Tell) -> None:

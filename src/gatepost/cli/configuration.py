@@ -71,7 +71,8 @@ def check() -> None:
 def render(folder: Path) -> None:
     """Write the configuration files that `gatepost up` would write into FOLDER.
 
-    FOLDER must be new or empty. Nothing is started.
+    FOLDER must be new or empty. Nothing is started. In place of the daemons' copies of
+    certificates, keys and passwords that you gave stands a line that names the original.
     """
     settings = configuration.current()
     for path in configuration.render(settings, folder):

@@ -13,7 +13,10 @@ from gatepost.model import Address, IPNetwork, Standing
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one client may take; 0 means no limit. IPv6 clients count by their /64."""
+    """How much one client may take; 0 means no limit.
+
+    IPv6 clients count by their /64, and by their /56, which may take four times as much.
+    """
 
     open_connections: int
     """Sessions of one client that Postfix serves at the same time."""

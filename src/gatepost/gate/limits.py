@@ -15,6 +15,10 @@ from gatepost.ip_addresses import plain
 Connection = tuple[str, int]
 """The TCP peer of a connection that was handed over: the proxy's address and port."""
 
+_NETWORKS = ((64, 1), (56, 4))
+"""Bits of an IPv6 network that counts as one client, and how many times the limit it may take. A
+customer has a /64 or a /56; a provider may also give each /64 of a /56 to another customer, so the
+/56 may take more, and a customer who has all of it cannot take 256 times as much."""
 _WINDOW = 60.0
 _MOST_CLIENTS = 100_000
 _FEW_CLIENTS = 1000
@@ -31,6 +35,8 @@ class _Client:
     count: int = 0
     open: set[Connection] = field(default_factory=set)
     """What was handed over and may still be there."""
+    share: int = 1
+    """How many times the limit it may take."""
     crowded: bool = False
     """Whether it was at its limit when somebody last looked."""
 
@@ -50,21 +56,27 @@ class ClientLimits:
         self._alive = alive
         self._clock = clock
         self._clients: dict[str, _Client] = {}
-        self._owners: dict[Connection, _Client] = {}
+        self._owners: dict[Connection, tuple[_Client, ...]] = {}
         self._crowd = _FEW_CLIENTS
         self._look_again = float("-inf")
 
     def refusal(self, host: str) -> str | None:
         """Count a connection of a client; return why it must be refused, or None."""
         now = self._clock()
-        client = self._client(host, now)
+        # A /64 that is refused takes nothing more of what its neighbours in the /56 may have.
+        for key, share in _keys(host):
+            if excess := self._excess(self._client(key, share, now), now):
+                return excess
+        return None
+
+    def _excess(self, client: _Client, now: float) -> str | None:
         if now - client.window >= _WINDOW:
             client.window, client.count = now, 0
         client.count += 1
-        most = self.limits.connections_per_minute
+        most = self.limits.connections_per_minute * client.share
         if most and client.count > most:
             return f"more than {most} connections a minute"
-        most = self.limits.open_connections
+        most = self.limits.open_connections * client.share
         if most and len(client.open) >= most:
             self._forget_closed(now)
             # Not at its limit when last seen: what it has opened since may be closed by now.
@@ -76,19 +88,21 @@ class ClientLimits:
         """Note that a connection of a client was handed over."""
         if not self.limits.open_connections:
             return
-        former = self._owners.get(connection)
-        if former:
+        for former in self._owners.get(connection, ()):
             former.open.discard(connection)  # the proxy uses its port again
-        client = self._owners[connection] = self._clients[_key(host)]
-        client.open.add(connection)
+        now = self._clock()
+        # One may have been forgotten since, when there were too many.
+        clients = tuple(self._client(key, share, now) for key, share in _keys(host))
+        self._owners[connection] = clients
+        for client in clients:
+            client.open.add(connection)
 
-    def _client(self, host: str, now: float) -> _Client:
-        key = _key(host)
+    def _client(self, key: str, share: int, now: float) -> _Client:
         client = self._clients.get(key)
         if client is None:
             if len(self._clients) >= self._crowd:
                 self._prune(now)
-            client = self._clients[key] = _Client(window=now)
+            client = self._clients[key] = _Client(window=now, share=share)
         return client
 
     def _forget_closed(self, now: float) -> None:
@@ -97,7 +111,7 @@ class ClientLimits:
         alive = self._alive()
         for client in self._clients.values():
             client.open &= alive
-            client.crowded = len(client.open) >= self.limits.open_connections
+            client.crowded = len(client.open) >= self.limits.open_connections * client.share
         self._owners = {key: owner for key, owner in self._owners.items() if key in alive}
         self._look_again = now + min(_LONGEST_BLIND, _LOOKING * (self._clock() - now))
 
@@ -117,11 +131,12 @@ class ClientLimits:
         self._crowd = min(_MOST_CLIENTS, max(_FEW_CLIENTS, 2 * len(self._clients)))
 
 
-def _key(host: str) -> str:
-    """Return what a client is counted by: an IPv4 address, or the /64 that one customer has."""
+def _keys(host: str) -> tuple[tuple[str, int], ...]:
+    """Return what a client is counted by, and the share of each: its IPv4 address or networks."""
     if ":" not in host:
-        return host
-    return str(ipaddress.ip_network((host, 64), strict=False).network_address)
+        return ((host, 1),)
+    number = int(ipaddress.IPv6Address(host))
+    return tuple((f"{number >> 128 - bits:x}/{bits}", share) for bits, share in _NETWORKS)
 
 
 _OPEN = {"01", "08"}

@@ -53,6 +53,14 @@ def _effective() -> int:
     return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
 
 
+def require_folder(home: Home) -> None:
+    """Raise `PreflightError` when there is something else where the home should be."""
+    if home.root.exists() and not home.root.is_dir():
+        raise PreflightError(
+            f'GATEPOST_HOME: "{home.root}" is not a folder. Choose a folder, or a new path.'
+        )
+
+
 def check(home: Home, topology: Topology, ours: Collection[int]) -> None:
     """Raise `PreflightError` with every reason why the plan cannot run here.
 
@@ -79,10 +87,13 @@ def _home(home: Home) -> Iterator[str]:
             f'GATEPOST_HOME: "{home.root}" is too long: UNIX sockets below it would pass the '
             f"kernel's {_SOCKET_PATH_BYTES} bytes. Choose a path of at most {most} characters."
         )
-    if home.root.exists() and not home.root.is_dir():
-        yield f'GATEPOST_HOME: "{home.root}" is not a folder. Choose a folder, or a new path.'
-    elif obstacle := _room(home.root):
-        yield obstacle
+    try:
+        require_folder(home)
+    except PreflightError as error:
+        yield from error.problems
+    else:
+        if obstacle := _room(home.root):
+            yield obstacle
 
 
 def _room(root: Path) -> str | None:

@@ -19,9 +19,18 @@ _EXAMPLE = "user:password"
 
 
 def problems(settings: Settings) -> list[str]:
-    """Return why the login at the relay host could not work, a sentence each."""
+    """Return why the relay host or the login there could not work, a sentence each."""
     path, relay = settings.mail.relay_passwd_file, settings.mail.relayhost
-    if path is None or relay is None:
+    if relay is None:
+        return []
+    name = re.search(r":([a-z]+)$", relay)
+    if name and not _is_service(name[1]):
+        found = (
+            f'RELAYHOST: the port of "{relay}" is no service that this machine knows '
+            f"(/etc/services). Write it as a number: RELAYHOST={relay.removesuffix(name[1])}587"
+        )
+        return [found]
+    if path is None:
         return []
     try:
         (content,) = copies.read(Part.PASSWORDS, (path,))
@@ -29,6 +38,14 @@ def problems(settings: Settings) -> list[str]:
     except PreflightError as error:
         return list(error.problems)
     return list(_login(path, relay, text))
+
+
+def _is_service(name: str) -> bool:
+    try:
+        socket.getservbyname(name, "tcp")
+    except OSError:
+        return False
+    return True
 
 
 def _login(path: Path, relay: str, text: str) -> Iterator[str]:

@@ -271,8 +271,8 @@ class MailSettings(Concern):
     mta_client_connections: Count = 50
     """Sessions that one client may have at once on an SMTP port; 0 is no limit.
 
-    Counted on the client's own address, never the proxy's; IPv6 clients by their /64. Gatepost's
-    own clients on the internal ports are not counted."""
+    Counted on the client's own address, never the proxy's; IPv6 clients by their /64, and
+    behind a proxy by their /56 too, which may take four times as much. Gatepost's own clients on the internal ports are not counted."""
     mta_client_connections_per_minute: Count = 300
     """Connections that one client may open in a minute on an SMTP port; 0 is no limit."""
     relayhost: Annotated[str, _text(parsing.relay_host)] | None = None

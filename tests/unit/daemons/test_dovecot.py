@@ -109,7 +109,7 @@ def test_every_file_that_is_included_is_there(machine: Site) -> None:
     assert set(included) <= set(written)
     copies = {"tls.crt", "tls.key", "relay-client.crt", "relay-client.key"}
     read_otherwise = {"dovecot.conf", "sql.conf.ext", "quota-warning", "end-sessions", *copies}
-    read_otherwise |= {"accounts"}
+    read_otherwise |= {"accounts", "empty-sender.sieve"}
     assert set(written) - read_otherwise == set(included)
 
 
@@ -305,9 +305,10 @@ def test_a_neighbour_is_not_taken_for_tls(
 @pytest.mark.parametrize(
     ("name", "limits"),
     [
-        ("anna", {"2.3": ("*:bytes=1000", None), "2.4": (1000,)}),
+        # Trash: twice the limit and the largest message, since deleting is copying there first.
+        ("anna", {"2.3": ("*:bytes=1000", "Trash:bytes=104859600", None), "2.4": (1000,)}),
         # No limit is 0 in a rule of 2.3, and no value at all in 2.4.
-        ("bob", {"2.3": ("*:bytes=0", None), "2.4": (None,)}),
+        ("bob", {"2.3": ("*:bytes=0", None, None), "2.4": (None,)}),
     ],
 )
 def test_a_quota_is_told_in_the_dialect(

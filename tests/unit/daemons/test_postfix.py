@@ -344,3 +344,10 @@ def test_a_users_address_stays_out_of_the_message(site: Site) -> None:
 def test_other_headers_stay_as_they_are(site: Site, header: str) -> None:
     """The control: a trace that others wrote would be changed (RFC 5321, 4.4)."""
     assert header_check(site, header) is None
+
+
+def test_a_reload_names_its_folder_from_the_root(site: Site) -> None:
+    """With a relative folder Postfix says "refreshing" and reloads nothing."""
+    (process,) = DAEMON.processes(context(site))
+    folder = process.reload[process.reload.index("-c") + 1]
+    assert folder.startswith("/")

@@ -120,6 +120,56 @@ def test_an_ipv6_customer_is_one_client() -> None:
     assert counted.refusal("2001:db8:1:2::7") is None
 
 
+def test_a_customer_with_a_56_is_bounded_too() -> None:
+    """With a /56, as most lines have, a flood had 256 times the limit."""
+    counted, _, clock = limits(per_minute=5)
+    passed = [
+        counted.refusal(f"2001:db8:1:7{number:02x}::7") is None
+        for number in range(256)
+        for _ in range(5)
+    ]
+    assert sum(passed) == 4 * 5
+    # The controls: the next /56, and a minute later.
+    assert counted.refusal("2001:db8:1:800::7") is None
+    clock.now += 61
+    assert counted.refusal("2001:db8:1:7ff::7") is None
+
+
+def test_a_flood_from_one_64_leaves_its_neighbours_alone() -> None:
+    """Where a provider gives each customer a /64, one of them would shut out 255 others."""
+    counted, _, _ = limits(per_minute=5)
+    assert sum(counted.refusal("2001:db8:1:700::7") is None for _ in range(1000)) == 5
+    assert all(counted.refusal("2001:db8:1:701::7") is None for _ in range(5))
+
+
+def test_a_crowd_of_ipv6_clients_is_forgotten_without_a_fault() -> None:
+    """The gate would end with the client that fills its memory."""
+    counted, _, clock = limits(at_once=5, per_minute=5)
+    for number in range(60_000):
+        clock.now += 0.0005
+        host = f"2001:db8:{number >> 8:x}:{(number & 255) << 8:x}::7"
+        assert counted.refusal(host) is None
+        counted.opened(host, ("10.0.0.1", number))
+    assert len(counted._clients) <= 100_001
+
+
+def test_open_connections_of_a_56_are_bounded_too() -> None:
+    """A crowd of addresses in one customer's network would hold every process that Postfix has."""
+    counted, kernel, clock = limits(at_once=2)
+    served = 0
+    for number in range(40):
+        host = f"2001:db8:1:7{number:02x}::7"
+        clock.now += 1
+        if counted.refusal(host) is None:
+            counted.opened(host, ("10.0.0.1", number))
+            kernel.connections.add(("10.0.0.1", number))
+            served += 1
+    assert served == 4 * 2
+    kernel.connections.clear()
+    clock.now += 2
+    assert counted.refusal("2001:db8:1:7ff::7") is None
+
+
 def test_no_limit() -> None:
     """0 would mean that nobody may connect."""
     counted, kernel, _ = limits()

@@ -80,3 +80,17 @@ def test_a_relay_host_that_nobody_knows() -> None:
 def test_a_relay_host_that_is_found(host: str) -> None:
     """A warning that is none would hide the one that is."""
     assert relay.unfound(load({"MAILNAME": "mx.example.org", "RELAYHOST": host})) == []
+
+
+@pytest.mark.parametrize("relayhost", ["[smtp.example.net]:nosuch", "smtp.example.net:nosuch"])
+def test_a_port_that_is_no_service(relayhost: str) -> None:
+    """Postfix would put off every message: "unknown service"."""
+    (problem,) = relay.problems(load({"MAILNAME": "mx.example.org", "RELAYHOST": relayhost}))
+    assert "nosuch" in problem
+    assert problem.endswith(f"RELAYHOST={relayhost.replace('nosuch', '587')}")
+
+
+@pytest.mark.parametrize("relayhost", ["[a.test]:submission", "[fd00::1]:25", "[fd00::abc]"])
+def test_a_port_that_is_one(relayhost: str) -> None:
+    """A relay host that works would be refused."""
+    assert relay.problems(load({"MAILNAME": "mx.example.org", "RELAYHOST": relayhost})) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gatepost.accounts import lookups
@@ -44,6 +44,18 @@ POP3_SESSIONS = 1024
 SESSIONS_OF_A_PROCESS = 100
 """How many sessions a process serves, one after the other, before a new one takes its place: many
 enough that starting it costs next to nothing, few enough that no leak of memory gets large."""
+SIEVE_EXTENSIONS = (
+    *("fileinto", "reject", "envelope", "encoded-character", "vacation", "subaddress"),
+    *("comparator-i;ascii-numeric", "relational", "imap4flags", "copy", "include", "body"),
+    *("variables", "environment", "mailbox", "date", "index", "ihave", "duplicate"),
+    *("mime", "foreverypart", "extracttext"),
+)
+"""The extensions of Sieve that users' scripts may require: Pigeonhole's own default without those
+that send in another's name (enotify) and those that one test can spend hours in (regex)."""
+SIEVE_CPU_SECONDS = 5
+DELIVERIES_OF_A_MAILBOX = 4
+"""Deliveries to one mailbox at a time. More than Postfix makes to one address, since a delivery
+that Postfix has given up goes on here, and addresses with an extension are one mailbox."""
 QUOTA_STATUS_CLIENTS = 20
 """Few enough that one slow mailbox makes few wait."""
 QUOTA_STATUS_PROCESSES = 150
@@ -108,6 +120,7 @@ _COMMON = (
     "quota.conf",
     "delivery.conf",
     "sieve.conf",
+    "empty-sender.sieve",
 )
 
 
@@ -163,6 +176,11 @@ def _copies(context: Context) -> Iterator[RenderedFile]:
 def base_dir(home: Home) -> str:
     """Return the folder of Dovecot's sockets and process id."""
     return str(home.run / NAME)
+
+
+def sieve_state(home: Home) -> Path:
+    """Return the folder of compiled scripts that are not a user's own."""
+    return home.state / NAME / "sieve"
 
 
 def _check_socket_paths(home: Home) -> None:
@@ -225,11 +243,18 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "folders": FOLDERS,
         "full_text_search": chosen != "2.3" and "flatcurve" in installed.features,
         "quota_grace": mail.message_size_limit,
+        "trash_extra": 2 * mail.message_size_limit,
         "quota_warning": config / "quota-warning",
         "dovecot_lda": "/usr/lib/dovecot/dovecot-lda",
         "submission": topology.clients["smtp"],
+        "deliveries_of_a_mailbox": DELIVERIES_OF_A_MAILBOX,
         "relay_cert_file": config / RELAY_CERTIFICATE,
         "relay_key_file": config / RELAY_KEY,
+        # sieve.conf
+        "empty_sender_script": config / "empty-sender.sieve",
+        "sieve_state": sieve_state(site.home),
+        "sieve_extensions": SIEVE_EXTENSIONS,
+        "sieve_cpu_seconds": SIEVE_CPU_SECONDS,
     }
 
 
@@ -286,6 +311,7 @@ def _quoted(text: str) -> str:
 
 def _queries(chosen: str, context: Context) -> dict[str, str]:
     """Return the look-ups in the dialect's variables, which Dovecot escapes between quotes."""
+    largest = context.settings.mail.message_size_limit
     user, local, domain, service = {
         "2.3": ("%u", "%n", "%d", "%s"),
         "2.4": ("%{user}", "%{user | username}", "%{user | domain}", "%{protocol}"),
@@ -298,6 +324,8 @@ def _queries(chosen: str, context: Context) -> dict[str, str]:
         # In 2.3 a rule, where 0 is no limit; in 2.4 a setting, where NULL leaves the default.
         # Delivery to a mailbox without a limit leaves the counting to whoever asks for it.
         "2.3": "'*:bytes=' || COALESCE(account.quota_bytes, 0) AS quota_rule,"
+        # Twice what the mailbox holds at its fullest: deleting is copying to Trash first.
+        f" 'Trash:bytes=' || (2 * (account.quota_bytes + {largest})) AS quota_rule2,"
         f" CASE WHEN account.quota_bytes IS NULL AND '{service}' = 'lmtp'"
         " THEN 'listescape sieve' END AS mail_plugins",
         "2.4": "account.quota_bytes AS quota_storage_size",

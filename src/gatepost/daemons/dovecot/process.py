@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gatepost.accounts.pgsql import servers_of
 from gatepost.contracts import Context
-from gatepost.daemons.dovecot.files import ACCOUNTS, FOLDER, MAIL_USER, NAME
+from gatepost.daemons.dovecot.files import ACCOUNTS, FOLDER, MAIL_USER, NAME, sieve_state
 from gatepost.model import (
     Check,
     Directory,
@@ -69,6 +69,7 @@ def directories(context: Context) -> tuple[Directory, ...]:
     return (
         Directory(home.run / NAME),
         Directory(home.state / NAME),
+        Directory(sieve_state(home), mode=0o700, owner=MAIL_USER, group=MAIL_USER),
         Directory(
             home.mail,
             mode=0o700,

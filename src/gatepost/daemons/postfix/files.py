@@ -79,6 +79,8 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
             mailname=mailname,
             mailname_pattern=mailname.replace(".", r"\."),
         ),
+        _file("header-checks"),
+        _file("lmtp-replies"),
         *_tables(context),
         # Read when a process starts, which is at the next session after a reload at the latest.
         _file(_SMTPD, mode=0o755),
@@ -149,6 +151,8 @@ def _main(context: Context) -> dict[str, Any]:
         "recipient_delimiter": mail.recipient_delimiter,
         "message_size_limit": mail.message_size_limit,
         "client_connections": mail.mta_client_connections,
+        # Before 3.8 Postfix counts single addresses.
+        "client_ipv6_bits": 64 if _version(context) >= (3, 8) else None,
         "client_connections_per_minute": mail.mta_client_connections_per_minute,
         "tls_pair": TLS_PAIR,
         "tls_ciphers": ":".join(TLS_CIPHERS),
