@@ -16,6 +16,7 @@ from gatepost.errors import GatepostError, PreflightError, StartError, UsageErro
 from gatepost.model import Address, BoundListener, Directory, Home, Plan, Role, Topology
 from gatepost.run import control, environment, locks, logs, memory, preflight, record, rights
 from gatepost.settings import Place, Settings
+from gatepost.settings.concerns import DatabaseDriver
 
 if TYPE_CHECKING:
     from gatepost.accounts.store import Store
@@ -401,7 +402,13 @@ def _run_in_container(
     remove_mail(home)
     settings.withhold_secrets(os.environ)
     # The whole server proves itself from its log file; a service alone has its pod's log.
-    container.become(home, lock, ipv6=ipv6, log_file=service is None)
+    container.become(
+        home,
+        lock,
+        ipv6=ipv6,
+        log_file=service is None,
+        database_server=settings.database.db_driver is not DatabaseDriver.SQLITE,
+    )
 
 
 def _require_nobody(home: Home) -> None:

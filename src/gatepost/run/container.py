@@ -10,8 +10,11 @@ from __future__ import annotations
 import os
 import sys
 
-if __name__ == "__main__":
-    # Nobody speaks TLS here. Libraries that would load OpenSSL do without: 2 MB, for good.
+_DATABASE_SERVER = "database-server"
+
+if __name__ == "__main__" and _DATABASE_SERVER not in sys.argv:
+    # Nobody speaks TLS here. Libraries that would load OpenSSL do without: 2 MB, for good. Only
+    # psycopg, which asks a database server for changed accounts, refuses to.
     for _name in ("ssl", "_ssl", "_hashlib"):
         sys.modules[_name] = None  # type: ignore[assignment]  # as the import system has it
 
@@ -30,13 +33,16 @@ _LOG_FILE = "log-file"
 _LOCK = "lock="
 
 
-def become(home: Home, lock: int, *, ipv6: bool, log_file: bool) -> NoReturn:
+def become(
+    home: Home, lock: int, *, ipv6: bool, log_file: bool, database_server: bool
+) -> NoReturn:
     """Replace this process: nothing of it is left but its number and what it has open.
 
     `lock` is the supervisor's. With `log_file` the log goes to the home's file as well as to
-    standard output.
+    standard output. `database_server` tells whether the accounts are on one.
     """
-    words = [_IPV6] * ipv6 + [_LOG_FILE] * log_file + [f"{_LOCK}{lock}"]
+    words = [_IPV6] * ipv6 + [_LOG_FILE] * log_file + [_DATABASE_SERVER] * database_server
+    words.append(f"{_LOCK}{lock}")
     os.set_inheritable(lock, True)  # noqa: FBT003  its signature
     sys.stdout.flush()
     sys.stderr.flush()
