@@ -33,9 +33,7 @@ _LOG_FILE = "log-file"
 _LOCK = "lock="
 
 
-def become(
-    home: Home, lock: int, *, ipv6: bool, log_file: bool, database_server: bool
-) -> NoReturn:
+def become(home: Home, lock: int, *, ipv6: bool, log_file: bool, database_server: bool) -> NoReturn:
     """Replace this process: nothing of it is left but its number and what it has open.
 
     `lock` is the supervisor's. With `log_file` the log goes to the home's file as well as to

@@ -204,14 +204,17 @@ def test_the_password_of_the_database_is_for_postfix_only(site: Site) -> None:
 
 
 def test_a_server_is_asked_through_proxymap_and_a_file_is_not(site: Site) -> None:
-    """Hundreds of smtpd would each hold nine connections, and a server allows a hundred."""
+    """Hundreds of smtpd would each hold ten connections, and a server allows a hundred."""
     asked = ("virtual_mailbox_domains", "virtual_alias_maps", "smtpd_sender_login_maps")
     on_server, in_file = main_cf(site, **PGSQL), main_cf(site)
-    restrictions = ("smtpd_recipient_restrictions", "smtpd_client_restrictions")
+    restrictions = ("smtpd_recipient_restrictions", "submission_client_restrictions")
     for name in (*asked, *restrictions):
         assert "proxy:pgsql:$config_directory/" in on_server[name]
         assert "proxy:" not in in_file[name]
         assert "sqlite:$config_directory/" in in_file[name]
+    used = set(re.findall(r"proxy:pgsql:\S+?\.cf", rendered(site, **PGSQL)["main.cf"]))
+    assert set(on_server["proxy_read_maps"].split()) == used, "proxymap opens no other"
+    assert "proxy_read_maps" not in in_file
     assert re.search(r"(?m)^proxymap unix", rendered(site, **PGSQL)["master.cf"])
     assert "proxymap" not in rendered(site)["master.cf"]
 
