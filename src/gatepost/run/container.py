@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-_DATABASE_SERVER = "database-server"
-
-if __name__ == "__main__" and _DATABASE_SERVER not in sys.argv:
+if __name__ == "__main__" and "database-server" not in sys.argv:  # `_DATABASE_SERVER`
     # Nobody speaks TLS here. Libraries that would load OpenSSL do without: 2 MB, for good. Only
     # psycopg, which asks a database server for changed accounts, refuses to.
     for _name in ("ssl", "_ssl", "_hashlib"):
@@ -30,6 +28,7 @@ from gatepost.run.supervise import supervise
 
 _IPV6 = "ipv6"
 _LOG_FILE = "log-file"
+_DATABASE_SERVER = "database-server"
 _LOCK = "lock="
 
 
