@@ -180,7 +180,7 @@ class _Proxymap:
     """Postfix's service that asks the database for all its other processes."""
 
     processes: int = 7
-    """At most so many, with a connection for each table: 63 of the 100 that a server allows."""
+    """At most so many, with a connection for each table: 70 of the 100 that a server allows."""
 
 
 @dataclass(frozen=True, slots=True)
