@@ -60,8 +60,8 @@ Internal port
 
 ## TLS that ends at a proxy
 
-Every listener asks for TLS of its own. There is one rule for a trusted proxy that ends TLS itself
-and says so in its header (version 2, the `PP2_TYPE_SSL` extension, HAProxy's `send-proxy-v2-ssl`):
+By itself every listener demands TLS. For a trusted proxy that ends TLS and says so in its header
+(version 2, the `PP2_TYPE_SSL` extension, HAProxy's `send-proxy-v2-ssl`) there is one rule:
 
 - On a port with STARTTLS the proxy's word takes the place of STARTTLS: the client may log in at
   once. This holds for submission, imap, pop3 and sieve.
@@ -75,16 +75,16 @@ Between such a proxy and the mail server, passwords and mail are not encrypted.
 
 ## Between the daemons
 
-Daemons on one machine reach each other by UNIX sockets below `GATEPOST_HOME`, which the one user
-who asks there may open, and root. In containers of their own they listen on TCP, on
+Daemons on one machine reach each other by UNIX sockets below `GATEPOST_HOME`. Only root and the one
+user who asks there may open such a socket. In separate containers they listen on TCP, on
 `SERVICE_BIND_ADDRESS`; the NetworkPolicy `mda` admits the `mta` pod only.
 
 | role | UNIX socket | opened by | port in a container | offered by | what for |
 |---|---|---|---:|---|---|
 {roles}
 
-The API is opened with `MDA_HTTP_API=true` only. The gate's counters are on TCP everywhere: on one
-machine on the first `SERVICE_BIND_ADDRESS`, or on 127.0.0.1 when that is a wildcard.
+The API is open only with `MDA_HTTP_API=true`. The gate's counters are always on TCP: on one machine
+on the first `SERVICE_BIND_ADDRESS`, or on 127.0.0.1 when that is a wildcard.
 """
 
 

@@ -3,8 +3,7 @@
 New hashes are Argon2id with 7 MiB, five passes, one lane: of the settings that OWASP's password
 storage guide calls equally strong the one with the least memory. Every login takes that memory in
 an auth worker, and what does not fit a processor's cache makes logins at the same time wait for
-each other's memory: with 19 MiB and two passes there were a third fewer of them a second. A worker
-whose hash needs more than its ``vsz_limit`` dies at each login.
+each other's memory: with 19 MiB and two passes there were a third fewer of them a second.
 """
 
 from __future__ import annotations

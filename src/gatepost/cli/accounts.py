@@ -35,7 +35,7 @@ _DOMAIN = click.argument("domain", required=False)
 _OLD_MAIL = click.option(
     "--old-mail",
     is_flag=True,
-    help="Take over the mail that the last mailbox of the same address has left.",
+    help="Take over the mail of the last earlier mailbox with the same address.",
 )
 
 
@@ -126,7 +126,7 @@ def mailbox_add(
 ) -> None:
     """Add the mailbox ADDRESS; asks for its password.
 
-    It begins empty: mail that an earlier mailbox of this address has left is kept aside.
+    It begins empty: mail of an earlier mailbox with this address stays in a folder of its own.
 
     \b
     Example for a script:
@@ -225,7 +225,7 @@ def mailbox_enable(address: str) -> None:
 @mailbox.command("disable")
 @click.argument("address")
 def mailbox_disable(address: str) -> None:
-    """Let nobody log in as the mailbox ADDRESS, and end its sessions; it still receives mail."""
+    """Refuse logins to the mailbox ADDRESS and end its sessions; it still receives mail."""
     from gatepost.actions import accounts
 
     changed = accounts.change_mailbox(_settings(), address, enabled=False)
@@ -235,9 +235,9 @@ def mailbox_disable(address: str) -> None:
 @mailbox.command("passwd")
 @click.argument("address")
 @_PASSWORD
-@click.option("--keep-sessions", is_flag=True, help="Leave open sessions alone.")
+@click.option("--keep-sessions", is_flag=True, help="Do not end open sessions.")
 def mailbox_passwd(address: str, *, password_stdin: bool, keep_sessions: bool) -> None:
-    """Give the mailbox ADDRESS a new password; asks for it. Its open sessions end."""
+    """Give the mailbox ADDRESS a new password (asks for it) and end its sessions."""
     from gatepost.actions import accounts
 
     settings = _settings()
@@ -267,7 +267,7 @@ def mailbox_remove(address: str) -> None:
         click.echo(f"Its mail stays in {gone.mail}")
         click.echo(f"To delete that too: rm -r {shlex.quote(str(gone.mail))}", err=True)
     if gone.aliases:
-        click.echo(f"Warning: still leading to it: {', '.join(gone.aliases)}", err=True)
+        click.echo(f"Warning: these aliases still lead to it: {', '.join(gone.aliases)}", err=True)
 
 
 # --- aliases --------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ def alias_add(address: str, targets: Sequence[str]) -> None:
     click.echo(f"Added the alias {added.address} → {', '.join(added.targets)}")
     if missing:
         click.echo(
-            "Warning: these do not exist, or only send, so mail for them is refused: "
+            "Warning: mail for these targets is refused, because they do not exist or only send: "
             f"{', '.join(missing)}",
             err=True,
         )
@@ -348,8 +348,7 @@ def import_(file: str, form: str | None, *, old_mail: bool) -> None:
     if file == "-":
         if chosen is None:
             raise UsageError(
-                "-: standard input has no name that tells its format. "
-                "Say --format csv or --format jsonl."
+                "-: the format of standard input is not known. Give --format csv or --format jsonl."
             )
         done = accounts.import_file(
             settings, sys.stdin.buffer, "standard input", chosen, old_mail=old_mail

@@ -50,7 +50,7 @@ def show(*, as_json: bool) -> None:
 
 @config.command()
 def check() -> None:
-    """Check every setting, the files that they name and this machine; say every problem at once.
+    """Check the settings, the files that they name and this machine; report all problems at once.
 
     Nothing is started or changed. Exits 2 when `gatepost up` would refuse something, otherwise 0.
     """
@@ -59,9 +59,9 @@ def check() -> None:
     for warning in dict.fromkeys(found.warnings):
         click.echo(f"Warning: {warning}", err=True)
     for obstacle in found.now:
-        click.echo(f"In the way now: {obstacle}", err=True)
+        click.echo(f"In the way of `gatepost up` now: {obstacle}", err=True)
     for unseen in found.unseen:
-        click.echo(f"Not looked at, as only root may: {unseen}", err=True)
+        click.echo(f"Not checked, because only root may: {unseen}", err=True)
     inspection.raise_problems(found)
     click.echo(inspection.conclusion(settings, found))
 
@@ -71,8 +71,8 @@ def check() -> None:
 def render(folder: Path) -> None:
     """Write the configuration files that `gatepost up` would write into FOLDER.
 
-    FOLDER must be new or empty. Nothing is started. In place of the daemons' copies of
-    certificates, keys and passwords that you gave stands a line that names the original.
+    FOLDER must be new or empty. Nothing is started. Certificates, keys and passwords in files of
+    yours are not copied: a line names the original instead.
     """
     settings = configuration.current()
     for path in configuration.render(settings, folder):

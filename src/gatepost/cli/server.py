@@ -45,8 +45,8 @@ def down() -> None:
 def status(*, as_json: bool) -> None:
     """Show whether the server is ready, its services and where each listener is.
 
-    Not ready is also a server whose services run another configuration than the one that
-    `gatepost up` has written. Exits 0 when it is ready, 1 when not.
+    A server is not ready either when its services run another configuration than the one that
+    `gatepost up` wrote last. Exits 0 when it is ready, 1 when not.
     """
     found = server.status()
     if as_json:

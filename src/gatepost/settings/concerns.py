@@ -157,9 +157,9 @@ class ProxySettings(Concern):
     """Proxies whose PROXY headers may name a client of `MYNETWORKS` that relays, comma-separated.
 
     None by default: the address in a header gives no right to relay, so clients behind a proxy log
-    in, or connect to the internal port. Whoever connects from one of these addresses may send mail
-    to anybody, by claiming an address of `MYNETWORKS`, so name only a proxy on a machine or in a
-    network of its own. Each must be inside `TRUSTED_PROXIES`."""
+    in, or connect to the internal port. Every program that connects from one of these addresses
+    can send mail to anybody, by claiming an address of `MYNETWORKS`. So name only a proxy that
+    shares its address with no other program. Each must be inside `TRUSTED_PROXIES`."""
     mta_direct_clients: Annotated[DirectClients, _choice(DirectClients)] = DirectClients.REJECT
     """What a peer outside `TRUSTED_PROXIES` gets on a proxied SMTP port.
 
@@ -217,7 +217,7 @@ class ClientSettings(Concern):
 class ServiceSettings(Concern):
     """Where the MTA finds the mail store, when the two run in containers of their own.
 
-    Everywhere else they share UNIX sockets, and the addresses need no setting.
+    On one machine they use UNIX sockets, and these addresses need not be set.
     """
 
     mda_lmtp_address: HostPort | None = Field(
@@ -235,9 +235,9 @@ class ServiceSettings(Concern):
     mda_http_api: Boolean = False
     """Open Dovecot's HTTP interface for administration, for a program of yours.
 
-    Whoever holds its key, `secrets/api.key` in `GATEPOST_HOME`, may read and delete all mail. On
-    one machine it is the UNIX socket `run/dovecot/http`, open to root only; in a container port
-    8080, which no Service of the manifests publishes and no NetworkPolicy admits."""
+    Whoever has its key, `secrets/api.key` in `GATEPOST_HOME`, can read and delete all mail. On one
+    machine it is the UNIX socket `run/dovecot/http`, open to root only. In a container it is port
+    8080; the manifests for Kubernetes publish it in no Service and admit nobody to it."""
 
 
 class MailSettings(Concern):
@@ -256,14 +256,15 @@ class MailSettings(Concern):
     recipient_delimiter: Annotated[str, _text(parsing.delimiters)] = "+"
     """Characters that begin an address extension: `you+shop@example.org` reaches `you`.
 
-    One or more. A mailbox of just that name wins over an extension: with `-`, mail for the mailbox
-    `anna-maria@` is never mail for `anna@`. The two cannot exist beside each other all the same:
-    whose would `anna-maria-shop@` be?"""
+    One or more. A mailbox with exactly the name wins over an extension: with `-`, mail for the
+    mailbox `anna-maria@` never goes to `anna@`. Both as mailboxes beside each other are refused,
+    because it would not be clear whose `anna-maria-shop@` is."""
     mynetworks: Networks = ()
     """Networks that relay without logging in, comma-separated.
 
-    Nobody by default, not even this machine. A client's own address counts, not one that a PROXY
-    header names (`MTA_RELAYING_PROXIES`). It may not overlap `TRUSTED_PROXIES`."""
+    Nobody by default, not even this machine. Only the address from which a client itself connects
+    counts, not one that a PROXY header names (see `MTA_RELAYING_PROXIES`). It may not overlap
+    `TRUSTED_PROXIES`."""
     message_size_limit: Annotated[int, _text(parsing.message_size)] = 50 * 1024 * 1024
     """The largest message taken, in bytes, or with K, M or G (of 1024).
 
@@ -271,8 +272,8 @@ class MailSettings(Concern):
     mta_client_connections: Count = 50
     """Sessions that one client may have at once on an SMTP port; 0 is no limit.
 
-    Counted on the client's own address, never the proxy's; IPv6 clients by their /64, and
-    behind a proxy by their /56 too, which may take four times as much. Gatepost's own clients on
+    Counted by the client's own address, never the proxy's. IPv6 clients are counted by their /64;
+    behind a proxy also by their /56, which may take four times as much. Gatepost's own clients on
     the internal ports are not counted."""
     mta_client_connections_per_minute: Count = 300
     """Connections that one client may open in a minute on an SMTP port; 0 is no limit."""
@@ -284,8 +285,8 @@ class MailSettings(Concern):
     relay_passwd_file: AbsolutePath | None = None
     """File with the login at `RELAYHOST`, as Postfix writes it.
 
-    One line: `[smtp.example.net]:587 user:password`. Postfix gets a copy, which follows when the
-    file changes."""
+    One line: `[smtp.example.net]:587 user:password`. Postfix gets a copy, which is
+    renewed when the file changes."""
 
 
 class StorageSettings(Concern):
@@ -341,7 +342,7 @@ class DatabaseSettings(Concern):
     db_tls_ca_file: AbsolutePath | None = None
     """PEM file with the certificates that the database server's own is signed by.
 
-    Postfix and Dovecot get copies, which follow when it changes."""
+    Postfix and Dovecot get copies, which are renewed when the file changes."""
 
 
 class TlsSettings(Concern):
@@ -354,7 +355,7 @@ class TlsSettings(Concern):
     """PEM file with the certificate for `MAILNAME` and the chain behind it.
 
     The server's own certificate first, then the one that signed it, and so on. When the file
-    changes, the new certificate is shown within some seconds."""
+    changes, the server shows the new certificate within seconds."""
     tls_key_file: AbsolutePath | None = None
     """PEM file with the key of `TLS_CERT_FILE`, without a password.
 

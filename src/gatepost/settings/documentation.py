@@ -21,14 +21,14 @@ Every setting is an environment variable. A value comes from the environment, th
 the working folder, then from the default; an empty value counts as unset. Booleans are `true`,
 `yes`, `on`, `1` and `false`, `no`, `off`, `0` in any case; anything else is an error.
 
-`gatepost config show` prints all values with where each comes from. `gatepost config check` prints
+`gatepost config show` prints all values and where each comes from. `gatepost config check` prints
 every problem at once: those of the settings, of the files that they name, and of this machine.
-A variable whose name is nearly one of these is named in a warning, and so is every other unknown
-one in `.env`.
+Variables whose names resemble one of these are reported in a warning, and so are all other unknown
+variables in `.env`.
 
-A line of `.env` is `NAME=value`. A value with spaces or `#` in it stands in quotes, which are
-closed on the same line. A line that cannot be read is refused, with its number. Commas separate
-the parts of a list.
+A line of `.env` is `NAME=value`. Put a value with spaces or `#` in quotes, and close them on the
+same line. A line that cannot be read is refused, with its number. Separate the entries of a list
+with commas.
 """
 
 

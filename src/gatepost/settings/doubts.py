@@ -1,4 +1,4 @@
-"""Values that are allowed and cannot be what somebody wants, a sentence each."""
+"""Allowed values that are probably mistakes, a sentence each."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def unknown(given: Mapping[str, Given], known: Collection[str]) -> Iterator[str]
         elif name not in known and given[name].source is Source.DOTENV and not _OTHERS.match(name):
             yield (
                 f"{printable(name)}, which .env sets, is not a setting of Gatepost's and has no "
-                "effect. `gatepost config show` lists those that there are."
+                "effect. `gatepost config show` lists all settings."
             )
 
 
 def placeholders(given: Mapping[str, Given], known: Collection[str]) -> Iterator[str]:
-    """Yield settings whose value was to be replaced by somebody."""
+    """Yield settings whose value is still a placeholder."""
     for name in sorted(given):
         if name in known and _PLACEHOLDER.search(given[name].text):
             value = HIDDEN if _is_secret(name) else given[name].text
             yield (
-                f'{name}: "{printable(value)}" is a placeholder such as "change-me", which '
-                "everybody knows. Set your own value."
+                f'{name}: "{printable(value)}" is a placeholder, which everybody '
+                "can guess. Set your own value."
             )
 
 
@@ -55,6 +55,6 @@ def relay_without_brackets(mail: MailSettings) -> Iterator[str]:
     if colon and not host.startswith("["):
         yield (
             f'RELAYHOST: without brackets "{mail.relayhost}" is a domain: Postfix connects to port '
-            f"{port} of its MX hosts, which rarely take mail there. For the host of that name set "
-            f"RELAYHOST=[{host}]:{port}"
+            f"{port} of the domain's MX hosts, which rarely accept mail there. For the host with "
+            f"this name set RELAYHOST=[{host}]:{port}"
         )

@@ -252,8 +252,8 @@ def _contradictions(groups: Mapping[str, Any]) -> Iterator[str]:
         if not any(_within(relaying, trusted) for trusted in proxy.trusted_proxies):
             yield (
                 f'MTA_RELAYING_PROXIES: "{relaying}" is not inside TRUSTED_PROXIES '
-                f'"{show(proxy.trusted_proxies)}", so its headers are not believed at all.\n'
-                "Name proxies that TRUSTED_PROXIES holds, or add it there"
+                f'"{show(proxy.trusted_proxies)}", so its headers are not believed.\n'
+                "Name proxies that are in TRUSTED_PROXIES, or add this one there"
             )
     pairs = (
         (
@@ -281,9 +281,9 @@ def _within(inner: IPNetwork, outer: IPNetwork) -> bool:
 def _relaying(proxy: ProxySettings) -> Iterator[str]:
     if proxy.mta_relaying_proxies:
         yield (
-            f'MTA_RELAYING_PROXIES: "{show(proxy.mta_relaying_proxies)}": each program that '
-            "connects from there may send mail to anybody, by claiming an address of MYNETWORKS. "
-            "Name only proxies that no other program shares an address with."
+            f'MTA_RELAYING_PROXIES: "{show(proxy.mta_relaying_proxies)}": every program that '
+            "connects from there can send mail to anybody, by claiming an address of MYNETWORKS. "
+            "Name only proxies that share their address with no other program."
         )
 
 

@@ -178,8 +178,7 @@ def _separated(text: str, read: Callable[[str], object], what: str) -> list[str]
                 continue
             every = ",".join(word for one in parts for word in re.split(r"[\s;|]+", one) if word)
             raise ValueError(
-                f'"{part}" is more than one of the {what}, and commas separate them.\n'
-                f"Write {{name}}={every}"
+                f'"{part}" is a list of {what}, and commas separate them.\nWrite {{name}}={every}'
             )
     return parts
 

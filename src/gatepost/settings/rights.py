@@ -1,4 +1,4 @@
-"""Who may write a file of settings: what stands in it decides what root runs."""
+"""Rights of a file of settings: whoever may write it decides what root runs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from gatepost.errors import SettingsError
 def refuse_what_others_may_write(file: Path) -> None:
     """Raise `SettingsError` for a file that somebody else owns or may write.
 
-    Its owner may be this user, root, whoever called sudo, or the owner of this program, who could
-    change the program as well.
+    Its owner may be this user, root, the user who called sudo, or the owner of this program, who
+    could change the program as well.
     """
     found = file.stat()
     absolute = shlex.quote(str(file.absolute()))

@@ -15,7 +15,7 @@ from gatepost.errors import SettingsError, printable
 from gatepost.settings.rights import refuse_what_others_may_write
 
 HIDDEN = "********"
-"""What stands for a secret."""
+"""What is printed in place of a secret."""
 
 _SECRET = re.compile(r"PASSW|SECRET|TOKEN", re.IGNORECASE)
 _ASSIGNMENT = re.compile(r"\n\s*(?:export\s+)?[A-Z][A-Z0-9_]+=")
@@ -43,8 +43,8 @@ def gather(
 ) -> dict[str, Given]:
     """Return every variable that is set and not empty; the environment wins over the file.
 
-    `problems` gets a sentence for each line of the file that is none, `warnings` for each variable
-    that it sets twice.
+    `problems` gets a sentence for each line that cannot be read, `warnings` one for each variable
+    that the file sets twice.
     """
     found: dict[str, Given] = {}
     if dotenv and dotenv.is_file():
@@ -81,15 +81,15 @@ def _read(dotenv: Path, problems: list[str], warnings: list[str]) -> dict[str, s
             secret = bool(_SECRET.search(text)) or (secret and "=" not in text)
             problems.append(
                 f'"{dotenv}", line {number}: {fault}: {_shown(text, hidden=secret)}\n'
-                "Write NAME=value, one on a line; a value with spaces or # in it stands in quotes, "
-                "which are closed on the same line"
+                "Write one NAME=value on a line. Put a value with spaces or # in quotes, and close "
+                "them on the same line"
             )
         elif line.key is not None and line.value is not None:
             secret = False
             if found.get(line.key, line.value) != line.value:
                 warnings.append(
-                    f'{printable(line.key)} is set more than once in "{dotenv}". The last one, in '
-                    f"line {number}, counts. Leave only the one that you mean."
+                    f'{printable(line.key)} is set more than once in "{dotenv}". The value in line '
+                    f"{number}, the last one, counts. Keep only the line that you mean."
                 )
             found[line.key] = line.value
     return found
@@ -100,7 +100,7 @@ def _unreadable(dotenv: Path, reason: str | None, way_out: str) -> SettingsError
 
 
 def _fault(line: Binding) -> str:
-    """Say why a line sets no variable; empty when it does, or is no line at all."""
+    """Say why a line sets no variable; empty when it does, or when it is blank or a comment."""
     text = line.original.string.strip()
     if line.error:
         _, mark, value = text.partition("=")
@@ -123,7 +123,7 @@ def _blank_lines(text: str) -> int:
 
 
 def _shown(text: str, *, hidden: bool) -> str:
-    """Return the first line of what stands there, without a password."""
+    """Return the first line of a text, without a password."""
     first = text.partition("\n")[0].strip()
     if hidden:
         name = re.match(r"[\s-]*(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*[=:]", first)
