@@ -50,10 +50,16 @@ def falls_to(
     delimiter: str,
 ) -> str:
     """Return the alias that takes mail for an address; empty when a mailbox or nobody does."""
-    for candidate in dict.fromkeys((address, without_extension(address, delimiter))):
+    *exact, catch_all = forms(address, delimiter)
+    for candidate in exact:
         if is_mailbox(candidate):
             return ""
         if targets_of(candidate):
             return candidate
-    catch_all = "@" + split(address)[1]
     return catch_all if targets_of(catch_all) else ""
+
+
+def forms(address: str, delimiter: str) -> tuple[str, ...]:
+    """Return the addresses that may take mail for one, in Postfix's order, the catch-all last."""
+    exact = dict.fromkeys((address, without_extension(address, delimiter)))
+    return (*exact, "@" + split(address)[1])

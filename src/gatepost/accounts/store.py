@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
 from gatepost.accounts import bulk, extensions, lifetimes, roles, rows
-from gatepost.accounts.addresses import split, without_extension
+from gatepost.accounts.addresses import split
 from gatepost.accounts.database import Database
 from gatepost.accounts.expansion import MOST_TARGETS, beyond
 from gatepost.accounts.expansion import sentence as expansion_sentence
@@ -32,6 +32,7 @@ from gatepost.accounts.tables import (
     mailboxes,
     relay_clients,
 )
+from gatepost.accounts.ways import Ways
 from gatepost.errors import AccountError, OperationError, SettingsError
 
 _MOST_PAIRS = 10
@@ -355,9 +356,10 @@ class Store:
             connection.execute(
                 sa.insert(alias_targets), bulk.target_rows(alias, alias_id[0], self._delimiter)
             )
-            self._refuse_loop(connection, alias.address)
-            self._refuse_beyond(connection, alias.address)
-            return tuple(t for t in alias.targets if self._leads_nowhere(connection, t))
+            ways = Ways(connection, self._delimiter)
+            self._refuse_loop(ways, alias.address)
+            self._refuse_beyond(connection, ways, alias.address)
+            return tuple(t for t in alias.targets if ways.leads_nowhere(t))
 
     def remove_alias(self, address: str) -> Alias:
         """Remove an alias and return what it was; `AccountError` when there is none."""
@@ -370,43 +372,21 @@ class Store:
             connection.execute(sa.delete(aliases).where(aliases.c.address == address))
             return Alias(address, targets)
 
-    def _refuse_loop(self, connection: sa.Connection, address: str) -> None:
-        loop = find_loop(
-            [address],
-            lambda alias: rows.targets(connection, alias),
-            lambda other: rows.kind(connection, other) == "mailbox",
-            self._delimiter,
-        )
+    def _refuse_loop(self, ways: Ways, address: str) -> None:
+        loop = find_loop([address], ways.targets_of, ways.is_mailbox, self._delimiter)
         if loop:
             raise AccountError(bulk.loop_sentence(address, loop))
 
-    def _refuse_beyond(self, connection: sa.Connection, new: str) -> None:
+    def _refuse_beyond(self, connection: sa.Connection, ways: Ways, new: str) -> None:
         """Refuse an alias by which it, or one that leads to it, leads to too much."""
         leading, level = [new], [new]
         while level and len(leading) <= MOST_TARGETS:
             # What falls to a catch-all is not looked for: Postfix's own limit is higher.
             level = [a for t in level for a in rows.leading_to(connection, t) if a not in leading]
             leading += level
-        found = beyond(
-            leading,
-            lambda alias: rows.targets(connection, alias),
-            lambda other: rows.kind(connection, other) == "mailbox",
-            self._delimiter,
-        )
+        found = beyond(leading, ways.targets_of, ways.is_mailbox, self._delimiter)
         if found:
             raise AccountError(expansion_sentence(*found))
-
-    def _leads_nowhere(self, connection: sa.Connection, target: str) -> bool:
-        """Tell whether mail for a target would come back as undeliverable."""
-        address = target.lower()
-        domain = split(address)[1]
-        if rows.domain_id(connection, domain) is None:
-            return False
-        for taker in (address, without_extension(address, self._delimiter), f"@{domain}"):
-            kind = rows.kind(connection, taker)
-            if kind:
-                return kind == "mailbox" and rows.mailbox(connection, taker).send_only
-        return True
 
     # --- role addresses ------------------------------------------------------------------
 

@@ -1,0 +1,81 @@
+"""The ways that mail for an alias takes, read from the database a level at a time.
+
+A list has thousands of targets, and each of them may fall to three accounts: asked for one by one,
+a database server needs minutes to answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+import sqlalchemy as sa
+
+from gatepost.accounts.loops import forms
+from gatepost.accounts.tables import alias_targets, aliases, domains, mailboxes
+
+_BATCH = 500
+"""Addresses to one question; SQLite takes at most 999 parameters before 3.32."""
+
+
+class Ways:
+    """What is known of addresses in one transaction; each is read once."""
+
+    def __init__(self, connection: sa.Connection, delimiter: str) -> None:
+        """Take the transaction, in which nothing may change from now on."""
+        self._connection = connection
+        self._delimiter = delimiter
+        self._read: set[str] = set()
+        self._followed: set[str] = set()
+        self._targets: dict[str, list[str]] = {}
+        self._receives: dict[str, bool] = {}
+        self._domains: dict[str, bool] = {}
+
+    def targets_of(self, address: str) -> list[str]:
+        """Return the targets of an alias, none for what is no alias; read what those fall to."""
+        self._look((address,))
+        found = self._targets.get(address, [])
+        if found and address not in self._followed:
+            self._followed.add(address)
+            self._look(form for t in found for form in forms(t.lower(), self._delimiter))
+        return found
+
+    def is_mailbox(self, address: str) -> bool:
+        """Return whether there is a mailbox of just that address."""
+        self._look((address,))
+        return address in self._receives
+
+    def leads_nowhere(self, target: str) -> bool:
+        """Return whether mail for a target is ours and would come back as undeliverable."""
+        *_, catch_all = takers = forms(target.lower(), self._delimiter)
+        domain = catch_all[1:]
+        if domain not in self._domains:
+            query = sa.select(domains.c.id).where(domains.c.name == domain)
+            self._domains[domain] = self._connection.scalar(query) is not None
+        if not self._domains[domain]:
+            return False
+        self._look(takers)
+        for taker in takers:
+            if taker in self._receives:
+                return not self._receives[taker]
+            if taker in self._targets:
+                return False
+        return True
+
+    def _look(self, addresses: Iterable[str]) -> None:
+        wanted = iter(a for a in dict.fromkeys(addresses) if a not in self._read)
+        while batch := list(islice(wanted, _BATCH)):
+            self._read.update(batch)
+            for address, target in self._connection.execute(
+                sa.select(aliases.c.address, alias_targets.c.target)
+                .join(alias_targets)
+                .where(aliases.c.address.in_(batch))
+                .order_by(alias_targets.c.alias_id, alias_targets.c.position)
+            ):
+                self._targets.setdefault(address, []).append(target)
+            for address, send_only in self._connection.execute(
+                sa.select(mailboxes.c.address, mailboxes.c.send_only).where(
+                    mailboxes.c.address.in_(batch)
+                )
+            ):
+                self._receives[address] = not send_only
