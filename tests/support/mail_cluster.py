@@ -10,7 +10,7 @@ from pathlib import Path
 import containers
 import traefik_chart
 import yaml
-from accounts import PASSWORD
+from accounts import ALICE, PASSWORD
 from kubernetes_objects import Object
 from outside import Outside, outside_world
 from shipped import DEPLOY, Manifest, overlay, render
@@ -21,6 +21,7 @@ TRAEFIK, MTA, MDA, DATABASE = "traefik-0", "mta-0", "mda-0", "postgresql-0"
 
 SETTINGS = {
     "MAILNAME": "mail.example.org",
+    "POSTMASTER": ALICE[0],
     "TRUSTED_PROXIES": "10.42.0.0/24,fd00:42::/64",
     "RELAYHOST": "[203.0.113.25]:2525",
     "DB_HOST": "postgresql",

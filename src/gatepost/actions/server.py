@@ -392,6 +392,7 @@ def _run_in_container(
         return _open_patiently(settings, tell, health)
 
     _require_nobody(home)
+    preflight.require_room(home)
     rights.require(home, in_container=True)
     with serving(health, ipv6=ipv6):
         plan = _look(settings, home, tell, service)

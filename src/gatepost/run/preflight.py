@@ -96,6 +96,12 @@ def _home(home: Home) -> Iterator[str]:
             yield obstacle
 
 
+def require_room(home: Home) -> None:
+    """Raise `PreflightError` when nothing can be written below the home: full, or read-only."""
+    if obstacle := _room(home.root):
+        raise PreflightError(obstacle)
+
+
 def _room(root: Path) -> str | None:
     """Tell why nothing could be written below a folder that may not be there yet."""
     there = next(folder for folder in (root, *root.parents) if folder.is_dir())

@@ -7,6 +7,7 @@ backup. `open_own` opens a single file without following a link, and sets its ri
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pwd
@@ -84,7 +85,9 @@ def require(home: Home, *, in_container: bool = False) -> None:
     if in_container and home.root.is_dir():
         found = home.root.stat()
         if found.st_uid == 0 and found.st_mode & 0o022:
-            home.root.chmod(stat.S_IMODE(found.st_mode) & ~0o022)
+            # A volume that takes no change is said to be one by whoever has to write there.
+            with contextlib.suppress(OSError):
+                home.root.chmod(stat.S_IMODE(found.st_mode) & ~0o022)
     if found_wrong := list(problems(home)):
         raise PreflightError(*found_wrong)
 
