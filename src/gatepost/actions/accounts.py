@@ -48,10 +48,19 @@ def accounts(settings: Settings) -> Iterator[Store]:
 
 @contextmanager
 def _changing(settings: Settings) -> Iterator[Store]:
-    """Open the store to change it; a running server is then told to look again."""
+    """Open the store to change it; a running server is then told to look again.
+
+    Raises `OperationError` when the change is made and the server could not act on it.
+    """
     with accounts(settings) as store:
         yield store
-    control.ask(Home(settings.storage.gatepost_home), "forget")
+    answer = control.ask(Home(settings.storage.gatepost_home), "forget")
+    if answer and (problems := answer.get("problems")):
+        raise OperationError(
+            f"The accounts are changed, but {'; '.join(problems)}; the server tries again by "
+            "itself, so look with `gatepost status` whether it has worked, and with `gatepost "
+            "logs` why not."
+        )
 
 
 @contextmanager

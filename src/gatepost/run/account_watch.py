@@ -7,16 +7,27 @@ daemons whose sessions it ends. So every supervisor looks for itself.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gatepost.accounts.changes import Change, Changes, UnavailableError, open_changes
 from gatepost.model import Process
-from gatepost.run.service import Service
+from gatepost.run.child import Child
+from gatepost.run.service import Service, State
 
 EVERY = 0.25
 """Seconds between looks."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What a service has not done yet about changed accounts."""
+
+    accounts: dict[str, None] = field(default_factory=dict)
+    """Whose sessions end: a line for each, as the service's command reads them."""
+    forgotten: bool = False
+    ended: bool = False
 
 
 class AccountWatch:
@@ -29,6 +40,8 @@ class AccountWatch:
         self._services = services
         self._say = say
         self._open: dict[str, tuple[str, Changes]] = {}
+        self._pending: dict[str, _Pending] = {}
+        self._problems: dict[str, str] = {}
         self._looking = asyncio.Lock()
 
     async def run(self) -> None:
@@ -41,16 +54,37 @@ class AccountWatch:
             for _, changes in self._open.values():
                 changes.close()
 
-    async def look(self) -> None:
-        """Look once; return when everything has been done about what was found."""
-        async with self._looking:
-            for service in list(self._services()):
-                if service.process.accounts:
-                    # A database that is away is noticed elsewhere, and nothing of it gets lost.
-                    with contextlib.suppress(UnavailableError, OSError):
-                        await self._act(service, await self._poll(service.process))
+    @property
+    def problems(self) -> list[str]:
+        """What could not be done about changed accounts until now, a sentence for each service."""
+        return list(self._problems.values())
 
-    async def _poll(self, process: Process) -> Iterable[Change]:
+    async def look(self) -> list[str]:
+        """Look once and act; return what could not be done, which each later look tries again."""
+        async with self._looking:
+            services = {s.process.name: s for s in self._services() if s.process.accounts}
+            for gone in self._pending.keys() - services.keys():
+                self._settle(gone)
+            found = [await self._see(service) for service in services.values()]
+            return [said for said in found if said]
+
+    async def _see(self, service: Service) -> str | None:
+        name, said = service.process.name, None
+        try:
+            changes = await self._poll(service.process)
+        except (UnavailableError, OSError) as error:
+            # A database that is away is noticed elsewhere, and nothing of it gets lost.
+            said = f"{name} cannot be told of changed accounts: {' '.join(str(error).split())}"
+        else:
+            if changes:
+                pending = self._pending.setdefault(name, _Pending())
+                pending.forgotten = pending.ended = False
+                pending.accounts |= dict.fromkeys(
+                    f"{change.address}\t{change.folder}\n" for change in changes if change.address
+                )
+        return await self._act(service) or said
+
+    async def _poll(self, process: Process) -> Sequence[Change]:
         place = (await asyncio.to_thread(Path(process.accounts).read_text)).strip()
         known = self._open.get(process.name)
         if known is None or known[0] != place:
@@ -59,17 +93,49 @@ class AccountWatch:
             known = self._open[process.name] = (place, open_changes(place))
         return await asyncio.to_thread(known[1].poll)
 
-    async def _act(self, service: Service, changes: Iterable[Change]) -> None:
-        found = list(changes)
-        child, process = service.child, service.process
+    async def _act(self, service: Service) -> str | None:
+        """Do what is pending for a service; return what has failed of it."""
+        name, child = service.process.name, service.child
+        pending = self._pending.get(name)
         # A service that is being started anew has no sessions, and remembers nothing.
-        if not found or child is None:
-            return
-        # First what it remembers: nobody shall log in by it after the sessions have ended.
-        if process.forget and (said := await child.tell(process.forget)):
-            self._say(f"{process.name} could not be told of changed accounts: {said}")
-        ended = dict.fromkeys(f"{c.address}\t{c.folder}\n" for c in found if c.address)
-        if ended and process.end_sessions:
-            said = await child.tell(process.end_sessions, "".join(ended))
-            if said:
-                self._say(f"{process.name} could not end sessions of changed accounts: {said}")
+        if pending is None or child is None:
+            self._settle(name)
+            return None
+        failed = await _done(pending, service.process, child)
+        if failed is None:
+            if self._problems.get(name):
+                self._say(f"{name} has acted on changed accounts now")
+            self._settle(name)
+        # One that has just been started may not take commands yet.
+        elif service.state is not State.READY:
+            return None
+        elif self._problems.get(name) != failed:
+            self._problems[name] = failed
+            self._say(failed)
+        return failed
+
+    def _settle(self, name: str) -> None:
+        self._pending.pop(name, None)
+        self._problems.pop(name, None)
+
+
+async def _done(pending: _Pending, process: Process, child: Child) -> str | None:
+    """Have a running process do what is pending; return what has failed."""
+    failed = []
+    # First what it remembers: nobody shall log in by it after the sessions have ended.
+    if not pending.forgotten:
+        said = await child.tell(process.forget) if process.forget else None
+        if said:
+            failed.append(f"{process.name} could not be told of changed accounts: {said}")
+        else:
+            pending.forgotten, pending.ended = True, False
+    # Until it has forgotten, sessions are ended once: a new password may have begun others.
+    if not pending.ended:
+        said = None
+        if pending.accounts and process.end_sessions:
+            said = await child.tell(process.end_sessions, "".join(pending.accounts))
+        if said:
+            failed.append(f"{process.name} could not end sessions of changed accounts: {said}")
+        else:
+            pending.ended = True
+    return "; ".join(failed) or None

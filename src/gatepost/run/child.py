@@ -100,13 +100,16 @@ class Child:
         `text` is what the command reads from its standard input.
         """
         argv = [word.replace("{pid}", str(self.pid)) for word in command]
-        done = await asyncio.create_subprocess_exec(
-            *argv,
-            env=environment.fixed(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        try:
+            done = await asyncio.create_subprocess_exec(
+                *argv,
+                env=environment.fixed(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        except OSError as error:
+            return f"{argv[0]} cannot be started: {error.strerror}"
         said, _ = await done.communicate(text.encode())
         if not done.returncode:
             return None

@@ -27,11 +27,14 @@ def digest(content: Iterable[bytes]) -> str:
     return whole.hexdigest()
 
 
-async def changed(originals: Callable[[], Collection[Original]]) -> AsyncIterator[None]:
+async def changed(
+    originals: Callable[[], Collection[Original]], again: Callable[[], bool] = lambda: False
+) -> AsyncIterator[None]:
     """Yield whenever originals have contents that no copy was made of yet; this never ends.
 
     `originals` tells which to look at now, with the digest of what was copied. Contents that were
-    yielded once and were not copied, because they do not serve, are not yielded again.
+    yielded once and were not copied, because they do not serve, are yielded again only when they
+    give way to those that were, or when `again` says so: what kept them out may have passed.
     """
     settled: dict[tuple[str, ...], _Marks] = {}
     seen: dict[tuple[str, ...], _Marks] = {}
@@ -44,14 +47,15 @@ async def changed(originals: Callable[[], Collection[Original]]) -> AsyncIterato
             still, seen[files] = seen.get(files) == marks, marks
             if not still or settled.get(files) == marks:
                 continue
-            settled[files] = marks
             found = _digest(files)
+            if found:  # what cannot be read now may be readable later, unchanged
+                settled[files] = marks
             if found not in {original.digest, tried.get(files)}:
                 tried[files] = found
                 due = True
-            elif found == original.digest:
-                tried.pop(files, None)
-        if due:
+            elif found == original.digest and tried.pop(files, found) != found:
+                due = True
+        if due or again():
             yield
         await asyncio.sleep(EVERY)
 

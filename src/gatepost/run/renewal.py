@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from gatepost.errors import CheckError, PreflightError
@@ -28,10 +28,12 @@ class Renewal:
     """Files that the configuration in use now has new copies of."""
     problems: tuple[str, ...] = ()
     """Why the copies in use stay."""
+    again: bool = False
+    """Whether a later try may end otherwise, though the files stay as they are."""
 
     def dump(self) -> str:
         """Return it as a line of JSON."""
-        return json.dumps({"renewed": self.renewed, "problems": self.problems})
+        return json.dumps(asdict(self))
 
 
 def renew(home: Home) -> Renewal:
@@ -43,19 +45,24 @@ def renew(home: Home) -> Renewal:
         old = record.current(home)
         if old is None:
             return Renewal()
-        problems: dict[str, None] = {}
-        changed = tuple(_changed(old, problems))
+        unread: dict[str, None] = {}
+        bad: dict[str, None] = {}
+        changed = tuple(_changed(old, unread, bad))
         try:
             if changed:
                 apply.renew(home, old, changed)
-        except CheckError as error:
-            return Renewal(problems=(*problems, str(error)))
+        # A checker may have asked a server that was away, and a disk may have been full.
+        except (CheckError, OSError) as error:
+            return Renewal(problems=(*unread, *bad, str(error)), again=True)
     names = (name for file in changed if file.original for name in file.original.files)
-    return Renewal(tuple(dict.fromkeys(names)), tuple(problems))
+    return Renewal(tuple(dict.fromkeys(names)), (*unread, *bad), again=bool(unread))
 
 
-def _changed(old: Record, problems: dict[str, None]) -> Iterator[RenderedFile]:
-    """Yield the copies whose originals have other contents now, and add what is wrong with them."""
+def _changed(old: Record, unread: dict[str, None], bad: dict[str, None]) -> Iterator[RenderedFile]:
+    """Yield the copies whose originals have other contents now.
+
+    Add what could not be read to `unread`, and what was judged and does not serve to `bad`.
+    """
     contents: dict[tuple[str, ...], tuple[bytes, ...]] = {}
     for file in old.files:
         if file.original is None:
@@ -65,9 +72,13 @@ def _changed(old: Record, problems: dict[str, None]) -> Iterator[RenderedFile]:
             # Read once: all copies of a pair are of the same one.
             if file.original.files not in contents:
                 contents[file.original.files] = copies.read(part, files)
+        except PreflightError as error:
+            unread |= dict.fromkeys(error.problems)
+            continue
+        try:
             now = copies.made(part, files, contents[file.original.files])
         except PreflightError as error:
-            problems |= dict.fromkeys(error.problems)
+            bad |= dict.fromkeys(error.problems)
             continue
         if now.original != file.original:
             yield RenderedFile(

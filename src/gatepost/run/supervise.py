@@ -11,13 +11,13 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from gatepost.errors import GatepostError, StartError, printable
-from gatepost.model import Address, Home, OnChange, Original, Process
+from gatepost.model import Address, Home, OnChange, Process
 from gatepost.run import (
     changes,
     control,
@@ -25,11 +25,11 @@ from gatepost.run import (
     locks,
     logs,
     memory,
-    originals,
     owners,
     programs,
     record,
     servers,
+    watches,
 )
 from gatepost.run.account_watch import AccountWatch
 from gatepost.run.child import end_session
@@ -38,6 +38,7 @@ from gatepost.run.logs import LogStream
 from gatepost.run.memory import Started
 from gatepost.run.programs import ProgramWatch
 from gatepost.run.record import Record
+from gatepost.run.renewing import Renewing
 from gatepost.run.service import Service, State
 
 _LAST_LINES = 12
@@ -83,6 +84,7 @@ class Supervisor:
         self._foreign = ""
         """What belongs to another user than the daemon that needs it."""
         self._accounts = AccountWatch(self._services.values, log.say)
+        self._renewing = Renewing(home, lambda: self._record, self._apply, log.say)
 
     async def run(self) -> None:
         """Start everything, serve requests until stopped, stop everything.
@@ -131,20 +133,18 @@ class Supervisor:
             self._services[process.name] = Service(process, self._log, self._remember)
         # Before anybody can log in, so that no change is too early to be seen.
         await self._accounts.look()
-        self._watches.append(asyncio.create_task(self._accounts.run()))
+        self._watches.append(self._keep("changed accounts", self._accounts.run))
         problem = await self._start(self._record.processes)
         if problem:
             self._problem = problem
         else:
             self._log.say("ready: " + ", ".join(self._services))
             self._watches += [
-                asyncio.create_task(self._watch_servers()),
-                asyncio.create_task(self._watch_originals()),
-                asyncio.create_task(
-                    self._programs.run(lambda: self._record, self._changing, self._await)
-                ),
+                self._keep("servers elsewhere", self._watch_servers),
+                self._keep("certificates and passwords", self._renewing.run),
+                self._keep("updated programs", self._watch_programs),
             ]
-            self._search = asyncio.create_task(self._search_foreign())
+            self._search = self._keep("owners of files", self._search_foreign)
         self._started.set()
         # Whoever waits for the answer must get it before everything ends.
         await asyncio.sleep(0.05 if problem else 0)
@@ -262,6 +262,12 @@ class Supervisor:
         service.process = process
         return None, None
 
+    def _keep(self, name: str, watch: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        return asyncio.create_task(watches.keep(name, watch, self._log.say))
+
+    async def _watch_programs(self) -> None:
+        await self._programs.run(lambda: self._record, self._changing, self._await)
+
     async def _watch_servers(self) -> None:
         """Have services ask a server again that was away, see `gatepost.run.servers`."""
         async for server in servers.back(self._servers, self._log.say):
@@ -280,46 +286,6 @@ class Supervisor:
         if path := await owners.first_foreign(self._record.directories):
             self._foreign = f'"{printable(path)}" belongs to another user'
             self._log.say(f"{self._foreign} than the daemon that needs it; run: gatepost up")
-
-    async def _watch_originals(self) -> None:
-        """Show new certificates, and use new passwords, without being told of them."""
-        async for _ in originals.changed(self._originals):
-            answer = await self._renew()
-            while answer is None:  # a `gatepost up` is at work
-                await asyncio.sleep(originals.EVERY)
-                answer = await self._renew()
-            for problem in answer["problems"]:
-                self._log.say(f"what is in use stays: {' '.join(problem.split())}")
-            if answer["renewed"]:
-                self._log.say(f"read anew: {', '.join(answer['renewed'])}")
-                if problem := (await self._apply()).get("problem"):
-                    self._log.say(problem)
-
-    async def _renew(self) -> dict[str, Any] | None:
-        """Run `gatepost.run.renewal`; None when it has to be tried again."""
-        program = (sys.executable, "-P", "-m", "gatepost.run.renewal", str(self._home.root))
-        child = await asyncio.create_subprocess_exec(
-            *program,
-            env=environment.fixed(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        try:
-            told, failed = await child.communicate()
-        except asyncio.CancelledError:
-            child.kill()
-            await child.wait()
-            raise
-        if child.returncode:
-            words = failed.decode(errors="replace").strip().rpartition("\n")[2]
-            return {"renewed": [], "problems": [f"it could not be read anew: {words}"]}
-        answer: dict[str, Any] | None = json.loads(told) if told.strip() else None
-        return answer
-
-    def _originals(self) -> list[Original]:
-        files = self._record.files if self._record else ()
-        return [file.original for file in files if file.original]
 
     def _servers(self) -> set[Address]:
         return {s for service in self._services.values() for s in service.process.servers}
@@ -403,8 +369,11 @@ class Supervisor:
                 f"{', '.join(sorted(self._behind))} could not read the new configuration and may "
                 "run with the one before. Look why with `gatepost logs`, then: gatepost up"
             )
-        if self._programs.problem:
-            found.append(self._programs.problem)
+        found += [why for why in (self._programs.problem, self._renewing.problem) if why]
+        found += [
+            f"{said}. It is tried again all the time. Look why: gatepost logs"
+            for said in self._accounts.problems
+        ]
         if self._foreign:
             found.append(
                 f"{self._foreign} than the daemon that needs it. Mend that and all of its kind: "
@@ -425,16 +394,15 @@ class Supervisor:
         return {"problem": self._problem}
 
     async def _answer_forget(self) -> dict[str, Any]:
-        """Act on changed accounts at once; who changed them waits until it is done."""
-        await self._accounts.look()
-        return {}
+        """Act on changed accounts at once; who changed them waits for it, and hears what failed."""
+        return {"problems": await self._accounts.look()}
 
     async def _answer_owners(self) -> dict[str, Any]:
         """Look at the owners anew: they have been mended."""
         if self._search:
             self._search.cancel()
             await asyncio.gather(self._search, return_exceptions=True)
-        self._search = asyncio.create_task(self._search_foreign())
+        self._search = self._keep("owners of files", self._search_foreign)
         return {}
 
     async def _answer_stop(self) -> dict[str, Any]:

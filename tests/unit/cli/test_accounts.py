@@ -19,6 +19,7 @@ from gatepost.actions import configuration
 from gatepost.cli import accounts
 from gatepost.errors import GatepostError
 from gatepost.model import Home
+from gatepost.run import control
 from gatepost.settings import load
 
 HASH = "{SSHA}c2FsdGVkIGFuZCBoYXNoZWQ="
@@ -318,3 +319,19 @@ def test_lists_fit_a_terminal(call: Call) -> None:
     assert max(map(len, lines)) <= 100
     shown = "".join(character for line in lines for character in line)
     assert shown.count("l") >= 64, "an address must not be cut off"
+
+
+def test_a_change_that_the_server_could_not_act_on_is_told(
+    call: Call, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session of a locked mailbox would go on, and the command end as if it were over."""
+    why = "dovecot could not end sessions of changed accounts: no such socket"
+    monkeypatch.setattr(control, "ask", lambda _home, _request: {"problems": [why]})
+    done = call("mailbox", "disable", "anna@example.org")
+    assert done.code == 1
+    assert f"The accounts are changed, but {why}; the server tries again" in done.err
+    assert "gatepost status" in done.err
+    with open_store(home.database) as store:
+        assert not store.mailbox("anna@example.org").enabled
+    monkeypatch.setattr(control, "ask", lambda _home, _request: {"problems": []})
+    assert call("mailbox", "enable", "anna@example.org").code == 0, "the control"

@@ -218,6 +218,7 @@ def test_it_ends_when_its_supervisor_is_killed(capfd: pytest.CaptureFixture[str]
     [
         (("sh", "-c", '[ "$1" -gt 1 ] && kill -0 "$1"', "reload", "{pid}"), None),
         (("sh", "-c", "echo bad file >&2; exit 1"), "bad file"),
+        (("/no/such/program",), "/no/such/program cannot be started: No such file or directory"),
     ],
 )
 def test_reloading_names_the_process_and_tells_what_went_wrong(

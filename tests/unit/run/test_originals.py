@@ -109,7 +109,53 @@ def test_what_does_not_serve_is_told_once(file: Path) -> None:
 def test_a_file_that_is_gone_and_back_is_no_change(file: Path) -> None:
     """An editor that writes anew under the same name would reload the daemons."""
     steps = (file.unlink, writing(file, "one"))
-    assert changes(*steps, original=of(file)) == [1], "that it is gone is told"
+    noticed = changes(*steps, original=of(file))
+    assert noticed == [1, 2], "that it is gone is told, and that it is back ends the complaint"
+
+
+def test_what_a_passing_fault_kept_out_is_yielded_again(file: Path) -> None:
+    """A restart of PostgreSQL at the wrong moment would keep the old certificate for good."""
+    due = [False]
+    noticed: list[bool] = []
+
+    async def watch(original: Original) -> None:
+        async for _ in originals.changed(lambda: [original], lambda: due.pop() if due else False):
+            noticed.append(bool(due))  # noqa: PERF401  it never ends
+
+    async def main() -> None:
+        watching = asyncio.create_task(watch(of(file)))
+        await asyncio.sleep(0.1)
+        writing(file, "two")()
+        await asyncio.sleep(0.1)
+        assert len(noticed) == 1
+        due.append(True)
+        await asyncio.sleep(0.1)
+        watching.cancel()
+
+    asyncio.run(main())
+    assert len(noticed) == 2
+
+
+def test_what_could_not_be_read_for_a_moment_is_read_later(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One look without a free file descriptor would hide a renewed certificate for good."""
+    original = of(file)
+    file.write_text("two")
+    unreadable = True
+    read = Path.read_bytes
+
+    def reading(path: Path) -> bytes:
+        if unreadable:
+            raise OSError(24, "Too many open files")
+        return read(path)
+
+    def pass_by() -> None:
+        nonlocal unreadable
+        unreadable = False
+
+    monkeypatch.setattr(Path, "read_bytes", reading)
+    assert changes(pass_by, original=original) == [0, 1]
 
 
 def test_a_file_that_is_being_written_is_waited_for(file: Path) -> None:

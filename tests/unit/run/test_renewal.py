@@ -120,6 +120,7 @@ def test_a_key_before_its_certificate_changes_nothing_yet(
     given.key_file.write_text(SECOND.key_pem)
     (problem,) = renewal.renew(home).problems
     assert problem.startswith("TLS_KEY_FILE: ")
+    assert not renewal.renew(home).again, "the pair is judged, and stays as bad as it is"
     assert shown(home) is FIRST
     given.cert_file.write_text(SECOND.pem)
     assert renewal.renew(home).problems == ()
@@ -146,6 +147,7 @@ def test_one_fault_does_not_keep_the_rest_old(
     told = renewal.renew(home)
     assert told.renewed == (str(passwords),)
     assert "cannot be read" in told.problems[0]
+    assert told.again, "the reason may be the machine's"
     assert "second" in text(home, "relay")
     assert shown(home) is FIRST
 
@@ -156,9 +158,31 @@ def test_a_daemons_checker_is_asked(
     """What `up` would refuse would go live by itself."""
     in_use(Check("d", ("sh", "-c", "grep -q first {config}/d/relay || { echo no; exit 1; }")))
     passwords.write_text("[smtp.example.net]:587 me:second\n")
-    (problem,) = renewal.renew(home).problems
+    told = renewal.renew(home)
+    (problem,) = told.problems
     assert problem.startswith("d refuses the configuration")
+    assert told.again, "it may have asked a server that was away"
     assert "first" in text(home, "relay")
+
+
+def test_a_full_disk_is_no_judgement(
+    home: Home, in_use: Callable[..., None], given: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The renewed certificate would not be used when there is room again."""
+    in_use()
+    SECOND.write(given.cert_file.parent)
+
+    def write(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gatepost.run.files.write", write)
+        told = renewal.renew(home)
+    assert told.again
+    assert "No space left on device" in told.problems[0]
+    assert shown(home) is FIRST
+    assert renewal.renew(home).problems == ()
+    assert shown(home) is SECOND
 
 
 def test_an_up_waits_for_a_renewal(home: Home) -> None:

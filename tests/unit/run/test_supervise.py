@@ -21,9 +21,10 @@ from gatepost.accounts.records import Mailbox
 from gatepost.accounts.store import Store, open_store
 from gatepost.errors import PreflightError, StartError
 from gatepost.model import Address, Home, OnChange, Plan, Process, Readiness, RenderedFile
-from gatepost.run import apply, control, logs, memory, record, supervise
+from gatepost.run import apply, control, logs, memory, record, supervise, watches
 from gatepost.run import child as child_room
 from gatepost.run import service as service_room
+from gatepost.run.account_watch import AccountWatch
 from gatepost.run.logs import LogStream
 from gatepost.run.supervise import Supervisor
 
@@ -334,6 +335,7 @@ def test_services_act_on_changed_accounts(
     The change may have been made elsewhere, by a command that cannot tell this supervisor.
     """
     store, place = accounts
+    deafness = "deaf could not be told of changed accounts: no such socket"
     mark = tmp_path / "ended"
     record = ("sh", "-c", f"cat >>{mark}")
     deaf = sleeper("deaf", forget=("sh", "-c", "echo no such socket; exit 1"), accounts=place)
@@ -344,14 +346,55 @@ def test_services_act_on_changed_accounts(
         assert not mark.exists()
         store.remove_mailbox("anna@example.org")
         if told:
-            assert await ask(home, "forget") == {}
+            assert await ask(home, "forget") == {"problems": [deafness]}
         else:
             await asyncio.sleep(0.9)
         assert mark.read_text() == "anna@example.org\texample.org/anna\n"
+        await asyncio.sleep(0.6)
+        (problem,) = (await ask(home, "status"))["problems"]
+        assert problem.startswith(deafness)
 
     run(home, during)
     complaints = [line for line in lines(home) if "changed accounts" in line]
-    assert complaints == ["gatepost | deaf could not be told of changed accounts: no such socket"]
+    assert complaints == [f"gatepost | {deafness}"], "it is told once, and tried again"
+
+
+def test_a_watch_that_fails_is_started_again(
+    home: Home,
+    plan: Callable[..., Plan],
+    accounts: tuple[Store, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After one fault nobody would act on a locked mailbox, for as long as the server runs."""
+    store, place = accounts
+    mark = tmp_path / "ended"
+    monkeypatch.setattr(watches, "PAUSE", 0.05)
+    faults = [RuntimeError("can't start new thread")]
+    look = AccountWatch.look
+
+    async def looking(watch: AccountWatch) -> list[str]:
+        if faults and mark.parent.joinpath("now").exists():
+            raise faults.pop()
+        return await look(watch)
+
+    monkeypatch.setattr(AccountWatch, "look", looking)
+    acting = sleeper("store", end_sessions=("sh", "-c", f"cat >>{mark}"), accounts=place)
+    apply.apply(plan(acting), home)
+
+    async def during() -> None:
+        (tmp_path / "now").touch()
+        await asyncio.sleep(0.5)
+        assert not faults
+        store.remove_mailbox("anna@example.org")
+        await asyncio.sleep(0.9)
+        assert mark.exists()
+
+    run(home, during)
+    assert (
+        "gatepost | the watch over changed accounts has failed (RuntimeError: can't start new "
+        "thread) and starts again in 0.05 s"
+    ) in lines(home)
 
 
 # --- changes --------------------------------------------------------------------------------
