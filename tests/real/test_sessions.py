@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import imaplib
 import json
+import os
 import smtplib
 import socket
 import ssl
@@ -271,15 +272,27 @@ def test_a_removed_domain_ends_sessions(server: Instance) -> None:
 
 
 @pytest.mark.parametrize("change", [remove, elsewhere])
-def test_a_sleeping_session_ends(server: Instance, anna: tuple[str, str], change: Change) -> None:
-    """A phone in IDLE, which Dovecot puts to sleep, would go on; or all phones would be cut."""
+def test_a_sleeping_session_ends(
+    server: Instance, anna: tuple[str, str], change: Change, tmp_path: Path
+) -> None:
+    """A phone in IDLE, which Dovecot puts to sleep, would go on; or all phones would be cut.
+
+    And what root does for it in the mailbox would empty a file that a planted link leads to.
+    """
     address = server.public("imaps")
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
     with (
         From(CLIENT).imap(address, anna, implicit=True) as imap,
         From(CLIENT).imap(address, BOB, implicit=True) as other,
     ):
         for session in (imap, other):
             session.select("Sent" if session is imap else "INBOX")
+            if session is imap:
+                domain = server.home / "mail" / anna[0].partition("@")[2]
+                (folder,) = domain.glob(f"{anna[0].partition('@')[0]}*/Maildir/.Sent/cur")
+                (folder / ".wake").symlink_to(precious)
+                os.chown(folder / ".wake", *_owner(folder), follow_symlinks=False)
             session.send(b"i1 IDLE\r\n")
             assert session.readline().startswith(b"+")
         deadline = time.monotonic() + 60
@@ -288,9 +301,15 @@ def test_a_sleeping_session_ends(server: Instance, anna: tuple[str, str], change
             time.sleep(0.5)
         change(server, anna[0])
         assert ended(imap.sock)
+        assert precious.read_text() == "precious"
         assert not ended(other.sock)
         other.send(b"DONE\r\n")
         assert other.readline().startswith(b"i1 OK")
+
+
+def _owner(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_uid, found.st_gid
 
 
 def sleepers(server: Instance) -> set[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from gatepost.errors import UsageError
@@ -34,15 +35,21 @@ def render(chosen: Settings, folder: Path) -> tuple[Path, ...]:
     """Write every configuration file below a new or empty folder; return their paths.
 
     Nothing is started and nothing outside `folder` is written. Raises `UsageError` when the
-    folder has something in it.
+    folder has something in it, and `PreflightError` when others could put links there.
     """
     from gatepost import assembly  # noqa: PLC0415
-    from gatepost.run import files, site  # noqa: PLC0415
+    from gatepost.run import files, rights, site  # noqa: PLC0415
 
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    plan = assembly.assemble(chosen, site.survey(chosen))
+    # Made before it is looked at: somebody else could make it in between.
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o755)
+    if folder.is_dir():
+        rights.require_own_folder(folder)
+    if not folder.is_dir() or any(folder.iterdir()):
         raise UsageError(
             f'config render: "{folder}" is not an empty folder. Name a new one, so that nothing '
             "that is there gets mixed with what would be written."
         )
-    plan = assembly.assemble(chosen, site.survey(chosen))
     return files.write(plan.files, folder)

@@ -213,6 +213,7 @@ def _write(
 ) -> None:
     """Write accounts, keys and configuration; the caller holds the home."""
     from gatepost import assembly  # noqa: PLC0415
+    from gatepost.accounts import mail_folders  # noqa: PLC0415
     from gatepost.run import apply, files, site  # noqa: PLC0415
 
     # Before all else that is made: a database server may be away or refuse us.
@@ -222,12 +223,19 @@ def _write(
     files.make_users(plan.users)
     group = plan.users[0].name if plan.users else None
     site.prepare(settings, group)
-    if any(Role.DELIVERY in daemon.offers for daemon in assembly.daemons_of(service)):
+    delivers = any(Role.DELIVERY in daemon.offers for daemon in assembly.daemons_of(service))
+    if delivers:
         _introduce_mail_store(settings, home)
     surveyed = site.survey(settings, service, copying=True)
     plan = assembly.assemble(settings, surveyed, service)
     tell("Checking the configuration with the daemons' own checkers")
     apply.apply(plan, home)
+    if delivers:
+        # Not earlier: a configuration that is refused would leave the one from before in use, which
+        # has other names for them.
+        mail_folders.escape_names(
+            home.mail, home.state / "folder-names", lambda reason: tell(f"Warning: {reason}")
+        )
     with _open_accounts(settings) as store:
         store.adopt_delimiter()
         for reason in store.unread_roles(settings.mail.mailname, settings.mail.postmaster):
@@ -322,10 +330,8 @@ def processes_of(home: Home, running: Any) -> list[int]:
 def _introduce_mail_store(settings: Settings, home: Home) -> None:
     """Let the MTA, which may be elsewhere, know the mail store's client certificate.
 
-    And let the database know the mail that lies here and belongs to no mailbox, and bring folders
-    from before to the names that they have now.
+    And let the database know the mail that lies here and belongs to no mailbox.
     """
-    from gatepost.accounts.mail_folders import escape_names  # noqa: PLC0415
     from gatepost.actions.accounts import mail_folders  # noqa: PLC0415
     from gatepost.run import certificates  # noqa: PLC0415
 
@@ -333,7 +339,6 @@ def _introduce_mail_store(settings: Settings, home: Home) -> None:
     with _open_accounts(settings) as store:
         store.set_relay_client(socket.gethostname(), certificates.fingerprint(certificate))
         store.keep_aside(mail_folders(home))
-    escape_names(home.mail, home.state / "folder-names")
 
 
 def _tell_changes(home: Home, tell: Tell) -> None:

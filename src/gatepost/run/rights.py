@@ -29,11 +29,13 @@ _LONGEST_LIST = 5
 def open_own(path: Path, flags: int, mode: int) -> int:
     """Open a file that is this user's, and never one that a link leads to; return a descriptor.
 
-    The mode is set by descriptor, so that a file from before is put right too. Raises
-    `PreflightError` for a link, for somebody else's file and for one with a second name.
+    The mode is set by descriptor, so that a file from before is put right too. With `O_TRUNC` it
+    is emptied once it is known whose it is. Raises `PreflightError` for a link, for somebody else's
+    file and for one with a second name.
     """
+    careful = flags & ~os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, mode)
+        descriptor = os.open(path, careful, mode)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise PreflightError(
@@ -51,6 +53,8 @@ def open_own(path: Path, flags: int, mode: int) -> int:
         )
     if stat.S_IMODE(found.st_mode) != mode:
         os.fchmod(descriptor, mode)
+    if flags & os.O_TRUNC:
+        os.ftruncate(descriptor, 0)
     return descriptor
 
 
@@ -72,6 +76,25 @@ def open_folder(path: Path) -> int:
             f'"{path}" is not a folder, and Gatepost keeps one there. Move it away: '
             f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.old')}"
         ) from None
+
+
+def require_own_folder(folder: Path) -> None:
+    """Raise `PreflightError` for a folder, or a link to one, in which others may plant links."""
+    me, quoted = os.geteuid(), shlex.quote(str(folder))
+    seen, found = folder.lstat(), folder.stat()
+    for owner, option in ((seen.st_uid, "--no-dereference "), (found.st_uid, "")):
+        if owner != me:
+            raise PreflightError(
+                f'"{folder}" belongs to {_name(owner)}, who could put links there that lead what '
+                f"is written to other files. Name a new folder, or give this one to {_name(me)}: "
+                f"chown {option}{me} {quoted}"
+            )
+    if found.st_mode & 0o022:
+        raise PreflightError(
+            f'"{folder}" may be written by others than {_name(me)} (mode '
+            f"{stat.S_IMODE(found.st_mode):o}), who could put links there that lead what is "
+            f"written to other files. Close it, then type this again: chmod go-w {quoted}"
+        )
 
 
 def require(home: Home, *, in_container: bool = False) -> None:

@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from gatepost.accounts.records import PROBE_DOMAIN, Mailbox
@@ -97,13 +96,17 @@ def remove_mail(home: Home) -> None:
 
 
 def _remove_mail(home: Home, local_part: str) -> None:
-    """Remove the mail folder of one probe and nothing else.
+    """Remove the mail folder of one probe and nothing else, least of all what a link leads to.
 
     A daemon may still write its index while the folder goes; the next run removes what is left.
     """
-    folder: Path = home.mail / PROBE_DOMAIN
-    if not folder.is_symlink() and not (folder / local_part).is_symlink():
-        shutil.rmtree(folder / local_part, ignore_errors=True)
+    with suppress(OSError):
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        folder = os.open(home.mail / PROBE_DOMAIN, flags)
+        try:
+            shutil.rmtree(local_part, ignore_errors=True, dir_fd=folder)
+        finally:
+            os.close(folder)
 
 
 def _hash(password: str) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
+from gatepost import assembly
 from gatepost.actions import server
-from gatepost.errors import OperationError, PreflightError
+from gatepost.errors import CheckError, OperationError, PreflightError
 from gatepost.model import Home, Topology
-from gatepost.run import control, memory, preflight
+from gatepost.run import apply, control, memory, preflight, site
 from gatepost.run.health import Health
 from gatepost.settings import load
 
@@ -95,3 +98,34 @@ def test_a_port_that_stays_taken_is_told_in_the_end(monkeypatch: pytest.MonkeyPa
     with pytest.raises(PreflightError, match=TAKEN):
         server.check_machine(Home(Path("/nonexistent")), Topology((), {}, {}, ()))
     assert next(clock) < 10
+
+
+@pytest.mark.parametrize("refused", ["refused", ""])
+def test_folders_are_renamed_after_the_configuration_is_in_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, refused: str
+) -> None:
+    """The configuration that stays in use would not find the folders that it knows."""
+    home = Home(tmp_path)
+    folder = home.mail / "example.org" / "anna" / "Maildir" / ".x^y"
+    folder.mkdir(parents=True)
+
+    def put_in_place(*_: object) -> None:
+        assert folder.is_dir()
+        if refused:
+            raise CheckError("dovecot refuses the configuration")
+
+    monkeypatch.setattr(server, "_open_accounts", lambda _: MagicMock())
+    for owner, name in (
+        (server, "_introduce_mail_store"),
+        (server, "_give_to_owners"),
+        (site, "prepare"),
+        (site, "survey"),
+        (assembly, "assemble"),
+    ):
+        monkeypatch.setattr(owner, name, MagicMock())
+    monkeypatch.setattr(apply, "apply", put_in_place)
+    settings, plan = load({"MAILNAME": "mx.example.org"}), MagicMock(users=())
+    with pytest.raises(CheckError) if refused else nullcontext():
+        server._write(settings, home, plan, lambda _: None, open_accounts=server._open_accounts)
+    assert folder.is_dir() is bool(refused)
+    assert (home.state / "folder-names").exists() is not bool(refused)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,36 @@ def test_render_refuses_a_folder_with_something_in_it(tmp_path: Path) -> None:
     done = CliRunner().invoke(config, ["render", "out"])
     assert "out" in str(done.exception)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["precious"]
+
+
+def test_render_refuses_an_empty_folder_that_others_may_write(tmp_path: Path) -> None:
+    """They could put links there that lead what is written to other files."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out").chmod(0o777)
+    done = CliRunner().invoke(config, ["render", "out"])
+    assert "chmod go-w out" in str(done.exception)
+    assert not list((tmp_path / "out").iterdir())
+    (tmp_path / "out").chmod(0o755)
+    assert CliRunner().invoke(config, ["render", "out"]).exit_code == 0
+    assert list((tmp_path / "out").iterdir())
+
+
+def test_render_makes_a_new_folder(tmp_path: Path) -> None:
+    """The control: it would be refused as one that others may write."""
+    before = os.umask(0o002)
+    try:
+        done = CliRunner().invoke(config, ["render", "new/out"])
+    finally:
+        os.umask(before)
+    assert done.exit_code == 0, done.exception
+    assert list((tmp_path / "new" / "out").iterdir())
+
+
+def test_render_refuses_what_is_no_folder(tmp_path: Path) -> None:
+    """A traceback would not say what to do."""
+    (tmp_path / "out").symlink_to("nowhere")
+    done = CliRunner().invoke(config, ["render", "out"])
+    assert isinstance(done.exception, UsageError)
 
 
 def test_show_shows_what_stands_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:

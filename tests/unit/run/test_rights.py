@@ -15,6 +15,8 @@ from gatepost.errors import PreflightError
 from gatepost.model import Home
 from gatepost.run import rights
 
+NOBODY = 65534
+
 
 def test_a_file_of_ones_own_is_opened_and_put_right(tmp_path: Path) -> None:
     """A key that a backup has left open to everybody would stay so."""
@@ -47,6 +49,24 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert target.read_text() == "precious"
 
 
+def test_a_file_with_a_second_name_is_not_emptied(tmp_path: Path) -> None:
+    """It would be refused, after all that it held was lost."""
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    (tmp_path / "log").hardlink_to(precious)
+    with pytest.raises(PreflightError, match="one name"):
+        rights.open_own(tmp_path / "log", os.O_WRONLY | os.O_TRUNC, 0o600)
+    assert precious.read_text() == "precious"
+
+
+def test_a_file_of_ones_own_is_emptied(tmp_path: Path) -> None:
+    """The end of what was there before would stay behind what is written."""
+    file = tmp_path / "log"
+    file.write_text("before")
+    os.close(rights.open_own(file, os.O_WRONLY | os.O_TRUNC, 0o600))
+    assert file.read_text() == ""
+
+
 def test_a_folder_is_opened_through_a_link_of_ones_own(tmp_path: Path) -> None:
     """An administrator may keep a folder on another disk."""
     (tmp_path / "disk").mkdir()
@@ -54,6 +74,36 @@ def test_a_folder_is_opened_through_a_link_of_ones_own(tmp_path: Path) -> None:
     folder = rights.open_folder(tmp_path / "mail")
     assert os.path.samestat(os.fstat(folder), (tmp_path / "disk").stat())
     os.close(folder)
+
+
+def test_a_folder_of_ones_own_is_written_to(tmp_path: Path) -> None:
+    """The control: no folder would do, nor one on another disk."""
+    (tmp_path / "out").symlink_to(tmp_path)
+    tmp_path.chmod(0o755)
+    rights.require_own_folder(tmp_path)
+    rights.require_own_folder(tmp_path / "out")
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
+def test_a_folder_that_others_may_write_is_told_with_the_command(tmp_path: Path, mode: int) -> None:
+    """They could put a link where root is about to make a file."""
+    tmp_path.chmod(mode)
+    with pytest.raises(PreflightError, match=f"chmod go-w {tmp_path}"):
+        rights.require_own_folder(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_folder_of_somebody_else_is_told_with_the_command(tmp_path: Path) -> None:
+    """Its owner could put a link where root is about to make a file."""
+    folder, link = tmp_path / "out", tmp_path / "link"
+    folder.mkdir(mode=0o755)
+    link.symlink_to(folder)
+    os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
+    with pytest.raises(PreflightError, match=f"chown --no-dereference 0 {link}"):
+        rights.require_own_folder(link)
+    os.chown(folder, NOBODY, NOBODY)
+    with pytest.raises(PreflightError, match=f"chown --no-dereference 0 {folder}"):
+        rights.require_own_folder(folder)
 
 
 def test_what_is_no_folder_is_told(tmp_path: Path) -> None:

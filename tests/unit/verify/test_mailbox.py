@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gatepost.accounts.records import PROBE_DOMAIN, Mailbox
 from gatepost.errors import AccountError
 from gatepost.model import Home
-from gatepost.verify.mailbox import probe_mailbox
+from gatepost.verify.mailbox import probe_mailbox, remove_mail
 
 ONE, TWO = "0" * 16, "1" * 16
 
@@ -118,3 +120,23 @@ def test_nothing_else_is_removed(home: Home, tmp_path: Path) -> None:
         pass
     assert (precious / "letter").exists()
     assert (home.mail / PROBE_DOMAIN / "somebody").exists()
+
+
+def test_a_link_that_comes_meanwhile_is_not_followed(
+    monkeypatch: pytest.MonkeyPatch, home: Home, tmp_path: Path
+) -> None:
+    """Root would remove what is no mail: the user of mail may exchange folders at any time."""
+    domain = home.mail / PROBE_DOMAIN
+    (domain / "probe-1").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "probe-1").mkdir(parents=True)
+    rmtree = shutil.rmtree
+
+    def exchanged(*arguments: Any, **options: Any) -> None:
+        domain.rename(tmp_path / "away")
+        domain.symlink_to(tmp_path / "elsewhere")
+        rmtree(*arguments, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", exchanged)
+    remove_mail(home)
+    assert (tmp_path / "elsewhere" / "probe-1").is_dir()
+    assert not (tmp_path / "away" / "probe-1").exists()
