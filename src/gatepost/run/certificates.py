@@ -59,14 +59,15 @@ def warnings(settings: Settings) -> list[str]:
         if certificate.not_valid_after_utc < now:
             found.append(
                 f"TLS_CERT_FILE: {which} has expired on {certificate.not_valid_after_utc.date()}: "
-                "mail programs and other servers refuse it. Renew it; a server that runs shows "
-                "the new one by itself."
+                "mail programs refuse it, and so do other servers that check certificates. Renew "
+                "it; a server that runs shows the new one by itself."
             )
         elif certificate.not_valid_before_utc > now:
             found.append(
                 f"TLS_CERT_FILE: {which} is not valid before "
-                f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC: mail programs and other "
-                "servers refuse it until then. See whether this machine's clock is right: date -u"
+                f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC: mail programs refuse it "
+                "until then, and so do other servers that check certificates. See whether this "
+                "machine's clock is right: date -u"
             )
     return found
 

@@ -69,9 +69,113 @@ def test_numbers_and_addresses_make_no_kind_of_their_own() -> None:
 def test_a_strangers_words_make_no_endless_kinds() -> None:
     """Whoever chooses the words of a line would choose how much is written."""
     limits = Limits(clock=Clock())
-    words = [bytes(97 + (n // 26**k) % 26 for k in range(3)) for n in range(5000)]
-    kept = limits.admitted([b"warning: Illegal address " + word for word in words])
+    kept = limits.admitted([b"warning: Illegal address " + word for word in _words(5000)])
     assert len(kept) <= floods._KINDS + floods.BURST
+
+
+def _words(count: int) -> list[bytes]:
+    return [bytes(97 + (n // 26**k) % 26 for k in range(4)) for n in range(count)]
+
+
+SAID = [
+    POSTFIX.encode() + b"warning: non-SMTP command from unknown[192.0.2.1]: GET %s HTTP/1.1" % word
+    for word in _words(260)
+]
+FATAL = POSTFIX.encode() + b"fatal: write queue file: No space left on device"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        POSTFIX + "warning: non-SMTP command from unknown[192.0.2.1]: GET {} HTTP/1.1",
+        POSTFIX + "warning: Illegal address syntax from a.example[2001:db8::1] in MAIL: <{}>",
+        POSTFIX + "warning: hostname {} does not resolve to address 192.0.2.1",
+        POSTFIX + "warning: hostname {}.example does not resolve to address 192.0.2.1",
+        POSTFIX + 'error: open "{} of them": Permission denied',
+        DOVECOT + "imap({})<12><abc>: Error: Mailbox {}: Corrupted index",
+        DOVECOT + "imap-login: Warning: bad command '{} it'",
+        '2026-11-29T14:25:10Z ERR Cannot serve error="{} is none"',
+    ],
+)
+def test_what_a_client_says_makes_no_kind(line: str) -> None:
+    """A client with 200 words would fill the table of kinds."""
+    limits = Limits(clock=Clock())
+    lines = [line.replace("{}", word.decode()).encode() for word in _words(260)]
+    assert len(limits.admitted(lines)) == floods.BURST
+
+
+def test_the_month_the_host_and_the_process_make_no_kind() -> None:
+    """The table would double each month."""
+    limits = Limits(clock=Clock())
+    lines = [
+        b"%s  9 14:25:10 %s postfix/%s[%d]: warning: dict changed" % (month, host, program, number)
+        for month in (b"Nov", b"Dec")
+        for host in (b"mail", b"relay")
+        for program in (b"qmgr", b"smtp/smtpd")
+        for number in range(20)
+    ]
+    assert len(limits.admitted(lines)) == floods.BURST
+
+
+def test_a_full_disk_is_told_in_a_flood_of_words() -> None:
+    """A client that speaks HTTP would keep it out of the log."""
+    limits = Limits(clock=Clock())
+    limits.admitted(SAID * 5)
+    assert limits.admitted([FATAL]) == [FATAL]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        FATAL.decode(),
+        POSTFIX + "panic: myfree: corrupt",
+        POSTFIX + "error: open database: No such file",
+        "postfix: fatal: no such file",
+        "fatal: open: no such file",
+        DOVECOT + "imap(a@b.example)<12><abc>: Error: write failed: No space left on device",
+        DOVECOT + "master: Panic: file master.c",
+        "doveconf: Fatal: Error in configuration file",
+        "2026-11-29T14:25:10Z ERR accept tcp: too many open files",
+        "2026-11-29T14:25:10Z FTL out of memory",
+    ],
+)
+def test_trouble_is_written_whatever_the_flood(trouble: str) -> None:
+    """Why the mail server stopped would be missing, for a stranger's chatter."""
+    limits = Limits(clock=Clock())
+    chatter = [POSTFIX.encode() + b"warning: %s" % word for word in _words(1000)]
+    another = POSTFIX.encode() + b"warning: one more of them"
+    limits.admitted(chatter)
+    assert limits.admitted([another, trouble.encode()]) == [trouble.encode()]
+
+
+def test_traffic_is_written_whatever_the_flood() -> None:
+    """What became of a message would be missing, when a new program first writes in a flood."""
+    limits = Limits(postfix._EVENTS, Clock())
+    limits.admitted([POSTFIX.encode() + b"warning: %s" % word for word in _words(1000)])
+    lines = [POSTFIX.encode() + b"connect from unknown[192.0.2.1]"] * 1000
+    assert limits.admitted(lines) == lines
+
+
+def test_a_kind_that_was_quiet_makes_room() -> None:
+    """One flood would last until the service restarts; what it left out is told all the same."""
+    clock = Clock()
+    limits = Limits(clock=clock)
+    first = b"warning: first of all"
+    limits.admitted([first] * 60)
+    limits.admitted([b"warning: " + word for word in _words(1000)])
+    clock.now += floods._QUIET_SECONDS + 1
+    assert any(sentence.startswith("10 more lines") for sentence in limits.left_out())
+    assert limits._kinds[b""] == {}
+    lines = [b"warning: second of all"] * 50 + [b"warning: third of all"] * 50
+    assert limits.admitted(lines) == lines
+
+
+def test_the_memory_of_kinds_is_bounded() -> None:
+    """A stranger's words would fill the memory."""
+    limits = Limits(clock=Clock())
+    for level in (b"", b"fatal: ", b"Error: "):
+        limits.admitted([level + b"open " + word for word in _words(5000)])
+    assert [len(kinds) for kinds in limits._kinds.values()] == [floods._KINDS + 1] * 3
 
 
 @pytest.mark.parametrize(
