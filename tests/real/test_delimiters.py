@@ -51,8 +51,9 @@ def deliver(server: Instance, recipient: str, body: str = "Hello.\n") -> str:
 def test_an_extension_reaches_the_mailbox(server: Instance, delimiter: str) -> None:
     """Mail to an address that its owner has given to a shop would come back."""
     for character in delimiter:
-        subject = deliver(server, f"anna{character}shop@example.org")
-        assert wait_for_mail(server.public("imap"), ANNA, subject)
+        for extension in ("shop", "request"):
+            subject = deliver(server, f"anna{character}{extension}@example.org")
+            assert wait_for_mail(server.public("imap"), ANNA, subject)
 
 
 @pytest.mark.parametrize("recipient", [EVA[0], "sales@example.org"])

@@ -86,6 +86,7 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
         _file("delivery-status"),
         _file("header-checks"),
         _file("lmtp-replies"),
+        _file("strange-addresses"),
         *_tables(context),
         # Read when a process starts, which is at the next session after a reload at the latest.
         _file(_SMTPD, mode=0o755),
