@@ -130,6 +130,7 @@ def analyzed(raw: sa.Connection) -> Callable[[], Iterator[Mapping[str, int | Non
 _SERIES = f"FROM generate_series(1000, {1000 + CROWD}) AS n"
 _FILL = (
     f"INSERT INTO domains (id, name) SELECT n, n || '.example' {_SERIES}",
+    f"INSERT INTO domain_names (name, domain_id) SELECT n || '.beispiel', n {_SERIES}",
     f"""INSERT INTO mailboxes (id, domain_id, local_part, address, password_hash, folder, login)
     SELECT n, n, 'u', 'u@' || n || '.example', 'x', n, 'u@' || n || '.example' {_SERIES}""",
     f"INSERT INTO aliases (id, domain_id, address) SELECT n, n, 'a@' || n || '.example' {_SERIES}",
