@@ -16,7 +16,7 @@ from accounts import ALICE, PASSWORD
 from clients import From, message, wait_for_mail
 from instance import CLIENT, PROGRAM, Instance, instance
 
-SERVICES = {"dovecot", "gate", "postfix", "traefik"}
+SERVICES = {"dovecot", "gate", "postfix", "sasl", "traefik"}
 
 
 @pytest.fixture(scope="module")
