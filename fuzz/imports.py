@@ -39,8 +39,11 @@ class Kept:
         """Begin empty."""
         self.accounts: list[Account] = []
 
-    def add_all(self, accounts: Sequence[Account], progress: Callable[[int], None]) -> None:
-        """Keep them all."""
+    def add_all(
+        self, accounts: Sequence[Account], progress: Callable[[int], None], *, old_mail: bool
+    ) -> None:
+        """Keep them all; there is no old mail."""
+        assert not old_mail
         self.accounts = [*accounts]
         progress(len(accounts))
 

@@ -132,6 +132,8 @@ class Sent:
     client: Endpoint | None
     pieces: int = 1
     early: bool = False
+    over_tls: bool = False
+    """Whether it says that the client's TLS ended at the proxy."""
 
 
 def header(kind: str, family: int) -> Sent:
@@ -152,9 +154,13 @@ def header(kind: str, family: int) -> Sent:
         "v2": Sent(two, client),
         "v2-local": Sent(build_2(client, server, command=Command.LOCAL), None),
         "v2-unspec": Sent(build_2(), None),
-        "v2-with-extensions": Sent(build_2(client, server, tlvs=tlvs, checksum=True), client),
-        "v2-in-pieces": Sent(build_2(client, server, tlvs=tlvs), client, pieces=12),
-        "v2-with-early-data": Sent(build_2(client, server, tlvs=tlvs), client, early=True),
+        "v2-with-extensions": Sent(
+            build_2(client, server, tlvs=tlvs, checksum=True), client, over_tls=True
+        ),
+        "v2-in-pieces": Sent(build_2(client, server, tlvs=tlvs), client, pieces=12, over_tls=True),
+        "v2-with-early-data": Sent(
+            build_2(client, server, tlvs=tlvs), client, early=True, over_tls=True
+        ),
     }[kind]
 
 
@@ -235,6 +241,7 @@ class Smtp:
         """Send the header, with the first command in the same packet if it is to be early."""
         self._file: socket.socket | ssl.SSLSocket = stream
         self._listener = listener
+        self._over_tls = sent.over_tls
         if listener == "submissions":
             self._file = wrapped(stream, prefix, sent)
         else:
@@ -264,7 +271,9 @@ class Smtp:
 
     def ask_policy(self) -> None:
         """Come as far as RCPT, where restrictions are looked at."""
-        if self._listener == "submission":
+        if self._listener == "submission" and self._over_tls:
+            assert self.say("STARTTLS").startswith("502"), "there is nothing left to begin"
+        elif self._listener == "submission":
             assert self.say("STARTTLS").startswith("220")
             self._file = lenient().wrap_socket(self._file)
             self.say("EHLO client.test")
