@@ -275,7 +275,7 @@ def supervisor_of(server: Instance) -> psutil.Process:
     home = str(server.home)
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.cmdline()[-3:] == ["-m", "gatepost.run.supervise", home]:
+            if process.cmdline()[1:4] == ["-m", "gatepost.run.supervise", home]:
                 return process
     raise AssertionError("no supervisor runs")
 
