@@ -213,7 +213,7 @@ def test_a_relay_for_everyone_is_found(breakable: Instance) -> None:
         report = verify(breakable)
     assert failing(report, "open-relay") == both("smtp", "submission", "submissions")
     for row in report.of("open-relay", status="fail"):
-        assert " attempts would relay, such as <> to <relay-" in row["observed"]
+        assert " attempts would relay, such as <" in row["observed"]
         assert row["witness"].startswith("250 2.1.5 Ok")
 
 
