@@ -62,7 +62,7 @@ def test_a_certificate_that_was_renewed_and_not_read_is_found(breakable: Instanc
     """Months after the renewal every mail program refuses the server on one day."""
     folder = breakable.home / "config" / "current" / "dovecot"
     with changed(folder):
-        own = breakable.home / "secrets" / "tls"
+        own = folder / "tls"
         other = other_certificate(breakable.home)
         file = folder / "tls.conf"
         file.write_text(file.read_text().replace(str(own), str(other)))
