@@ -2,7 +2,7 @@
 
 A daemon that may not read its own files says so for each message, and goes on. `look` is quick on
 millions of files: it looks at each folder and at a few files in it, and gives up when its time is
-over. `search` is the command that looks at every file, for whoever has the time. `mend` gives
+over. `search` is the command that looks at every file, when nothing waits for it. `mend` gives
 everything to its owner.
 """
 

@@ -108,7 +108,7 @@ def require(home: Home, *, in_container: bool = False) -> None:
     if in_container and home.root.is_dir():
         found = home.root.stat()
         if found.st_uid == 0 and found.st_mode & 0o022:
-            # A volume that takes no change is said to be one by whoever has to write there.
+            # A read-only volume is reported by the look at its free room.
             with contextlib.suppress(OSError):
                 home.root.chmod(stat.S_IMODE(found.st_mode) & ~0o022)
     if found_wrong := list(problems(home)):
