@@ -59,13 +59,18 @@ class SqliteDatabase:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise PreflightError(
-                f"{self.path}: {error.strerror}. Run the command as root."
-            ) from None
+            raise self._closed(error) from None
 
     def prepare(self) -> None:
-        """Make the file; see `prepare`. Raises `PreflightError` when it was there and is gone."""
-        if self.configuration and not self.path.exists() and self._is_in_use(self.configuration):
+        """Make the file; see `prepare`.
+
+        Raises `PreflightError` when it was there and is gone, or when this user may not look.
+        """
+        try:
+            there = self.path.exists()
+        except OSError as error:
+            raise self._closed(error) from None
+        if self.configuration and not there and self._is_in_use(self.configuration):
             raise PreflightError(
                 f"{self.path}: the database of accounts is gone. An empty one in its place would "
                 "have all mail refused for good, and what waits in the queue would bounce. Bring "
@@ -73,6 +78,9 @@ class SqliteDatabase:
                 f"{self.configuration}"
             )
         prepare(self.path)
+
+    def _closed(self, error: OSError) -> PreflightError:
+        return PreflightError(f"{self.path}: {error.strerror}. Run the command as root.")
 
     def _is_in_use(self, configuration: Path) -> bool:
         name = str(self.path).encode()

@@ -59,6 +59,22 @@ def test_a_machine_without_the_readers_works(
     sqlite.prepare(tmp_path / "accounts.sqlite3")
 
 
+def test_without_the_right_to_look_the_way_is_named(tmp_path: Path) -> None:
+    """Somebody who is not root would see a traceback."""
+    folder = tmp_path / "accounts"
+    folder.mkdir(mode=0)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(PreflightError, match=r"Permission denied\. Run the command as root\."):
+            SqliteDatabase(folder / "accounts.sqlite3", tmp_path / "current").prepare()
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o700)
+
+
 def test_companions_stay_when_the_store_closes(store: Store, database: SqliteDatabase) -> None:
     """Postfix may not make them: it could not open the database until the next command."""
     store.add_domain("example.org")
