@@ -25,7 +25,7 @@ def survey(settings: Settings, service: str | None = None, *, copying: bool = Fa
     """Find out what a plan must know; nothing is written.
 
     Keys that are made at first start are placeholders until `prepare` has made them. Without
-    `copying` so are the daemons' copies of certificates, keys and passwords. Raises
+    `copying` they and the daemons' copies of certificates, keys and passwords always are. Raises
     `PreflightError` when a program that the plan needs is missing, or when what is copied is not
     what it must be.
     """
@@ -43,7 +43,8 @@ def survey(settings: Settings, service: str | None = None, *, copying: bool = Fa
         },
         certificate=copies.pair(given) if copying else copies.announced_pair(given),
         relay_client=(copies.pair(ours, ours=True) if copying else copies.announced_pair(ours)),
-        api_key=key.read_text().strip() if key.exists() else _UNKNOWN_KEY,
+        # Who only looks may be no root, and the key is nobody else's to read or print.
+        api_key=key.read_text().strip() if copying and key.exists() else _UNKNOWN_KEY,
         program=Path(sys.executable).parent / "gatepost",
         ipv6=has_ipv6(),
         relay_passwords=copy(Part.PASSWORDS, passwords) if passwords else None,
