@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import sqlalchemy as sa
 
 from gatepost.accounts.bulk import ConflictError
 from gatepost.accounts.expansion import MOST_STEPS, MOST_TARGETS
@@ -21,6 +24,18 @@ def test_a_list_of_many(home: Store) -> None:
     home.add_alias(Alias("list@example.org", members(MOST_TARGETS)))
     home.remove_alias("list@example.org")
     home.add_all([Alias("list@example.org", members(MOST_TARGETS))])
+
+
+def test_a_list_is_followed_with_few_questions(home: Store) -> None:
+    """One question for each address takes minutes on a database server."""
+    asked: list[str] = []
+
+    def ask(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        asked.append(statement)
+
+    sa.event.listen(home._engine, "before_cursor_execute", ask)
+    home.add_alias(Alias("list@example.org", members(5_000)))
+    assert 10 < len(asked) < 100, len(asked)
 
 
 def test_too_many_targets_are_refused(home: Store) -> None:

@@ -5,6 +5,7 @@ With other users' files: tests/real/test_home.py.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -129,6 +130,21 @@ def test_a_volume_of_a_container_is_closed(home: Home) -> None:
     rights.require(home, in_container=True)
     if os.geteuid() == 0:
         assert stat.S_IMODE(home.root.stat().st_mode) == 0o2755
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root closes a home")
+def test_a_volume_that_cannot_be_closed_is_named(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An account command beside a read-only volume would end in a traceback."""
+    home.root.chmod(0o2777)
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(PreflightError, match="GATEPOST_HOME"):
+        rights.require(home, in_container=True)
 
 
 def test_a_home_that_is_not_there_yet_is_fine(tmp_path: Path) -> None:
