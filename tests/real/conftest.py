@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from accounts import populate
+from accounts import ALICE, PASSWORD, populate
 from instance import CLIENT6, Instance, free_host, instance, loopback6
 from outside import Outside, outside_world
 from postgres import Cluster, cluster
@@ -36,6 +36,23 @@ def client6() -> Iterator[str]:
     """Give the loopback interface a second IPv6 address to come from."""
     with loopback6(CLIENT6):
         yield CLIENT6
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Instance]:
+    """Run a server that one module may stop and hurt."""
+    with instance() as server:
+        server.call("domain", "add", "example.org")
+        server.call("mailbox", "add", ALICE[0], "--password-stdin", stdin=PASSWORD)
+        yield server
+
+
+@pytest.fixture
+def running(own: Instance) -> Instance:
+    """Have a module's own server run, whatever the test before has done."""
+    if not own.status()["ready"]:
+        own.up()
+    return own
 
 
 @pytest.fixture(scope="session")

@@ -19,23 +19,6 @@ from instance import CLIENT, PROGRAM, Instance, instance
 SERVICES = {"dovecot", "gate", "postfix", "sasl", "traefik"}
 
 
-@pytest.fixture(scope="module")
-def own() -> Iterator[Instance]:
-    """Run a server that this module may stop."""
-    with instance() as server:
-        server.call("domain", "add", "example.org")
-        server.call("mailbox", "add", ALICE[0], "--password-stdin", stdin=PASSWORD)
-        yield server
-
-
-@pytest.fixture
-def running(own: Instance) -> Instance:
-    """Have it run, whatever the test before has done."""
-    if not own.status()["ready"]:
-        own.up()
-    return own
-
-
 @contextlib.contextmanager
 def begun(server: Instance, *arguments: str, **settings: str) -> Iterator[subprocess.Popen[str]]:
     """Begin a command; end it when the block is over."""

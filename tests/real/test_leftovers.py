@@ -8,34 +8,15 @@ import pwd
 import smtplib
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from accounts import ALICE, PASSWORD
+from accounts import ALICE
 from clients import From, message, wait_for_mail
 from instance import CLIENT, Instance, free_host, instance
 from outside import outside_world
 
 FOREIGN = 61234
 """A number that no user of this machine has."""
-
-
-@pytest.fixture(scope="module")
-def own() -> Iterator[Instance]:
-    """Run a server whose files this module may give away."""
-    with instance() as server:
-        server.call("domain", "add", "example.org")
-        server.call("mailbox", "add", ALICE[0], "--password-stdin", stdin=PASSWORD)
-        yield server
-
-
-@pytest.fixture
-def running(own: Instance) -> Instance:
-    """Have it run, whatever the test before has done."""
-    if not own.status()["ready"]:
-        own.up()
-    return own
 
 
 def comes_through(server: Instance, subject: str) -> None:

@@ -9,22 +9,12 @@ import smtplib
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
 
 import psutil
 import pytest
-from accounts import ALICE, PASSWORD
+from accounts import ALICE
 from clients import From, message, wait_for_mail
 from instance import CLIENT, PROGRAM, Instance, instance
-
-
-@pytest.fixture(scope="module")
-def own() -> Iterator[Instance]:
-    """Run a server that this module may hurt."""
-    with instance() as server:
-        server.call("domain", "add", "example.org")
-        server.call("mailbox", "add", ALICE[0], "--password-stdin", stdin=PASSWORD)
-        yield server
 
 
 def send(server: Instance, *, attempts: int = 50) -> str:
