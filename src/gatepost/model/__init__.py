@@ -1,0 +1,73 @@
+"""Frozen values that the rooms hand to each other. No I/O happens here, and no decisions.
+
+Data flows one way: settings → `Topology` → `Plan` → files and processes → `Observation` →
+`Finding`. Everything here can be compared, printed and serialised.
+"""
+
+from gatepost.model.evidence import Event, Finding, Observation, Status
+from gatepost.model.listeners import (
+    Address,
+    BoundListener,
+    Endpoint,
+    IPAddress,
+    IPNetwork,
+    Listener,
+    Offer,
+    Protocol,
+    Reach,
+    Role,
+    SocketPath,
+    Tls,
+    Topology,
+)
+from gatepost.model.place import Certificate, Copy, Home, Installed, Original, Pair, Part, Site
+from gatepost.model.plan import (
+    Check,
+    Directory,
+    Handoff,
+    OnChange,
+    Plan,
+    Process,
+    Readiness,
+    RenderedFile,
+    Standing,
+    SystemUser,
+)
+
+__all__ = [
+    "Address",
+    "BoundListener",
+    "Certificate",
+    "Check",
+    "Copy",
+    "Directory",
+    "Endpoint",
+    "Event",
+    "Finding",
+    "Handoff",
+    "Home",
+    "IPAddress",
+    "IPNetwork",
+    "Installed",
+    "Listener",
+    "Observation",
+    "Offer",
+    "OnChange",
+    "Original",
+    "Pair",
+    "Part",
+    "Plan",
+    "Process",
+    "Protocol",
+    "Reach",
+    "Readiness",
+    "RenderedFile",
+    "Role",
+    "Site",
+    "SocketPath",
+    "Standing",
+    "Status",
+    "SystemUser",
+    "Tls",
+    "Topology",
+]

@@ -1,0 +1,64 @@
+"""What daemons say they saw, and what the proof makes of it. No I/O, and no decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Event(StrEnum):
+    """What a daemon's log line tells about a client."""
+
+    CONNECT = "connect"
+    LOGIN = "login"
+    LOGIN_FAILED = "login-failed"
+    DISCONNECT = "disconnect"
+    REFUSED = "refused"
+    """A peer whose PROXY header was not taken, or did not come; no client was served."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a daemon says it saw, with the words it said it in."""
+
+    daemon: str
+    event: Event
+    client: str
+    """The client's IP address as the daemon believes it to be."""
+    port: int | None
+    """The client's TCP port, where the daemon tells it."""
+    user: str | None
+    line: str
+    """The log line itself."""
+    internal: bool | None = None
+    """Whether the client came by an internal listener, where the daemon tells."""
+
+
+class Status(StrEnum):
+    """How a finding ended."""
+
+    PASS = "pass"  # noqa: S105
+    FAIL = "fail"
+    RISK = "risk"
+    """It works and is dangerous."""
+    NOT_PROVEN = "not_proven"
+    """It could not be tested from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the proof."""
+
+    check: str
+    listener: str
+    family: str
+    """``IPv4``, ``IPv6`` or ``-`` where it does not matter."""
+    status: Status
+    expected: str
+    observed: str
+    witness: str = ""
+    """Who said so: a log line, a header, a certificate."""
+    fix: str = ""
+    """What to do when the status is not a pass."""
+    seconds: float = field(default=0.0, compare=False)
+    """How long the check took, waiting for others included."""

@@ -1,0 +1,175 @@
+"""Addresses, and the table of who listens where, for whom. No I/O, and no decisions."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """A TCP address: an IP address or host name, and a port from 1 to 65535."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Write ``host:port``, or ``[v6]:port`` for an IPv6 address."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_ipv6(self) -> bool:
+        """Whether the host is an IPv6 address in numbers."""
+        return ":" in self.host
+
+    @property
+    def reachable(self) -> Address:
+        """The same address as a program on this machine connects to it: no wildcard."""
+        loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+        return Address(loopback.get(self.host, self.host), self.port)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SocketPath:
+    """A UNIX socket, for programs on the same machine."""
+
+    path: Path
+    user: str
+    """The one system user, besides root, who may connect."""
+
+    def __str__(self) -> str:
+        """Write the path."""
+        return str(self.path)
+
+    @property
+    def reachable(self) -> SocketPath:
+        """The same socket: it has no wildcard."""
+        return self
+
+
+Endpoint = Address | SocketPath
+"""Where a program answers others: over a network, or on this machine only."""
+
+
+class Protocol(StrEnum):
+    """What is spoken on a listener once any PROXY header has been read."""
+
+    SMTP = "smtp"
+    IMAP = "imap"
+    POP3 = "pop3"
+    SIEVE = "sieve"
+
+
+class Tls(StrEnum):
+    """How TLS begins on a listener (RFC 8314)."""
+
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+
+
+class Reach(StrEnum):
+    """Who may open a connection to a port."""
+
+    ANYONE = "anyone"
+    PROXIES = "proxies"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One row of the listener table, the same on every installation."""
+
+    name: str
+    """Name of the listener, of the proxy's entry point and of the Kubernetes port."""
+    protocol: Protocol
+    tls: Tls
+    public_port: int
+    """The port that mail programs and other servers know (25, 587, …)."""
+    entry_point_port: int
+    """Where the reverse proxy listens with ``PUBLIC_PORTS=entrypoints``."""
+    service_port: int
+    """Where the daemon listens for the proxy; demands a PROXY header when one is upstream."""
+    internal_port: int
+    """Where the daemon listens for Gatepost's own clients; never takes a PROXY header."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundListener:
+    """A listener with the addresses it has in one installation."""
+
+    listener: Listener
+    daemon: str
+    """Name of the daemon that answers on it."""
+    proxied: bool
+    """Whether the service port demands a PROXY header."""
+    public: tuple[Address, ...]
+    """Where clients connect; empty when a proxy that is not ours stands in front."""
+    service: tuple[Address, ...]
+    internal: tuple[Address, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the listener."""
+        return self.listener.name
+
+    @property
+    def service_reach(self) -> Reach:
+        """Who may reach the service port."""
+        return Reach.PROXIES if self.proxied else Reach.ANYONE
+
+
+class Role(StrEnum):
+    """What one daemon offers to another, found by role and never by the daemon's name."""
+
+    DELIVERY = "delivery"
+    """LMTP (RFC 2033): takes a message for a mailbox."""
+    SASL = "sasl"
+    """Dovecot's authentication protocol, for SMTP AUTH."""
+    QUOTA_STATUS = "quota-status"
+    """Postfix policy protocol: would this mailbox accept this message?"""
+    API = "api"
+    """HTTP administration interface of the mail store."""
+    METRICS = "metrics"
+    """What the gate counts, for Prometheus."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Where a daemon offers a role, depending on where its users are."""
+
+    port: int
+    """TCP port, for users in another container."""
+    socket: str | None = None
+    """Name of the UNIX socket for users on the same machine; None: TCP there too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Who listens where, for whom: the one table that every side reads."""
+
+    listeners: tuple[BoundListener, ...]
+    """The rows of the daemons that run here: all, or those of one service in a container."""
+    roles: Mapping[Role, Endpoint]
+    """Where each role is found, here or elsewhere, as its users connect to it."""
+    clients: Mapping[str, Address]
+    """Listener name → where Gatepost's own clients connect (the ``MDA_*``/``MTA_*_ADDRESS``)."""
+    trusted_proxies: tuple[IPNetwork, ...]
+    offers: Mapping[Role, tuple[Endpoint, ...]] = field(default_factory=dict)
+    """Where the daemons that run here offer each role."""
+
+    def of(self, daemon: str) -> tuple[BoundListener, ...]:
+        """Return the listeners that one daemon answers on, in table order."""
+        return tuple(bound for bound in self.listeners if bound.daemon == daemon)
+
+    def named(self, name: str) -> BoundListener:
+        """Return the listener of that name; raise `KeyError` when there is none."""
+        for bound in self.listeners:
+            if bound.name == name:
+                return bound
+        raise KeyError(name)

@@ -1,0 +1,163 @@
+"""What to write and what to start. No I/O, and no decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+
+from gatepost.model.listeners import Address, Endpoint, Topology
+from gatepost.model.place import Original
+
+
+class OnChange(StrEnum):
+    """What a process needs when one of its files changes."""
+
+    RELOAD = "reload"
+    RESTART = "restart"
+    NOTHING = "nothing"
+    """The process watches the file itself, or reads it at every use."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedFile:
+    """A configuration file, ready to be written."""
+
+    path: PurePosixPath
+    """Relative to the configuration's folder (`Home.config`), such as ``postfix/main.cf``."""
+    content: str
+    process: str
+    """Name of the process that reads it."""
+    on_change: OnChange = OnChange.RELOAD
+    mode: int = 0o644
+    group: str = "root"
+    original: Original | None = None
+    """Files that it is a copy of. The supervisor watches them and renews the copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A folder that must exist before anything starts."""
+
+    path: Path
+    mode: int = 0o755
+    owner: str = "root"
+    group: str = "root"
+    contents: str = ""
+    """Whose everything below it is, as ``OWNER:GROUP``, or ``OWNER`` where the group does not
+    matter; empty when nobody looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemUser:
+    """An unprivileged system user (and group of the same name) that must exist."""
+
+    name: str
+    purpose: str
+    """For the user database's comment field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """An endpoint that answers when its process is ready."""
+
+    address: Endpoint
+    greeting: bytes = b""
+    """What the answer begins with; empty when an open port is proof enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A daemon's own configuration checker; ``{config}`` in `argv` is the staged folder."""
+
+    process: str
+    argv: tuple[str, ...]
+
+
+class Standing(StrEnum):
+    """Kind of a connection that the gate hands over, by what is known of its client."""
+
+    NAMED = "named"
+    """A PROXY header named the client, or nothing more is known than its own address."""
+    RELAYING = "relaying"
+    """The client's address counts for ``MYNETWORKS``: its own, or one that a proxy named which may
+    speak for those networks (``MTA_RELAYING_PROXIES``)."""
+    ENCRYPTED = "encrypted"
+    """A PROXY header says that the client's TLS ends at the proxy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """Where the gate hands over one kind of connections of one listener."""
+
+    listener: str
+    socket: Path
+    """UNIX socket of a ``pass`` service (master(5))."""
+    user: str
+    """Who may connect to it."""
+    standing: Standing = Standing.NAMED
+    """Kind of the connections. Each listener has `Standing.NAMED`, which also serves the kinds
+    that the listener has no service for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A child process of the supervisor."""
+
+    name: str
+    """Name in logs, in ``status`` and on the command line."""
+    argv: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    """Processes that must be ready before this one starts; stopped in reverse."""
+    ready: tuple[Readiness, ...] = ()
+    """All of these must answer before the process counts as ready."""
+    reload: tuple[str, ...] = ()
+    """Command that makes the running process read its files again; empty: it must restart.
+
+    ``{pid}`` in an argument stands for the process id.
+    """
+    forget: tuple[str, ...] = ()
+    """Command that makes the running process forget what it remembers of accounts."""
+    end_sessions: tuple[str, ...] = ()
+    """Command that ends the sessions of accounts, which it reads from standard input: a line for
+    each, with the address, a tab, and the folder of its mail below `Home.mail`."""
+    accounts: str = ""
+    """File that names the database of accounts (`gatepost.accounts.changes.open_changes`) whose
+    changes `forget` and `end_sessions` are for; only root reads it."""
+    servers: tuple[Address, ...] = ()
+    """Servers elsewhere that its programs ask. When one is back after it was away, the process
+    reads its files again: its programs may have given up asking for minutes."""
+    sockets: tuple[tuple[str, Endpoint], ...] = ()
+    """Listening sockets that the supervisor opens and keeps for it, each with a name. The process
+    finds them in ``GATEPOST_SOCKETS``, as ``NAME:DESCRIPTOR,…``; a restart refuses nobody."""
+    overlaps: bool = False
+    """Whether it may run beside its successor: on a restart the new one starts first, and the old
+    one keeps its open connections until they end."""
+    leftovers: tuple[Path, ...] = ()
+    """Files that only a dead process can have left when this one starts, and that would keep it
+    from starting."""
+    events: str = ""
+    """Pattern of the lines that it writes about clients and messages, of which there are as many as
+    there is traffic; the first group is their kind. All others are limited strictly."""
+    user: str = "root"
+    becomes: str = ""
+    """User that a process of root's becomes by itself for good; empty for none."""
+    capabilities: tuple[str, ...] = ()
+    """Linux capabilities that a user other than root keeps, such as ``net_bind_service``."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stop_seconds: float = 10.0
+    """How long it gets after SIGTERM before it is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to write and what to start: the whole outcome of a configuration."""
+
+    topology: Topology
+    files: tuple[RenderedFile, ...]
+    processes: tuple[Process, ...]
+    """In an order in which every process comes after those it needs."""
+    directories: tuple[Directory, ...]
+    users: tuple[SystemUser, ...]
+    checks: tuple[Check, ...]
