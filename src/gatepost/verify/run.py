@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gatepost.model import Address, BoundListener, Certificate, Home, IPNetwork, Status, Topology
@@ -100,6 +101,11 @@ class Run:
         if target.place is Place.SERVICE:
             return any(one.bound == target.bound for one in self.unreached)
         return target in self.unreached
+
+    def nobody_answers(self, public: Iterable[Target]) -> bool:
+        """Tell whether clients asked at these targets, and none was greeted."""
+        asked = tuple(public)
+        return bool(asked) and all(target in self.unreached for target in asked)
 
     @property
     def helo(self) -> str:

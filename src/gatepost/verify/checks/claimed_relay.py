@@ -26,7 +26,7 @@ def claimed_relay(run: Run) -> Outcome:
     believes relays nothing anyway.
     """
     public = (t for t in targets(run.topology, Place.PUBLIC) if not takes_logins(t.bound))
-    if all(target in run.unreached for target in public):
+    if run.nobody_answers(public):
         return Outcome(
             Status.NOT_PROVEN, _EXPECTED, "nobody answers", fix="See the banner rows first."
         )

@@ -36,7 +36,7 @@ def trust_breadth(run: Run) -> Outcome:
 
 def _without_proxy(run: Run) -> Outcome:
     expected = "nobody may send a PROXY header"
-    if all(target in run.unreached for target in targets(run.topology, Place.PUBLIC)):
+    if run.nobody_answers(targets(run.topology, Place.PUBLIC)):
         return Outcome(
             Status.NOT_PROVEN, expected, "nobody answers", fix="See the banner rows first."
         )
