@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gatepost.accounts import lookups
+from gatepost.accounts.addresses import LOCAL_PART_CHARACTERS, split, without_extension
 from gatepost.accounts.mail_folders import ESCAPE_CHAR
 from gatepost.accounts.pgsql import Connection
 from gatepost.contracts import Context
@@ -72,11 +72,10 @@ TLS_CIPHERS = (
 )
 """TLS 1.2 suites of Mozilla's "intermediate" configuration without the DHE ones."""
 
-# RFC 5322, 3.2.3, "." and "@", without what a path, SQL or Dovecot's own variables could trip on.
+# Without what a path, SQL or Dovecot's own variables could trip on.
 _USERNAME_CHARS = (
-    string.ascii_letters
-    + string.digits
-    + "!#$&*+-.=?@^_`{|}~'"
+    LOCAL_PART_CHARACTERS
+    + "@"
     # Dovecot goes by bytes. These are all that letters beyond ASCII consist of, for domains in
     # their own letters: each second byte once, and each first one.
     + "".join(map(chr, range(0xC0, 0x100)))
@@ -332,7 +331,13 @@ def _queries(chosen: str, context: Context) -> dict[str, str]:
     decomposed = lookups.DECOMPOSED_PASSWORD.bind(**(login | names))
     mail = context.settings.mail
     query = lookups.user(mail.recipient_delimiter)
-    marks = login | {"postmaster": mail.postmaster}
+    postmaster = mail.postmaster.replace("'", "''")
+    marks = login | {
+        "mailname": mail.mailname,
+        "postmaster": postmaster,
+        "postmaster_bare": without_extension(postmaster, mail.recipient_delimiter),
+        "postmaster_domain": split(postmaster)[1],
+    }
     account = query.bind(**{name: marks[name] for name in query.parameters})
     quota = {
         # In 2.3 a rule, where 0 is no limit; in 2.4 a setting, where NULL leaves the default.

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from gatepost.accounts import lookups
+from gatepost.accounts.addresses import LOCAL_PART_CHARACTERS, split, without_extension
 from gatepost.accounts.expansion import MOST_TARGETS
 from gatepost.accounts.pgsql import Connection
 from gatepost.contracts import Context
@@ -76,6 +77,7 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
             "master.cf",
             services=tuple(smtpd_services(context.topology.of("postfix"))),
             proxymap=_Proxymap() if _on_server(context) else None,
+            recipient_delimiter=context.settings.mail.recipient_delimiter,
             smtpd=_ROOT + str(context.site.home.config / FOLDER / _SMTPD).lstrip("/"),
         ),
         _file(
@@ -87,6 +89,7 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
         _file("header-checks"),
         _file("lmtp-replies"),
         _file("strange-addresses"),
+        _file("strange-extensions", characters=_bracketed(LOCAL_PART_CHARACTERS)),
         *_tables(context),
         # Read when a process starts, which is at the next session after a reload at the latest.
         _file(_SMTPD, mode=0o755),
@@ -155,7 +158,6 @@ def _main(context: Context) -> dict[str, Any]:
         "delivery": _endpoint(roles[Role.DELIVERY]),
         "sasl": _endpoint(sasl.listens(context, USER)),
         "quota_status": _endpoint(roles[Role.QUOTA_STATUS]),
-        "recipient_delimiter": mail.recipient_delimiter,
         "alias_targets": MOST_TARGETS,
         "alias_expansion": 10 * MOST_TARGETS,
         "message_size_limit": mail.message_size_limit,
@@ -243,29 +245,24 @@ def _queries(context: Context) -> dict[str, str]:
     pgsql_table(5)); Postfix escapes them for use between quotes.
     """
     mail = context.settings.mail
-    mailname, postmaster = _sql(mail.mailname), _sql(mail.postmaster)
+    delimiter = mail.recipient_delimiter
+    mailname = _sql(mail.mailname)
     ours = lookups.MAILBOX_DOMAIN.bind(domain="%s")
-    domain_is_ours = lookups.MAILBOX_DOMAIN.bind(domain="%d")
+    address = {"local": "%u", "domain": "%d"}
+    server = {"mailname": mail.mailname, "postmaster": mail.postmaster}
+    roles = {"address": "%s", **{name: _sql(text).strip("'") for name, text in server.items()}}
+    postmaster = {
+        "postmaster_bare": without_extension(roles["postmaster"], delimiter),
+        "postmaster_domain": split(roles["postmaster"])[1],
+    }
     queries = {
         "domains.cf": ours,
         "alias-domains.cf": (f"SELECT {mailname} WHERE '%s' = {mailname} AND NOT EXISTS ({ours})"),
-        "recipients.cf": lookups.RECIPIENT.bind(address="%s"),
-        "aliases.cf": lookups.ALIAS.bind(address="%s"),
-        # POSTMASTER does not lead to itself, so that a catch-all may still take it.
-        "postmaster.cf": (
-            f"SELECT {postmaster} WHERE '%u' IN ('postmaster', 'abuse') AND '%s' <> {postmaster}"
-            f" AND ('%d' = {mailname} OR EXISTS ({domain_is_ours}))"
-        ),
-        "mailbox-kinds.cf": lookups.MAILBOX_KIND.bind(address="%s"),
-        "judgements.cf": lookups.judgement(mail.recipient_delimiter).bind(
-            address="%s",
-            local="%u",
-            domain="%d",
-            mailname=mailname.strip("'"),
-            postmaster=postmaster.strip("'"),
-            postmaster_domain=_sql(mail.postmaster.rpartition("@")[2]).strip("'"),
-        ),
-        "senders.cf": lookups.SENDER.bind(address="%s"),
+        "recipients.cf": lookups.recipient(delimiter).bind(**address),
+        "aliases.cf": lookups.alias(delimiter).bind(**address, **roles),
+        "mailbox-kinds.cf": lookups.mailbox_kind(delimiter).bind(**address),
+        "judgements.cf": lookups.judgement(delimiter).bind(**address, **roles, **postmaster),
+        "senders.cf": lookups.sender(delimiter).bind(**address),
         "ended-sessions.cf": lookups.ENDED_SESSION.bind(login="%s", answer=_ENDED),
         "relay-clients.cf": (
             f"SELECT 'OK' WHERE EXISTS ({lookups.RELAY_CLIENT.bind(fingerprint='%s')})"
@@ -277,6 +274,12 @@ def _queries(context: Context) -> dict[str, str]:
 def _sql(text: str) -> str:
     """Write text as an SQL string inside a ``query``, where Postfix reads ``%`` as a mark."""
     return "'" + text.lower().replace("'", "''").replace("%", "%%") + "'"
+
+
+def _bracketed(characters: str) -> str:
+    """Write letters, digits and other characters as a list of a regular expression (regex(7))."""
+    others = "".join(c for c in characters if not c.isalnum() and c not in "^-")
+    return f"[A-Za-z0-9{others}^-]"
 
 
 def _networks(networks: Iterable[IPNetwork]) -> str:
