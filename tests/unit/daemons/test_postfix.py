@@ -198,6 +198,7 @@ PGSQL = {
 LOOKUPS = {
     *("domains.cf", "alias-domains.cf", "recipients.cf", "aliases.cf"),
     *("mailbox-kinds.cf", "judgements.cf", "senders.cf", "relay-clients.cf", "ended-sessions.cf"),
+    "redirects.cf",
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,7 +22,7 @@ from gatepost.daemons.dovecot.listeners import (
     tcp_listeners,
 )
 from gatepost.errors import SettingsError
-from gatepost.model import Home, OnChange, RenderedFile, Role
+from gatepost.model import Copy, Home, OnChange, RenderedFile, Role
 from gatepost.rendering import render
 from gatepost.sasl import MECHANISMS
 from gatepost.settings.concerns import DatabaseDriver
@@ -175,6 +177,15 @@ def _copies(context: Context) -> Iterator[RenderedFile]:
             )
 
 
+def _fingerprint(chain: Copy) -> str:
+    """Return the SHA-256 of a chain's first certificate, as the database has it."""
+    _, begun, rest = chain.content.partition("-----BEGIN CERTIFICATE-----")
+    body, ended, _ = rest.partition("-----END CERTIFICATE-----")
+    if not (begun and ended):
+        return "made at the first start"
+    return hashlib.sha256(base64.b64decode(body)).digest().hex(":")
+
+
 def base_dir(home: Home) -> str:
     """Return the folder of Dovecot's sockets and process id."""
     return str(home.run / NAME)
@@ -256,6 +267,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "relay_key_file": config / RELAY_KEY,
         # sieve.conf
         "empty_sender_script": config / "empty-sender.sieve",
+        "relay_fingerprint": _fingerprint(site.relay_client.chain),
         "sieve_state": sieve_state(site.home),
         "sieve_extensions": SIEVE_EXTENSIONS,
         "sieve_cpu_seconds": SIEVE_CPU_SECONDS,

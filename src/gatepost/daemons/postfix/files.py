@@ -62,6 +62,9 @@ _ENDED = "421 4.7.0 The account has changed, log in again"
 """What a session is told whose account is no longer the one it logged in to. After 421 Postfix
 hangs up (access(5))."""
 
+_NOT_REDIRECTED = "REJECT 5.7.1 Mail with an empty sender is not redirected"
+"""What the mail store is answered then (header_checks(5))."""
+
 _WRAPPER_PORTS = frozenset({"465", "submissions", "smtps"})
 
 
@@ -255,6 +258,7 @@ def _queries(context: Context) -> dict[str, str]:
         "postmaster_bare": without_extension(roles["postmaster"], delimiter),
         "postmaster_domain": split(roles["postmaster"])[1],
     }
+    mail_store = lookups.RELAY_CLIENT.bind(fingerprint="%s")
     queries = {
         "domains.cf": ours,
         "alias-domains.cf": (f"SELECT {mailname} WHERE '%s' = {mailname} AND NOT EXISTS ({ours})"),
@@ -264,9 +268,8 @@ def _queries(context: Context) -> dict[str, str]:
         "judgements.cf": lookups.judgement(delimiter).bind(**address, **roles, **postmaster),
         "senders.cf": lookups.sender(delimiter).bind(**address),
         "ended-sessions.cf": lookups.ENDED_SESSION.bind(login="%s", answer=_ENDED),
-        "relay-clients.cf": (
-            f"SELECT 'OK' WHERE EXISTS ({lookups.RELAY_CLIENT.bind(fingerprint='%s')})"
-        ),
+        "relay-clients.cf": f"SELECT 'OK' WHERE EXISTS ({mail_store})",
+        "redirects.cf": f"SELECT '{_NOT_REDIRECTED}' WHERE EXISTS ({mail_store})",
     }
     return {name: " ".join(query.split()) for name, query in queries.items()}
 
