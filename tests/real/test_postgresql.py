@@ -289,7 +289,8 @@ def test_a_restart_of_it_does_not_stop_postfix(
     table.write_text(rendered.replace(hosts[0], f"hosts = {' '.join([hosts[1]] * names)}"))
     name = server.settings["DB_NAME"]
     query = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND query LIKE %s"
-    asked = [name, f"%{ALICE[0]}%"]
+    local, _, domain = ALICE[0].partition("@")
+    asked = [name, f"%'{local}'%'{domain}'%"]
     with subprocess.Popen(
         ["postmap", "-q", "-", f"pgsql:{table}"],
         stdin=subprocess.PIPE,
@@ -363,7 +364,14 @@ def test_a_question_about_nobody_is_an_error(
 
     def ask(user: str) -> list[tuple[object, ...]]:
         text = found[1].replace("%{secured}", "TLS").replace("%{protocol}", "imap")
-        text = text.replace("%{user}", user).replace("%u", user).replace("%s", "imap")
+        local, _, domain = user.partition("@")
+        for short, part, value in (
+            ("u", "", user),
+            ("n", " | username", local),
+            ("d", " | domain", domain),
+        ):
+            text = text.replace(f"%{{user{part}}}", value).replace(f"%{short}", value)
+        text = text.replace("%s", "imap")
         with database.administer(server.settings["DB_NAME"]) as connection:
             return connection.execute(text.encode()).fetchall()
 
