@@ -83,7 +83,8 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
             mailname=mailname,
             mailname_pattern=mailname.replace(".", r"\."),
         ),
-        _file("delivery-status"),
+        _file("delivery-status", stores=_stores(context)),
+        _file("notice-lines", store_host=_expression(_store_host(context))),
         _file("header-checks"),
         _file("lmtp-replies"),
         _file("strange-addresses"),
@@ -179,6 +180,29 @@ def _endpoint(found: Endpoint) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Proxymap:
+def _store_host(context: Context) -> str:
+    """Return how ``lmtp`` calls the mail store's host; behind a UNIX socket it is our own."""
+    found = context.topology.roles[Role.DELIVERY]
+    return found.host if isinstance(found, Address) else context.settings.mail.mailname
+
+
+def _stores(context: Context) -> tuple[str, ...]:
+    """Return what ``lmtp`` writes for the mail store, as regular expressions, the longest first.
+
+    This is ``HOST[ADDRESS]:PORT``, ``HOST[ADDRESS]`` or the host, which is no secret when it is our
+    own. The address of a UNIX socket is its path.
+    """
+    found, host = context.topology.roles[Role.DELIVERY], _expression(_store_host(context))
+    if isinstance(found, Address):
+        return (rf"{host}\[[^]]*\]:[0-9]+", rf"{host}\[[^]]*\]", host)
+    return (rf"{host}\[{_expression(str(found.path))}\]",)
+
+
+def _expression(text: str) -> str:
+    """Write text for regexp_table(5), where it stands between slashes."""
+    return re.sub(r"[].[*^$+?(){}|\\/]", r"\\\g<0>", text)
+
+
     """Postfix's service that asks the database for all its other processes."""
 
     processes: int = 6
