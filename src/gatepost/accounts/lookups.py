@@ -181,11 +181,13 @@ _FEW = _CHAIN.format(
 def judgement(delimiter: str) -> Query:
     """Return the query for what mail to an address that is no mailbox would come to.
 
-    ``unreachable`` when it leads only to accounts that do not exist or only send, ``limited`` when
-    the one mailbox that could take it has a quota, ``send_only`` for the extension of an account
-    that only sends; else no row. `delimiter` is ``RECIPIENT_DELIMITER``: an address with an
-    extension that is no account itself is left to the question without it. `mailname`, `postmaster`
-    and `postmaster_domain` say where role addresses lead.
+    ``unreachable`` when it leads only to accounts that do not exist or only send, ``only_limited``
+    when every mailbox that could take it has a quota (`taker` names them), ``send_only`` for the
+    extension of an account that only sends; else no row.
+
+    `delimiter` is ``RECIPIENT_DELIMITER``: an address with an extension that is no account itself
+    is left to the question without it. `mailname`, `postmaster` and `postmaster_domain` say where
+    role addresses lead.
     """
     bare = "SUBSTR(:local, 2)"
     for character in delimiter:
@@ -218,9 +220,9 @@ def judgement(delimiter: str) -> Query:
             SUM(CASE kind WHEN 'limited' THEN 1 ELSE 0 END),
             SUM(CASE kind WHEN 'send_only' THEN 1 ELSE 0 END) FROM kinds
         )
-        SELECT CASE WHEN limited = 1 THEN 'limited' WHEN nodes = 1 AND silent = 1 THEN 'send_only'
-        ELSE 'unreachable' END FROM counted
-        WHERE nodes BETWEEN 1 AND {JUDGED - 1} AND fine = 0 AND limited < 2
+        SELECT CASE WHEN limited > 0 THEN 'only_limited'
+        WHEN nodes = 1 AND silent = 1 THEN 'send_only' ELSE 'unreachable' END FROM counted
+        WHERE nodes BETWEEN 1 AND {JUDGED - 1} AND fine = 0
         """,  # noqa: S608
     )
 
@@ -232,7 +234,7 @@ def user(delimiter: str) -> Query:
     that is a mailbox. `user` is the mailbox, `folder` lies below that of all mail, `quota_bytes` is
     NULL for no limit. `extensions` are the characters that begin an extension behind this name:
     none of those that it holds itself, and ``/``, which no mailbox holds, when none is left.
-    `service` is what asks: ``quota-status`` is answered for the one mailbox behind an alias.
+    `service` is what asks: ``quota-status`` may ask for the name of a `taker`.
     `delimiter` is ``RECIPIENT_DELIMITER``.
     """
     extensions = " || ".join(
@@ -256,41 +258,73 @@ def user(delimiter: str) -> Query:
         SELECT address AS user, folder, quota_bytes,
         COALESCE(NULLIF({extensions or "''"}, ''), '/') AS extensions
         FROM mailboxes
-        WHERE address = COALESCE({exact}, {f"({shorter})," if delimiter else ""} {_limited(marks)})
+        WHERE address = CASE WHEN :service = 'quota-status' AND SUBSTR(:local, 3, 1) = '{_MARK}'
+            THEN ({_taker(marks)}) ELSE COALESCE({exact}, {f"({shorter})" if delimiter else "NULL"})
+            END
         AND NOT send_only
         """,  # noqa: S608
     )
 
 
-def _limited(marks: str) -> str:
-    """Return SQL for the mailbox with a quota behind an alias, for who asks about quotas.
+_STRANGE = re.compile(r"[^A-Za-z0-9#$&'*+.=?^_`{|}~-]")
+_MARK = "!"
+"""Stands in no address of ours, and Postfix takes no mail for one that holds it."""
 
-    `judgement` has found that there is one, and that no other account could take the mail.
+
+def taker(place: int, recipient: str) -> str:
+    """Name the mailbox with a quota that is number `place` (from 1) of those behind a recipient.
+
+    Dovecot lets nobody ask for a name with other characters than those of addresses, and an alias
+    may have ``/`` as well, so that has a stand-in. What else is strange stands in no account's
+    name, and has the same one.
     """
+    local, _, domain = recipient.rpartition("@")
+    return f"{place:02}{_MARK}{_STRANGE.sub(_MARK, local)}@{domain}"
+
+
+def _taker(marks: str) -> str:
+    """Return SQL for the mailbox that `taker` names; the order is that of their addresses.
+
+    `judgement` has found that no other account could take the mail.
+    """
+
+    def named(local: str) -> str:
+        return f"REPLACE({local}, '{_MARK}', '/')"
+
+    cut = f"{named('SUBSTR(:local, 4, n)')} || '@' || :domain"
     shorter = f"""
         (WITH RECURSIVE cut(n) AS (
-            SELECT LENGTH(:local) - 1 UNION ALL SELECT n - 1 FROM cut WHERE n > 1
+            SELECT LENGTH(:local) - 4 UNION ALL SELECT n - 1 FROM cut WHERE n > 1
         )
-        SELECT SUBSTR(:local, 1, n) || '@' || :domain FROM cut
-        WHERE SUBSTR(:local, n + 1, 1) IN ({marks})
-        AND {_IS_ALIAS.format("SUBSTR(:local, 1, n) || '@' || :domain")}
+        SELECT {cut} FROM cut
+        WHERE SUBSTR(:local, n + 4, 1) IN ({marks}) AND {_IS_ACCOUNT.format(f"({cut})")}
         ORDER BY n DESC LIMIT 1)
     """  # noqa: S608
+    ends = ", ".join(filter(None, ("''", marks)))
     start = f"""
-        SELECT CASE WHEN {_IS_ALIAS.format(":address")} THEN '' || :address ELSE COALESCE(
+        SELECT CASE WHEN {_IS_ACCOUNT.format("asked.address")} THEN asked.address ELSE COALESCE(
             {f"{shorter}," if marks else ""}
-            CASE WHEN :local IN ('postmaster', 'abuse') THEN '' || :postmaster END,
+            CASE WHEN asked.address = :postmaster THEN NULL
+            WHEN SUBSTR(local, 1, 10) = 'postmaster' AND SUBSTR(local, 11, 1) IN ({ends})
+                OR SUBSTR(local, 1, 5) = 'abuse' AND SUBSTR(local, 6, 1) IN ({ends})
+            THEN CASE WHEN {_IS_ACCOUNT.format(":postmaster")} THEN '' || :postmaster
+                ELSE '@' || :postmaster_domain END END,
             '@' || :domain
-        ) END
-    """
+        ) END FROM (
+            SELECT {named("SUBSTR(:local, 4)")} AS local,
+            {named("SUBSTR(:local, 4)")} || '@' || :domain AS address
+        ) AS asked
+    """  # noqa: S608
     return f"""
-        CASE WHEN :service = 'quota-status' THEN (
-            {_FEW.format(start=start)}
-            SELECT address FROM chain WHERE (
+        {_FEW.format(start=start)}
+        SELECT address FROM (
+            SELECT chain.address, ROW_NUMBER() OVER (ORDER BY chain.address) AS place FROM chain
+            WHERE (
                 SELECT quota_bytes FROM mailboxes
                 WHERE mailboxes.address = chain.address AND NOT mailboxes.send_only
-            ) IS NOT NULL LIMIT 1
-        ) END
+            ) IS NOT NULL
+        ) AS takers
+        WHERE place < {JUDGED} AND CAST(100 + place AS CHAR(3)) = '1' || SUBSTR(:local, 1, 2)
     """  # noqa: S608
 
 

@@ -98,13 +98,17 @@ def test_readiness_asks_internal_ports_only(site: Site) -> None:
     assert {port(str(ready.address)) for ready in process.ready} == INTERNAL
 
 
-def test_logins_are_asked_of_the_relay(site: Site) -> None:
+LISTENING = ("sasl", "takers")
+
+
+def test_logins_and_aliases_are_asked_of_the_relay(site: Site) -> None:
     """Postfix would refuse a right password while the database does not answer."""
     where = context(site)
     relay, postfix = DAEMON.processes(where)
-    ((_, socket),) = relay.sockets
-    assert main_cf(site)["smtpd_sasl_path"] == f"unix:{socket}"
-    assert socket == SocketPath(where.site.home.run / "sasl", "postfix")
+    sockets = {name: SocketPath(where.site.home.run / name, "postfix") for name in LISTENING}
+    assert dict(relay.sockets) == sockets
+    assert main_cf(site)["smtpd_sasl_path"] == f"unix:{sockets['sasl']}"
+    assert f"{{ unix:{sockets['takers']}, " in main_cf(site)["only_limited_mailbox"]
     assert relay.name in postfix.after
 
 
@@ -252,6 +256,7 @@ def test_ipv6_stands_in_brackets(site: Site) -> None:
     assert settings["virtual_transport"] == "lmtp:inet:[fd00::26]:2003"
     relay, _ = DAEMON.processes(context(site, **variables))
     assert "[fd00::26]:2004" in relay.argv
+    assert "[fd00::26]:2005" in relay.argv
     assert "inet:[fd00::26]:2005" in settings["limited_mailbox"]
     assert all(address.startswith("[fd00::25]:") for address in smtpd_services(site, **variables))
 
@@ -328,6 +333,7 @@ def test_a_mail_store_on_the_same_machine_is_asked_by_sockets(site: Site) -> Non
     assert settings["virtual_transport"] == f"lmtp:unix:{folder}/lmtp"
     relay, _ = DAEMON.processes(context(site))
     assert f"{folder}/sasl" in relay.argv
+    assert f"{folder}/quota-status" in relay.argv
     assert f"{{ unix:{folder}/quota-status, " in settings["limited_mailbox"]
 
 

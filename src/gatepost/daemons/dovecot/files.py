@@ -22,7 +22,7 @@ from gatepost.daemons.dovecot.listeners import (
 from gatepost.errors import SettingsError
 from gatepost.model import Home, OnChange, RenderedFile, Role
 from gatepost.rendering import render
-from gatepost.sasl import MECHANISMS
+from gatepost.sasl import MECHANISMS, NOBODY
 from gatepost.settings.concerns import DatabaseDriver
 
 NAME = "dovecot"
@@ -249,6 +249,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "full_text_search": chosen != "2.3" and "flatcurve" in installed.features,
         "quota_grace": mail.message_size_limit,
         "trash_extra": 2 * mail.message_size_limit,
+        "nobody": NOBODY.decode(),
         "quota_warning": config / "quota-warning",
         "dovecot_lda": "/usr/lib/dovecot/dovecot-lda",
         "submission": topology.clients["smtp"],
@@ -332,7 +333,10 @@ def _queries(chosen: str, context: Context) -> dict[str, str]:
     decomposed = lookups.DECOMPOSED_PASSWORD.bind(**(login | names))
     mail = context.settings.mail
     query = lookups.user(mail.recipient_delimiter)
-    marks = login | {"postmaster": mail.postmaster}
+    marks = login | {
+        "postmaster": mail.postmaster,
+        "postmaster_domain": mail.postmaster.rpartition("@")[2],
+    }
     account = query.bind(**{name: marks[name] for name in query.parameters})
     quota = {
         # In 2.3 a rule, where 0 is no limit; in 2.4 a setting, where NULL leaves the default.

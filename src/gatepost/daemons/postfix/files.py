@@ -26,6 +26,7 @@ from gatepost.model import (
     Role,
 )
 from gatepost.rendering import render
+from gatepost.sasl import TAKERS
 from gatepost.sasl import plan as sasl
 from gatepost.settings.concerns import DatabaseDriver
 
@@ -155,6 +156,7 @@ def _main(context: Context) -> dict[str, Any]:
         "mynetworks": _networks(mail.mynetworks),
         "delivery": _endpoint(roles[Role.DELIVERY]),
         "sasl": _endpoint(sasl.listens(context, USER)),
+        "takers": _endpoint(sasl.listens(context, USER, TAKERS)),
         "quota_status": _endpoint(roles[Role.QUOTA_STATUS]),
         "recipient_delimiter": mail.recipient_delimiter,
         "alias_targets": MOST_TARGETS,
@@ -178,8 +180,6 @@ def _endpoint(found: Endpoint) -> str:
     return f"inet:{found}" if isinstance(found, Address) else f"unix:{found}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Proxymap:
 def _store_host(context: Context) -> str:
     """Return how ``lmtp`` calls the mail store's host; behind a UNIX socket it is our own."""
     found = context.topology.roles[Role.DELIVERY]
@@ -203,6 +203,8 @@ def _expression(text: str) -> str:
     return re.sub(r"[].[*^$+?(){}|\\/]", r"\\\g<0>", text)
 
 
+@dataclass(frozen=True, slots=True)
+class _Proxymap:
     """Postfix's service that asks the database for all its other processes."""
 
     processes: int = 6
