@@ -106,6 +106,24 @@ def in_time(works: Callable[[], bool]) -> None:
 # --- while it is there ----------------------------------------------------------------------
 
 
+def test_an_alias_of_full_mailboxes_is_refused(server: Instance) -> None:
+    """Mail that nobody can take would bounce to a sender who is often forged."""
+    full = [f"full{n}@example.org" for n in range(3)]
+    for address in full:
+        server.call(
+            *("mailbox", "add", address, "--password-stdin", "--quota", "1K"), stdin=PASSWORD
+        )
+    server.call("alias", "add", "allfull@example.org", *full)
+    with From(CLIENT).smtp(server.public("smtp")) as smtp:
+        smtp.send_message(message(to="x@example.org", body="y" * 2000), to_addrs=full)
+    for address in full:
+        server.wait_for_log(f"to=<{address}>", "status=sent")
+    assert rcpt(server, "allfull@example.org") == 552
+    assert rcpt(server, "allfull+x@example.org") == 552
+    server.call("mailbox", "set", full[1], "--quota", "1M")
+    assert rcpt(server, "allfull@example.org") == 250
+
+
 @pytest.mark.parametrize(
     ("recipient", "reader"), [(ALICE[0], ALICE), ("team@example.org", BOB)], ids=["own", "alias"]
 )

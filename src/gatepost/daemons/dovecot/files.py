@@ -24,7 +24,7 @@ from gatepost.daemons.dovecot.listeners import (
 from gatepost.errors import SettingsError
 from gatepost.model import Copy, Home, OnChange, RenderedFile, Role
 from gatepost.rendering import render
-from gatepost.sasl import MECHANISMS
+from gatepost.sasl import MECHANISMS, NOBODY
 from gatepost.settings.concerns import DatabaseDriver
 
 NAME = "dovecot"
@@ -259,6 +259,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "full_text_search": chosen != "2.3" and "flatcurve" in installed.features,
         "quota_grace": mail.message_size_limit,
         "trash_extra": 2 * mail.message_size_limit,
+        "nobody": NOBODY.decode(),
         "quota_warning": config / "quota-warning",
         "dovecot_lda": "/usr/lib/dovecot/dovecot-lda",
         "submission": topology.clients["smtp"],

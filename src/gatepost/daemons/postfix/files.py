@@ -27,6 +27,7 @@ from gatepost.model import (
     Role,
 )
 from gatepost.rendering import render
+from gatepost.sasl import TAKERS
 from gatepost.sasl import plan as sasl
 from gatepost.settings.concerns import DatabaseDriver
 
@@ -88,7 +89,8 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
             mailname=mailname,
             mailname_pattern=mailname.replace(".", r"\."),
         ),
-        _file("delivery-status"),
+        _file("delivery-status", stores=_stores(context)),
+        _file("notice-lines", store_host=_expression(_store_host(context))),
         _file("header-checks"),
         _file("lmtp-replies"),
         _file("strange-addresses"),
@@ -160,6 +162,7 @@ def _main(context: Context) -> dict[str, Any]:
         "mynetworks": _networks(mail.mynetworks),
         "delivery": _endpoint(roles[Role.DELIVERY]),
         "sasl": _endpoint(sasl.listens(context, USER)),
+        "takers": _endpoint(sasl.listens(context, USER, TAKERS)),
         "quota_status": _endpoint(roles[Role.QUOTA_STATUS]),
         "alias_targets": MOST_TARGETS,
         "alias_expansion": 10 * MOST_TARGETS,
@@ -182,11 +185,34 @@ def _endpoint(found: Endpoint) -> str:
     return f"inet:{found}" if isinstance(found, Address) else f"unix:{found}"
 
 
+def _store_host(context: Context) -> str:
+    """Return how ``lmtp`` calls the mail store's host; behind a UNIX socket it is our own."""
+    found = context.topology.roles[Role.DELIVERY]
+    return found.host if isinstance(found, Address) else context.settings.mail.mailname
+
+
+def _stores(context: Context) -> tuple[str, ...]:
+    """Return what ``lmtp`` writes for the mail store, as regular expressions, the longest first.
+
+    This is ``HOST[ADDRESS]:PORT``, ``HOST[ADDRESS]`` or the host, which is no secret when it is our
+    own. The address of a UNIX socket is its path.
+    """
+    found, host = context.topology.roles[Role.DELIVERY], _expression(_store_host(context))
+    if isinstance(found, Address):
+        return (rf"{host}\[[^]]*\]:[0-9]+", rf"{host}\[[^]]*\]", host)
+    return (rf"{host}\[{_expression(str(found.path))}\]",)
+
+
+def _expression(text: str) -> str:
+    """Write text for regexp_table(5), where it stands between slashes."""
+    return re.sub(r"[].[*^$+?(){}|\\/]", r"\\\g<0>", text)
+
+
 @dataclass(frozen=True, slots=True)
 class _Proxymap:
     """Postfix's service that asks the database for all its other processes."""
 
-    processes: int = 6
+    processes: int = 5
     """At most so many, with a connection for each table: 60 of the 100 that a server allows."""
 
 
@@ -262,9 +288,11 @@ def _queries(context: Context) -> dict[str, str]:
     queries = {
         "domains.cf": ours,
         "alias-domains.cf": (f"SELECT {mailname} WHERE '%s' = {mailname} AND NOT EXISTS ({ours})"),
-        "recipients.cf": lookups.recipient(delimiter).bind(**address),
+        "recipients.cf": lookups.EXACT_RECIPIENT.bind(address="%u@%d"),
+        "extended-recipients.cf": lookups.recipient(delimiter).bind(**address),
         "aliases.cf": lookups.alias(delimiter).bind(**address, **roles),
-        "mailbox-kinds.cf": lookups.mailbox_kind(delimiter).bind(**address),
+        "mailbox-kinds.cf": lookups.EXACT_KIND.bind(address="%u@%d"),
+        "account-kinds.cf": lookups.mailbox_kind(delimiter).bind(**address),
         "judgements.cf": lookups.judgement(delimiter).bind(**address, **roles, **postmaster),
         "senders.cf": lookups.sender(delimiter).bind(**address),
         "ended-sessions.cf": lookups.ENDED_SESSION.bind(login="%s", answer=_ENDED),
