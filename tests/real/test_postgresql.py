@@ -308,7 +308,7 @@ def test_a_restart_of_it_does_not_stop_postfix(
     name = server.settings["DB_NAME"]
     query = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND query LIKE %s"
     local, _, domain = ALICE[0].partition("@")
-    asked = [name, f"%'{local}'%'{domain}'%"]
+    asked = [name, f"%'{local}%{domain}'%"]
     with subprocess.Popen(
         ["postmap", "-q", "-", f"pgsql:{table}"],
         stdin=subprocess.PIPE,
