@@ -19,6 +19,9 @@ from gatepost.model import Home
 ANNA = ("anna@example.org", PASSWORD)
 EVA = ("eva-maria+x@example.org", PASSWORD)
 """A mailbox with each of the delimiters in its name, and no shorter one beside it."""
+LEA = ("lea-marie@example.org", PASSWORD)
+LEA_CAUGHT = ("lea-marie@catch.example", PASSWORD)
+"""Mailboxes with a delimiter in their names and extensions behind it; one beside a catch-all."""
 FULL = "full-up+x@example.org"
 FRIEND = "friend@outside.test"
 
@@ -34,9 +37,22 @@ def server(delimiter: str) -> Iterator[Instance]:
     """Run a server without a proxy, for none matters here."""
     with instance({"REVERSE_PROXY": "none", "RECIPIENT_DELIMITER": delimiter}) as made:
         made.call("domain", "add", "example.org")
-        for address, *options in ((ANNA[0],), (EVA[0],), (FULL, "--quota", "10K")):
+        made.call("domain", "add", "catch.example")
+        for address, *options in (
+            *((ANNA[0],), (EVA[0],), (LEA[0],), (LEA_CAUGHT[0],)),
+            (FULL, "--quota", "10K"),
+            ("no-reply@example.org", "--send-only"),
+        ):
             made.call("mailbox", "add", address, "--password-stdin", *options, stdin=PASSWORD)
-        made.call("alias", "add", "sales@example.org", EVA[0])
+        for alias, target in (
+            ("sales@example.org", EVA[0]),
+            ("the-team@example.org", LEA[0]),
+            ("shop@example.org", f"lea-marie{delimiter[0]}shop@example.org"),
+            ("last@example.org", f"lea-marie{delimiter[-1]}a{delimiter[0]}b@example.org"),
+            ("friends@example.org", ANNA[0]),
+            ("@catch.example", ANNA[0]),
+        ):
+            made.call("alias", "add", alias, target)
         yield made
 
 
@@ -46,6 +62,14 @@ def deliver(server: Instance, recipient: str, body: str = "Hello.\n") -> str:
     with From(CLIENT).smtp(server.public("smtp")) as smtp:
         smtp.send_message(message(to=recipient, subject=subject, body=body), FRIEND, [recipient])
     return subject
+
+
+def rcpt(server: Instance, recipient: str) -> str:
+    """Return what RCPT TO is answered with."""
+    with From(CLIENT).smtp(server.public("smtp")) as smtp:
+        smtp.mail(FRIEND)
+        code, words = smtp.rcpt(recipient)
+    return f"{code} {words.decode()}"
 
 
 def test_an_extension_reaches_the_mailbox(server: Instance, delimiter: str) -> None:
@@ -63,15 +87,71 @@ def test_a_mailbox_with_a_delimiter_in_its_name(server: Instance, recipient: str
     assert wait_for_mail(server.public("imap"), EVA, subject)
 
 
-def test_its_limit_is_asked_about(server: Instance) -> None:
+@pytest.mark.parametrize("extension", ["shop", "a{}b", "{}x"])
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [
+        (LEA[0], LEA),
+        (LEA_CAUGHT[0], LEA_CAUGHT),
+        (EVA[0], EVA),
+        ("the-team@example.org", LEA),
+        ("whoever@catch.example", ANNA),
+    ],
+)
+def test_the_longest_name_wins(
+    server: Instance, delimiter: str, name: str, reader: tuple[str, str], extension: str
+) -> None:
+    """Mail would be refused, or go to the catch-all, where the name itself has a delimiter."""
+    for character in delimiter:
+        local, domain = name.split("@")
+        recipient = f"{local}{character}{extension.format(character)}@{domain}"
+        subject = deliver(server, recipient)
+        assert wait_for_mail(server.public("imap"), reader, subject), recipient
+
+
+@pytest.mark.parametrize("alias", ["shop", "last"])
+def test_an_alias_leads_to_an_extension(server: Instance, alias: str) -> None:
+    """Mail for the alias would be refused as if it led to nobody."""
+    subject = deliver(server, f"{alias}@example.org")
+    assert wait_for_mail(server.public("imap"), LEA, subject)
+
+
+def test_its_owner_sends_under_an_extension(server: Instance, delimiter: str) -> None:
+    """Users could not write with the address that they have given to a shop, or others could."""
+    for login, code in ((LEA, 250), (ANNA, 553)):
+        for character in delimiter:
+            for sender in (f"lea-marie{character}shop@example.org", "the-team@example.org"):
+                with From(CLIENT).submission(server.public("submission"), login) as smtp:
+                    smtp.mail(sender)
+                    answer = smtp.rcpt(ANNA[0])
+                assert answer[0] == code, (sender, login, answer)
+
+
+def test_an_account_that_only_sends_says_so(server: Instance, delimiter: str) -> None:
+    """Mail to it would be accepted and bounce, or be taken by somebody else."""
+    for character in delimiter:
+        answer = rcpt(server, f"no-reply{character}x@example.org")
+        assert answer.startswith("550 5.7.1 "), answer
+
+
+def test_its_limit_is_asked_about(server: Instance, delimiter: str) -> None:
     """A full mailbox with a delimiter in its name would bounce what it cannot take."""
     body = "\n".join(["y" * 70] * 300)
     deliver(server, FULL, body)
     server.wait_for_log(f"to=<{FULL}>", "status=sent")
-    with From(CLIENT).smtp(server.public("smtp")) as smtp:
-        smtp.mail(FRIEND)
-        code, words = smtp.rcpt(FULL)
-    assert code == 552, words
+    for extension in ("", *(f"{character}more" for character in delimiter)):
+        answer = rcpt(server, FULL.replace("@", f"{extension}@"))
+        assert answer.startswith("552 "), (extension, answer)
+
+
+def test_a_name_that_nobody_has_is_refused(server: Instance, delimiter: str) -> None:
+    """The control: whatever begins like a name would be taken."""
+    for character in delimiter:
+        for name in ("lea", f"lea{character}mari", f"{character}lea-marie", "lea-mari"):
+            answer = rcpt(server, f"{name}{character}shop@example.org")
+            # Postfix takes no name that begins with "-".
+            refusals = ("550 5.1.1 ", "501 5.1.3 ") if name[0] == "-" else ("550 5.1.1 ",)
+            assert answer.startswith(refusals), (name, answer)
 
 
 def test_sieve_sees_the_extension(server: Instance, delimiter: str) -> None:
@@ -81,17 +161,23 @@ def test_sieve_sees_the_extension(server: Instance, delimiter: str) -> None:
         'if envelope :detail "to" "shop" { fileinto :create "Shop"; }\n'
         'elsif envelope :detail :matches "to" "*" { fileinto :create "Other"; }'
     )
-    for login in (ANNA, EVA):
+    for login in (ANNA, EVA, LEA):
         with From(CLIENT).sieve(server.public("sieve"), login) as sieve:
             sieve.put("shop", script)
     try:
         for character in delimiter:
             subject = deliver(server, f"anna{character}shop@example.org")
             assert wait_for_mail(server.public("imap"), ANNA, subject, folder="Shop")
+            # The address that it was sent to counts, not where the alias leads.
+            subject = deliver(server, f"friends{character}Shop@example.org")
+            assert wait_for_mail(server.public("imap"), ANNA, subject, folder="Shop")
+        if "+" in delimiter:
+            subject = deliver(server, "lea-marie+shop@example.org")
+            assert wait_for_mail(server.public("imap"), LEA, subject, folder="Shop")
         subject = deliver(server, EVA[0])
         assert wait_for_mail(server.public("imap"), EVA, subject)
     finally:
-        for login in (ANNA, EVA):
+        for login in (ANNA, EVA, LEA):
             with From(CLIENT).sieve(server.public("sieve"), login) as sieve:
                 sieve.deactivate()
 

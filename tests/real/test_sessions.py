@@ -19,6 +19,7 @@ import pytest
 from accounts import BOB, PASSWORD
 from clients import From, Sieve, message, wait_for_mail
 from instance import CLIENT, Instance, instance
+from sleeping import wait_until_all_sleep
 
 from gatepost.accounts.database import database_of
 from gatepost.accounts.passwords import hashed
@@ -295,10 +296,7 @@ def test_a_sleeping_session_ends(
                 os.chown(folder / ".wake", *_owner(folder), follow_symlinks=False)
             session.send(b"i1 IDLE\r\n")
             assert session.readline().startswith(b"+")
-        deadline = time.monotonic() + 60
-        while b"imap-hibernate" not in (commands := sleepers(server)) or len(commands) != 1:
-            assert time.monotonic() < deadline, commands
-            time.sleep(0.5)
+        wait_until_all_sleep(server)
         change(server, anna[0])
         assert ended(imap.sock)
         assert precious.read_text() == "precious"
@@ -310,19 +308,6 @@ def test_a_sleeping_session_ends(
 def _owner(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_uid, found.st_gid
-
-
-def sleepers(server: Instance) -> set[bytes]:
-    """Return the programs that hold IMAP sessions."""
-    config = server.home / "config" / "current" / "dovecot" / "dovecot.conf"
-    who = subprocess.run(
-        ["doveadm", "-c", str(config), "-f", "tab", "who", "-1"], capture_output=True, check=True
-    ).stdout
-    found = set()
-    for line in who.splitlines()[1:]:
-        with contextlib.suppress(FileNotFoundError):
-            found.add(Path(f"/proc/{int(line.split()[2])}/comm").read_bytes().strip())
-    return found
 
 
 # --- the store ------------------------------------------------------------------------------

@@ -105,6 +105,32 @@ def test_mail_with_an_empty_sender_is_never_redirected(server: Instance, outside
     assert len(sent_by(outside, target)) == 1
 
 
+@pytest.mark.parametrize("value", ["not redirected", ":".join(["ab"] * 32)])
+@pytest.mark.parametrize("sender", ["friend@outside.test", ""])
+def test_the_mark_of_others_is_a_header_like_any_other(
+    server: Instance, outside: Outside, sender: str, value: str
+) -> None:
+    """Whoever writes it into a post to a list would have all members here refuse the list's mail.
+
+    Nor does it stop a redirect: the message would stay where its owner does not look.
+    """
+    target = f"far-{uuid.uuid4().hex[:8]}@outside.test"
+    subject = uuid.uuid4().hex
+    mail = message(to=BOB[0], sender="friend@outside.test", subject=subject)
+    mail["X-Sieve-Empty-Sender"] = value
+    with active(server, BOB, f'require "copy"; redirect :copy "{target}";'):
+        for listener in ("public", "internal"):
+            with From(CLIENT).smtp(getattr(server, listener)("smtp")) as smtp:
+                smtp.send_message(mail, sender, [BOB[0]])
+        assert wait_for_mail(server.public("imap"), BOB, subject)
+        if sender:
+            assert outside.wait_for(to=target, subject=subject)
+        else:
+            control = send(server, BOB[0])
+            assert outside.wait_for(to=target, subject=control)
+            assert len(sent_by(outside, target)) == 1
+
+
 def test_mail_with_an_empty_sender_is_sorted(server: Instance) -> None:
     """Whoever keeps bounces in a folder would find them in the inbox."""
     with active(server, BOB, 'require ["fileinto"]; fileinto "Archive";'):

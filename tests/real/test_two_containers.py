@@ -158,6 +158,33 @@ def test_mail_and_logins_cross_from_one_to_the_other(split: Split) -> None:
     until("both delivered", lambda: split.count(ANNA) == before + 2)
 
 
+def test_an_alias_is_judged_and_a_bounce_names_no_host(split: Split) -> None:
+    """Mail that nobody takes would bounce, or a stranger learn the names of an inner network."""
+    tight, list_ = "tight@example.org", "list@example.org"
+    server = ("--server", "mta-internal:32025")
+    limited = ("--quota", "1K", "--password-stdin")
+    for address in (tight, f"more-{tight}"):
+        gatepost(split.environment, "mailbox", "add", address, *limited)
+        assert "250 2.0.0" in split.send("--to", address, *server, "--body", 2000 * "y")
+        until("full", lambda address=address: split.count(address) > 0)
+    gatepost(split.environment, "alias", "add", list_, tight, f"more-{tight}")
+    assert "552 5.2.2" in split.send("--to", list_, *server)
+    gatepost(split.environment, "alias", "add", f"more-{list_}", tight, BERT)
+    before = split.count(ANNA)
+    assert "250 2.0.0" in split.send("--to", f"more-{list_}", "--from", ANNA, *server)
+    until("bounced", lambda: split.count(ANNA) == before + 1)
+    folder = split.mail / "example.org" / ANNA.partition("@")[0] / "Maildir" / "new"
+    texts = [path.read_text() for path in folder.iterdir()]
+    (bounce,) = (text for text in texts if "multipart/report" in text)
+    report = bounce.partition("Content-Description: Notification")[2]
+    report = report.partition("Content-Description: Undelivered")[0]
+    assert tight in report
+    assert "the mail store said: 552 5.2.2" in " ".join(report.split())
+    assert "Diagnostic-Code: smtp; 552 5.2.2" in report
+    for inside in ("internal", "[", "Remote-MTA", split.mda_place.address, str(split.mail)):
+        assert inside not in report
+
+
 def test_a_secret_that_is_replaced_is_shown(split: Split) -> None:
     """Nobody types `up` in a container: the old certificate would be shown until it expires."""
     before = split.secret.issued.serial

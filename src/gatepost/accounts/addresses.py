@@ -7,8 +7,9 @@ behind us cannot take. Nothing asks the DNS: a domain may be set up before its r
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,10 @@ _LONGEST = 1000
 letters a name may be a little longer than the 254 of RFC 5321."""
 _LONGEST_NAME = 255
 """Characters of a domain (RFC 5321, 4.5.3.1.2)."""
+LOCAL_PART_CHARACTERS = string.ascii_letters + string.digits + "!#$&'*+-.=?^_`{|}~"
+"""What mailboxes have in their names, and in extensions behind them: RFC 5322, 3.2.3, and ".",
+without "%", which Postfix takes for routing, and "/", which separates folders."""
+
 _UNREACHABLE = {
     "%": "Postfix takes it for old routing syntax and refuses the mail",
     "!": "Postfix takes it for old routing syntax and refuses the mail",
@@ -91,10 +96,22 @@ def split(address: str) -> tuple[str, str]:
     return local_part, name
 
 
-def without_extension(address: str, delimiter: str) -> str:
-    """Return the address that Postfix falls back to: ``anna+lists@…`` → ``anna@…``.
+def shorter_forms(address: str, delimiter: str) -> Iterator[str]:
+    """Yield the addresses of which this one may be an extension, the longest first.
 
-    A delimiter at the very beginning is part of the name, as in Postfix.
+    ``eva-maria+x@…`` → ``eva-maria@…``, ``eva@…``. The longest that is an account takes the mail.
+    A delimiter at the very beginning is part of the name.
+    """
+    local_part, name = split(address)
+    for end in range(len(local_part) - 1, 0, -1):
+        if local_part[end] in delimiter:
+            yield f"{local_part[:end]}@{name}"
+
+
+def without_extension(address: str, delimiter: str) -> str:
+    """Return the shortest form of an address: ``eva-maria+x@…`` → ``eva@…``.
+
+    All addresses that may be extensions of one account have it in common with that account.
     """
     local_part, name = split(address)
     found = [position for c in delimiter if (position := local_part.find(c)) > 0]

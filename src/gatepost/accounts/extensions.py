@@ -12,20 +12,12 @@ from collections.abc import Container, Iterable, Iterator
 
 import sqlalchemy as sa
 
-from gatepost.accounts.addresses import split, without_extension
+from gatepost.accounts.addresses import shorter_forms, split, without_extension
 from gatepost.accounts.tables import alias_targets, aliases, mailboxes, settings_in_use
 
 _NAME = "RECIPIENT_DELIMITER"
 _ESCAPE = "\\"
 _BATCH = 2_000
-
-
-def shorter_forms(address: str, delimiter: str) -> Iterator[str]:
-    """Yield the addresses of which this one may be an extension, the longest first."""
-    local_part, domain = split(address)
-    for end in range(len(local_part) - 1, 0, -1):
-        if local_part[end] in delimiter:
-            yield f"{local_part[:end]}@{domain}"
 
 
 def pairs(

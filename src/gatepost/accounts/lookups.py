@@ -4,6 +4,10 @@ The SQL is portable (SQLite, PostgreSQL, MySQL 8) and has named parameters. A da
 its own marks in their place with `Query.bind`; the daemon escapes values between the quotes.
 Addresses are given normalised (lower case, A-labels).
 
+Which account an address belongs to is one rule in all of them (`_account`), and Postfix is told of
+no delimiter. It does not ask a query with the parameter `local` for ``@DOMAIN``, so such a query
+finds the catch-all itself.
+
 Every table is read by an index, whatever ``ANALYZE`` has seen: SQLite always uses a unique index
 when a SELECT reads one table only, so tables are asked one by one and not joined.
 """
@@ -51,86 +55,186 @@ MAILBOX_DOMAIN = _query(
 )
 """One row when mail for the domain is received here."""
 
-RECIPIENT = _query(
-    "RECIPIENT",
-    "SELECT address FROM mailboxes WHERE address = :address AND NOT send_only",
-)
-"""One row when a mailbox receives under this address; a disabled one does."""
-
-ALIAS = _query(
-    "ALIAS",
-    """
-    SELECT target FROM alias_targets
-    WHERE alias_id = (SELECT id FROM aliases WHERE address = :address)
-    UNION ALL SELECT address FROM mailboxes WHERE address = :address
-    """,
-)
-"""Where mail goes: each target of an alias, or the mailbox itself, so that no catch-all takes it.
-
-Asked with ``@DOMAIN``: the targets of the catch-all.
-"""
-
-MAILBOX_KIND = _query(
-    "MAILBOX_KIND",
-    """
-    SELECT CASE WHEN send_only THEN 'send_only' WHEN quota_bytes IS NULL THEN 'unlimited'
-    ELSE 'limited' END FROM mailboxes WHERE address = :address
-    UNION ALL SELECT 'other' WHERE
-    (SELECT mailboxes.id FROM mailboxes WHERE mailboxes.address = :address) IS NULL
-    """,
-)
-"""``send_only``, ``limited`` or ``unlimited`` (in its quota); ``other`` when it is no mailbox."""
+ROLES = ("postmaster", "abuse")
+"""Names whose mail somebody must read (RFC 5321, 4.5.1; RFC 2142)."""
 
 # No EXISTS, nor IN: PostgreSQL may read the whole table once to answer many of them.
 _IS_MAILBOX = "(SELECT mailboxes.id FROM mailboxes WHERE mailboxes.address = {0}) IS NOT NULL"
 _IS_ALIAS = "(SELECT aliases.id FROM aliases WHERE aliases.address = {0}) IS NOT NULL"
 _IS_ACCOUNT = f"({_IS_MAILBOX} OR {_IS_ALIAS})"
+_IS_DOMAIN = "(SELECT domains.id FROM domains WHERE domains.name = {0}) IS NOT NULL"
 
-_CHAIN = f"""
-    WITH RECURSIVE chain(address) AS (
-        {{start}}
-        UNION
-        SELECT CASE {{more}}
-            WHEN {_IS_ACCOUNT.format("alias_targets.address")} THEN alias_targets.address
-            WHEN {_IS_ACCOUNT.format("alias_targets.destination")} THEN alias_targets.destination
-            WHEN SUBSTR(alias_targets.address, 1, 11) = 'postmaster@' THEN ''
-            WHEN SUBSTR(alias_targets.address, 1, 6) = 'abuse@' THEN ''
-            WHEN (SELECT domains.id FROM domains WHERE name = alias_targets.domain) IS NOT NULL
-                THEN '@' || alias_targets.domain
-            ELSE ''
-        END
-        FROM chain CROSS JOIN alias_targets WHERE alias_targets.alias_id =
-            (SELECT aliases.id FROM aliases WHERE aliases.address = chain.address) {{within}}
-    )
-"""  # noqa: S608  every value is a parameter
-"""The accounts that an address leads to, one alias after another, beginning with itself.
+_UNQUOTED = """CASE WHEN SUBSTR(:local, 1, 1) = '"' THEN SUBSTR(:local, 2) ELSE '' || :local END"""
+"""The local part without the quote at its beginning: Postfix asks for the quoted form first.
 
-A mailbox or alias that exists wins over an address extension, which wins over the catch-all
-(``@DOMAIN``, in the chain even where there is none). The empty address stands for other servers,
-and for role addresses, which are not followed.
-``UNION`` without ``ALL`` ends at an address seen before, so a loop ends too.
+An account needs no quotes, and what stands behind its name may be left as it is.
 """
 
-SENDER = _query(
-    "SENDER",
-    f"""
-    {_CHAIN.format(start="SELECT '' || :address", more="", within="")}, logins(login) AS (
-        SELECT (
-            SELECT mailboxes.login FROM mailboxes
-            WHERE mailboxes.address = chain.address AND mailboxes.enabled
-        ) FROM chain
-    )
-    SELECT login FROM logins WHERE login IS NOT NULL
-    UNION ALL SELECT '-' WHERE NOT EXISTS (SELECT 1 FROM logins WHERE login IS NOT NULL)
-        AND {_IS_ACCOUNT.format(":address")}
-    """,  # noqa: S608
+
+def _account(delimiter: str, local: str = _UNQUOTED, domain: str = ":domain") -> str:
+    """Return SQL for the account that an address belongs to; NULL when there is none.
+
+    The longest name wins that is a mailbox or an alias: the whole local part, or what stands before
+    a character of `delimiter`. The rest is the extension.
+    """
+    address = f"SUBSTR(name, 1, size) || '@' || {domain}"
+    behind = "SUBSTR(name, size + 1, 1)"
+    # Not ORDER BY … LIMIT 1, nor IN: SQLite would need a third more time for each look-up.
+    ends = " OR ".join(f"{behind} = '{character}'" for character in ("", *delimiter))
+    return f"""(
+        SUBSTR({local}, 1, (
+            WITH RECURSIVE cut(name, size) AS (
+                SELECT {local}, LENGTH({local})
+                UNION ALL SELECT name, size - 1 FROM cut WHERE size > 1
+            )
+            SELECT MAX(size) FROM cut
+            WHERE size > 0 AND ({ends}) AND {_IS_ACCOUNT.format(address)}
+        )) || '@' || {domain}
+    )"""  # noqa: S608  every value is a parameter or a character that no quote can end
+
+
+def _is_role(delimiter: str, local: str = ":local", address: str = ":address") -> str:
+    """Return SQL that is true when mail to an address without an account goes to `postmaster`.
+
+    That address does not lead to itself, so that a catch-all may still take it.
+    """
+    names = {name: ", ".join(f"'{name}{character}'" for character in delimiter) for name in ROLES}
+    ways = [f"{local} = '{name}'" for name in names]
+    ways += [
+        f"SUBSTR({local}, 1, {len(n) + 1}) IN ({longer})" for n, longer in names.items() if longer
+    ]
+    ours = f"({_IS_DOMAIN.format(':domain')} OR :domain = :mailname)"
+    return f"({' OR '.join(ways)}) AND {address} <> :postmaster AND {ours}"
+
+
+EXACT_RECIPIENT = _query(
+    "EXACT_RECIPIENT",
+    "SELECT address FROM mailboxes WHERE address = :address AND NOT send_only",
 )
-"""Logins that may send as this address: the enabled mailboxes that it is or leads to.
+"""One row when a mailbox of just this name receives mail; a disabled one does.
 
-An address that exists and leads to no login gives ``-``, which nobody can log in as: without that
-row Postfix would go on to ask for the catch-all, whose owner could then send in the name of a
-disabled mailbox.
+Asked before `recipient` and `alias`, which most mail then needs no more: parsing one of these takes
+ten times as long as this query.
 """
+
+EXACT_KIND = _query(
+    "EXACT_KIND",
+    """
+    SELECT CASE WHEN send_only THEN 'send_only' WHEN quota_bytes IS NULL THEN 'unlimited'
+    ELSE 'limited' END FROM mailboxes WHERE address = :address
+    """,
+)
+"""The kind of a mailbox of just this name, as `mailbox_kind`, and asked before it."""
+
+
+def recipient(delimiter: str) -> Query:
+    """Return the query for the mailbox that receives mail for an address; a disabled one does.
+
+    `delimiter` is ``RECIPIENT_DELIMITER``, here as everywhere. No row for a quoted address: what
+    needs quotes, no mailbox takes.
+    """
+    return _query(
+        "RECIPIENT",
+        f"""
+        SELECT address FROM mailboxes
+        WHERE address = {_account(delimiter, ":local")} AND NOT send_only
+        """,  # noqa: S608
+    )
+
+
+def alias(delimiter: str) -> Query:
+    """Return the query for where mail goes that is not for a mailbox: each target of an alias.
+
+    An account wins over `postmaster`, who reads what is for ``postmaster`` and ``abuse``, and that
+    over the catch-all. A mailbox gives no row, so Postfix leaves its address as it is. An extension
+    of the alias ends here, and Sieve sees it in the original address.
+    """
+    role = f"CASE WHEN {_is_role(delimiter)} THEN '' ELSE '@' || :domain END"
+    return _query(
+        "ALIAS",
+        f"""
+        WITH taker(address) AS (SELECT COALESCE({_account(delimiter)}, {role}))
+        SELECT COALESCE(target, '' || :postmaster) FROM taker LEFT JOIN alias_targets ON alias_id =
+            (SELECT aliases.id FROM aliases WHERE aliases.address = taker.address)
+        WHERE target IS NOT NULL OR taker.address = ''
+        """,  # noqa: S608
+    )
+
+
+def mailbox_kind(delimiter: str) -> Query:
+    """Return the query for what kind of account an address belongs to.
+
+    ``send_only``, ``limited`` or ``unlimited`` (in its quota) for a mailbox, else ``other``.
+    ``unreachable`` when the name itself begins with a quote: nothing of ours has such a name.
+    """
+    return _query(
+        "MAILBOX_KIND",
+        f"""
+        SELECT CASE
+            WHEN LENGTH(:local) > 3 AND SUBSTR(:local, 1, 1) = '"' AND SUBSTR(:local, 3, 1) = '"'
+                AND {_IS_DOMAIN.format(":domain")} THEN 'unreachable'
+            ELSE COALESCE((
+                SELECT CASE WHEN send_only THEN 'send_only' WHEN quota_bytes IS NULL
+                THEN 'unlimited' ELSE 'limited' END
+                FROM mailboxes WHERE mailboxes.address = {_account(delimiter)}
+            ), 'other')
+        END
+        """,  # noqa: S608
+    )
+
+
+def _chain(delimiter: str, start: str, more: str = "", within: str = "") -> str:
+    """Return a CTE of the accounts that mail goes to, one alias after another.
+
+    `start` gives the first. The catch-all is ``@DOMAIN``, in the chain even where there is none.
+    The empty address stands for other servers, and for role addresses, which are not followed.
+    ``UNION`` without ``ALL`` ends at an address seen before, so a loop ends too.
+    """
+    exact = _IS_ACCOUNT.format("alias_targets.address")
+    local = (
+        "SUBSTR(alias_targets.address, 1,"
+        " LENGTH(alias_targets.address) - LENGTH(alias_targets.domain) - 1)"
+    )
+    extended = _account(delimiter, local, "alias_targets.domain")
+    roles = " ".join(
+        f"WHEN SUBSTR(alias_targets.destination, 1, {len(name) + 1}) = '{name}@' THEN ''"
+        for name in ROLES
+    )
+    return f"""
+        chain(address) AS (
+            {start}
+            UNION
+            SELECT CASE {more} WHEN {exact} THEN alias_targets.address ELSE COALESCE(
+                CASE WHEN alias_targets.destination <> alias_targets.address THEN {extended} END,
+                CASE {roles} WHEN {_IS_DOMAIN.format("alias_targets.domain")}
+                THEN '@' || alias_targets.domain ELSE '' END
+            ) END
+            FROM chain CROSS JOIN alias_targets WHERE alias_targets.alias_id =
+                (SELECT aliases.id FROM aliases WHERE aliases.address = chain.address) {within}
+        )
+    """  # noqa: S608
+
+
+def sender(delimiter: str) -> Query:
+    """Return the query for the logins that may send as an address.
+
+    They are the enabled mailboxes that its account, or else the catch-all, is or leads to. So the
+    owner of a catch-all cannot send as an account that exists, not even as a disabled one.
+    """
+    start = f"SELECT COALESCE({_account(delimiter)}, '@' || :domain)"
+    return _query(
+        "SENDER",
+        f"""
+        WITH RECURSIVE {_chain(delimiter, start)}, logins(login) AS (
+            SELECT (
+                SELECT mailboxes.login FROM mailboxes
+                WHERE mailboxes.address = chain.address AND mailboxes.enabled
+            ) FROM chain
+        )
+        SELECT login FROM logins WHERE login IS NOT NULL
+        """,  # noqa: S608
+    )
+
 
 ENDED_SESSION = _query(
     "ENDED_SESSION",
@@ -170,43 +274,43 @@ DECOMPOSED_PASSWORD = _query(
 JUDGED = 100
 """So many targets of an alias, and accounts behind it, are looked at; more are not judged."""
 
-_FEW = _CHAIN.format(
-    start="{start}",
-    # That there is one more counts as somebody who takes mail.
-    more=f"WHEN alias_targets.position = {JUDGED} THEN ''",
-    within=f"AND alias_targets.position <= {JUDGED}",
-)
+
+def _few(delimiter: str, local: str = _UNQUOTED, role: str | None = None) -> str:
+    """Return a CTE of the accounts that mail comes to; of a long list only the first ones."""
+    # A setting, of which the look-up need not find out the name before an extension.
+    postmaster = ", ".join(
+        f"CASE WHEN {_IS_ACCOUNT.format(name)} THEN '' || {name} END"
+        for name in (":postmaster", ":postmaster_bare")
+    )
+    start = f"""
+        SELECT COALESCE({_account(delimiter, local)}, CASE
+            WHEN {role or _is_role(delimiter)} THEN COALESCE({postmaster}, CASE
+                WHEN {_IS_DOMAIN.format(":postmaster_domain")} THEN '@' || :postmaster_domain
+                ELSE '' END)
+            WHEN {_IS_ALIAS.format("'@' || :domain")} THEN '@' || :domain
+        END)
+    """
+    return _chain(
+        delimiter,
+        start,
+        # That there is one more counts as somebody who takes mail.
+        more=f"WHEN alias_targets.position = {JUDGED} THEN ''",
+        within=f"AND alias_targets.position <= {JUDGED}",
+    )
 
 
 def judgement(delimiter: str) -> Query:
     """Return the query for what mail to an address that is no mailbox would come to.
 
-    ``unreachable`` when it leads only to accounts that do not exist or only send, ``limited`` when
-    the one mailbox that could take it has a quota, ``send_only`` for the extension of an account
-    that only sends; else no row. `delimiter` is ``RECIPIENT_DELIMITER``: an address with an
-    extension that is no account itself is left to the question without it. `mailname`, `postmaster`
-    and `postmaster_domain` say where role addresses lead.
-    """
-    bare = "SUBSTR(:local, 2)"
-    for character in delimiter:
-        bare = f"REPLACE({bare}, '{character}', '')"
-    domain_is_ours = "(SELECT domains.id FROM domains WHERE domains.name = {0}) IS NOT NULL"
-    start = f"""
-        SELECT CASE
-            WHEN {_IS_ACCOUNT.format(":address")} THEN '' || :address
-            WHEN {bare} <> SUBSTR(:local, 2) THEN NULL
-            WHEN NOT ({domain_is_ours.format(":domain")} OR :domain = :mailname) THEN NULL
-            WHEN :local IN ('postmaster', 'abuse') AND :address <> :postmaster THEN CASE
-                WHEN {_IS_ACCOUNT.format(":postmaster")} THEN '' || :postmaster
-                WHEN {domain_is_ours.format(":postmaster_domain")} THEN '@' || :postmaster_domain
-                ELSE '' END
-            WHEN {_IS_ALIAS.format("'@' || :domain")} THEN '@' || :domain
-        END
+    ``unreachable`` when it leads only to accounts that do not exist or only send, ``only_limited``
+    when every mailbox that could take it has a quota (`taker` names them), ``send_only`` for an
+    account that only sends; else no row. `mailname`, `postmaster`, the same without extension (`postmaster_bare`) and its
+    domain (`postmaster_domain`) say where role addresses lead.
     """
     return _query(
         "JUDGEMENT",
         f"""
-        {_FEW.format(start=start)}, kinds(kind) AS (
+        WITH RECURSIVE {_few(delimiter)}, kinds(kind) AS (
             SELECT CASE WHEN first.address = '' THEN 'fine'
             WHEN {_IS_ALIAS.format("first.address")} THEN 'alias' ELSE COALESCE((
                 SELECT CASE WHEN send_only THEN 'send_only' WHEN quota_bytes IS NULL THEN 'fine'
@@ -218,9 +322,9 @@ def judgement(delimiter: str) -> Query:
             SUM(CASE kind WHEN 'limited' THEN 1 ELSE 0 END),
             SUM(CASE kind WHEN 'send_only' THEN 1 ELSE 0 END) FROM kinds
         )
-        SELECT CASE WHEN limited = 1 THEN 'limited' WHEN nodes = 1 AND silent = 1 THEN 'send_only'
-        ELSE 'unreachable' END FROM counted
-        WHERE nodes BETWEEN 1 AND {JUDGED - 1} AND fine = 0 AND limited < 2
+        SELECT CASE WHEN limited > 0 THEN 'only_limited'
+        WHEN nodes = 1 AND silent = 1 THEN 'send_only' ELSE 'unreachable' END FROM counted
+        WHERE nodes BETWEEN 1 AND {JUDGED - 1} AND fine = 0
         """,  # noqa: S608
     )
 
@@ -228,69 +332,61 @@ def judgement(delimiter: str) -> Query:
 def user(delimiter: str) -> Query:
     """Return the query for a mailbox's place, where mail for an address goes.
 
-    A mailbox of just that address wins; else the address before an extension counts, the longest
-    that is a mailbox. `user` is the mailbox, `folder` lies below that of all mail, `quota_bytes` is
-    NULL for no limit. `extensions` are the characters that begin an extension behind this name:
-    none of those that it holds itself, and ``/``, which no mailbox holds, when none is left.
-    `service` is what asks: ``quota-status`` is answered for the one mailbox behind an alias.
-    `delimiter` is ``RECIPIENT_DELIMITER``.
+    `user` is the mailbox, `folder` lies below that of all mail, `quota_bytes` is NULL for no limit.
+    `extensions` are the characters that begin an extension behind this name: none of those that it
+    holds itself, and ``/``, which no mailbox holds, when none is left. `service` is what asks:
+    ``quota-status`` may ask for the name of a `taker`.
     """
     extensions = " || ".join(
         f"CASE WHEN REPLACE(local_part, '{c}', '') = local_part THEN '{c}' ELSE '' END"
         for c in delimiter
     )
-    marks = ", ".join(f"'{c}'" for c in delimiter)
-    shorter = f"""
-        WITH RECURSIVE cut(n) AS (
-            SELECT LENGTH(:local) - 1 UNION ALL SELECT n - 1 FROM cut WHERE n > 1
-        )
-        SELECT SUBSTR(:local, 1, n) || '@' || :domain FROM cut
-        WHERE SUBSTR(:local, n + 1, 1) IN ({marks})
-        AND {_IS_MAILBOX.format("SUBSTR(:local, 1, n) || '@' || :domain")}
-        ORDER BY n DESC LIMIT 1
-    """  # noqa: S608  every value is a parameter or a character that no quote can end
-    exact = "(SELECT mailboxes.address FROM mailboxes WHERE mailboxes.address = :address)"
     return _query(
         "USER",
         f"""
         SELECT address AS user, folder, quota_bytes,
         COALESCE(NULLIF({extensions or "''"}, ''), '/') AS extensions
         FROM mailboxes
-        WHERE address = COALESCE({exact}, {f"({shorter})," if delimiter else ""} {_limited(marks)})
+        WHERE address = CASE WHEN :service = 'quota-status' AND SUBSTR(:local, 3, 1) = '{_MARK}'
+            THEN ({_taker(delimiter)}) ELSE {_account(delimiter, ":local")} END
         AND NOT send_only
         """,  # noqa: S608
     )
 
 
-def _limited(marks: str) -> str:
-    """Return SQL for the mailbox with a quota behind an alias, for who asks about quotas.
+_STRANGE = re.compile(r"[^A-Za-z0-9#$&'*+.=?^_`{|}~-]")
+_MARK = "!"
+"""Stands in no address of ours, and Postfix takes no mail for one that holds it."""
 
-    `judgement` has found that there is one, and that no other account could take the mail.
+
+def taker(place: int, recipient: str) -> str:
+    """Name the mailbox with a quota that is number `place` (from 1) of those behind a recipient.
+
+    Dovecot lets nobody ask for a name with other characters than those of addresses, and an alias
+    may have ``/`` as well, so that has a stand-in. What else is strange stands in no account's
+    name, and has the same one.
     """
-    shorter = f"""
-        (WITH RECURSIVE cut(n) AS (
-            SELECT LENGTH(:local) - 1 UNION ALL SELECT n - 1 FROM cut WHERE n > 1
-        )
-        SELECT SUBSTR(:local, 1, n) || '@' || :domain FROM cut
-        WHERE SUBSTR(:local, n + 1, 1) IN ({marks})
-        AND {_IS_ALIAS.format("SUBSTR(:local, 1, n) || '@' || :domain")}
-        ORDER BY n DESC LIMIT 1)
-    """  # noqa: S608
-    start = f"""
-        SELECT CASE WHEN {_IS_ALIAS.format(":address")} THEN '' || :address ELSE COALESCE(
-            {f"{shorter}," if marks else ""}
-            CASE WHEN :local IN ('postmaster', 'abuse') THEN '' || :postmaster END,
-            '@' || :domain
-        ) END
+    local, _, domain = recipient.rpartition("@")
+    return f"{place:02}{_MARK}{_STRANGE.sub(_MARK, local)}@{domain}"
+
+
+def _taker(delimiter: str) -> str:
+    """Return SQL for the mailbox that `taker` names; the order is that of their addresses.
+
+    `judgement` has found that no other account could take the mail.
     """
+    local = f"REPLACE(SUBSTR(:local, 4), '{_MARK}', '/')"
+    role = _is_role(delimiter, local, f"{local} || '@' || :domain")
     return f"""
-        CASE WHEN :service = 'quota-status' THEN (
-            {_FEW.format(start=start)}
-            SELECT address FROM chain WHERE (
+        WITH RECURSIVE {_few(delimiter, local, role)}
+        SELECT address FROM (
+            SELECT chain.address, ROW_NUMBER() OVER (ORDER BY chain.address) AS place FROM chain
+            WHERE (
                 SELECT quota_bytes FROM mailboxes
                 WHERE mailboxes.address = chain.address AND NOT mailboxes.send_only
-            ) IS NOT NULL LIMIT 1
-        ) END
+            ) IS NOT NULL
+        ) AS takers
+        WHERE place < {JUDGED} AND CAST(100 + place AS CHAR(3)) = '1' || SUBSTR(:local, 1, 2)
     """  # noqa: S608
 
 
@@ -307,6 +403,7 @@ RELAY_CLIENT = _query(
 """One row when a client certificate is a mail store's own, whose redirects may leave."""
 
 QUERIES = (
-    *(MAILBOX_DOMAIN, RECIPIENT, ALIAS, MAILBOX_KIND, SENDER, judgement("+-")),
-    *(ENDED_SESSION, PASSWORD, DECOMPOSED_PASSWORD, user("+-"), USERS, RELAY_CLIENT),
+    *(MAILBOX_DOMAIN, EXACT_RECIPIENT, EXACT_KIND, recipient("+-"), alias("+-"), mailbox_kind("+-"), sender("+-")),
+    *(judgement("+-"), ENDED_SESSION, PASSWORD, DECOMPOSED_PASSWORD, user("+-"), USERS),
+    RELAY_CLIENT,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from gatepost.accounts.addresses import split, without_extension
+from gatepost.accounts.addresses import shorter_forms, split
 
 
 def find_loop(
@@ -16,8 +16,8 @@ def find_loop(
     """Follow aliases from `starts`; return the first way that comes back to where it has been.
 
     `targets_of` gives an alias's targets, and none for what is no alias. An address that does not
-    exist falls to the catch-all of its domain, and one with an extension to the one without it, as
-    in Postfix. The way begins and ends with the same alias; None when there is no loop.
+    exist falls to the catch-all of its domain, and one with an extension to the longest name before
+    it. The way begins and ends with the same alias; None when there is no loop.
     """
     clear: set[str] = set()
     for start in starts:
@@ -60,6 +60,5 @@ def falls_to(
 
 
 def forms(address: str, delimiter: str) -> tuple[str, ...]:
-    """Return the addresses that may take mail for one, in Postfix's order, the catch-all last."""
-    exact = dict.fromkeys((address, without_extension(address, delimiter)))
-    return (*exact, "@" + split(address)[1])
+    """Return the addresses that may take mail for one, in their order, the catch-all last."""
+    return (address, *shorter_forms(address, delimiter), "@" + split(address)[1])

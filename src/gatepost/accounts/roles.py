@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from gatepost.accounts import lookups
-from gatepost.accounts.addresses import split, without_extension
+from gatepost.accounts.addresses import shorter_forms, split
+from gatepost.accounts.lookups import ROLES
 from gatepost.accounts.tables import aliases, domains, mailboxes
 
-ROLES = ("postmaster", "abuse")
 _NAMED = 5
 """So many addresses are named in one sentence."""
 
@@ -61,23 +61,19 @@ def _receives(
     connection: sa.Connection, address: str, delimiter: str, *, elsewhere: bool = True
 ) -> bool:
     """Tell whether mail to an address would be delivered; `elsewhere`: also on other servers."""
-    shorter = without_extension(address, delimiter)
-    for taker in (address, shorter):
-        kind: str = connection.scalar(sa.text(lookups.MAILBOX_KIND.sql), {"address": taker})
-        if kind != "other":
-            return kind != "send_only"
-        if connection.scalar(sa.select(aliases.c.id).where(aliases.c.address == taker)):
-            address = taker
-            break
-    else:
-        address = shorter
     local, domain = split(address)
+    parts = {"local": local, "domain": domain}
+    kind: str = connection.scalar(sa.text(lookups.mailbox_kind(delimiter).sql), parts)
+    if kind != "other":
+        return kind != "send_only"
     known = [
         connection.scalar(sa.select(table.c.id).where(column == value)) is not None
         for table, column, value in (
             (domains, domains.c.name, domain),
-            (aliases, aliases.c.address, address),
-            (aliases, aliases.c.address, f"@{domain}"),
+            *(
+                (aliases, aliases.c.address, name)
+                for name in (address, *shorter_forms(address, delimiter), f"@{domain}")
+            ),
         )
     ]
     if not known[0]:
@@ -86,7 +82,8 @@ def _receives(
         return False
     query = lookups.judgement(delimiter)
     # Not as a role address: those lead here.
-    values = {"local": local if known[1] else "anybody", "domain": domain, "address": address}
+    is_alias = any(known[1:-1])
+    values = {"local": local if is_alias else "anybody", "domain": domain, "address": address}
     said = connection.scalar(sa.text(query.sql), {**dict.fromkeys(query.parameters, ""), **values})
     return said in {None, "limited"}
 

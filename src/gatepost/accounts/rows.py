@@ -7,6 +7,7 @@ import shlex
 import sqlalchemy as sa
 
 from gatepost.accounts import bulk
+from gatepost.accounts.addresses import shorter_forms, without_extension
 from gatepost.accounts.records import Mailbox
 from gatepost.accounts.tables import alias_targets, aliases, domains, mailboxes
 from gatepost.errors import AccountError
@@ -86,15 +87,25 @@ def targets(connection: sa.Connection, address: str) -> tuple[str, ...]:
     )
 
 
-def leading_to(connection: sa.Connection, address: str) -> tuple[str, ...]:
+def leading_to(connection: sa.Connection, address: str, delimiter: str) -> tuple[str, ...]:
     """Return the aliases with an address among their targets, with an extension or without."""
-    found = connection.scalars(
-        sa.select(aliases.c.address)
+    found = connection.execute(
+        sa.select(aliases.c.address, alias_targets.c.address)
         .join(alias_targets)
-        .where((alias_targets.c.destination == address) | (alias_targets.c.address == address))
-        .distinct()
+        .where(
+            (alias_targets.c.destination == without_extension(address, delimiter))
+            | (alias_targets.c.address == address)
+        )
     )
-    return tuple(sorted(found))
+    return tuple(
+        sorted(
+            {
+                alias
+                for alias, target in found
+                if address in (target, *shorter_forms(target, delimiter))
+            }
+        )
+    )
 
 
 def kind(connection: sa.Connection, address: str) -> str:

@@ -305,7 +305,7 @@ class Store:
             rows.mailbox(connection, address)
             lifetimes.end(connection, this)
             connection.execute(sa.delete(mailboxes).where(this))
-            return rows.leading_to(connection, address)
+            return rows.leading_to(connection, address, self._delimiter)
 
     def keep_aside(self, folders: Iterable[str]) -> tuple[str, ...]:
         """Record folders of mail that belong to no mailbox; return those that were unknown.
@@ -382,7 +382,12 @@ class Store:
         leading, level = [new], [new]
         while level and len(leading) <= MOST_TARGETS:
             # What falls to a catch-all is not looked for: Postfix's own limit is higher.
-            level = [a for t in level for a in rows.leading_to(connection, t) if a not in leading]
+            level = [
+                alias
+                for to in level
+                for alias in rows.leading_to(connection, to, self._delimiter)
+                if alias not in leading
+            ]
             leading += level
         found = beyond(leading, ways.targets_of, ways.is_mailbox, self._delimiter)
         if found:

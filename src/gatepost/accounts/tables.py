@@ -118,7 +118,8 @@ alias_targets = Table(
     Column("target", String(ADDRESS_LENGTH), nullable=False),
     # The target in lower case, as `mailboxes` and `aliases` write addresses.
     Column("address", String(ADDRESS_LENGTH), nullable=False),
-    # The same without an address extension: the mailbox that takes it when "address" is none.
+    # The same up to the first character of RECIPIENT_DELIMITER, which all accounts whose extension
+    # it may be begin with.
     Column("destination", String(ADDRESS_LENGTH), nullable=False),
     # The domain of the target, whose catch-all comes last.
     Column("domain", String(255), nullable=False),

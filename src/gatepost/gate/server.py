@@ -40,8 +40,12 @@ _DIRECT_SECONDS = 0.1
 """How long a direct client is listened to for a forged header before Postfix greets it."""
 _LINGER_SECONDS = 1.0
 """How long a refused peer may take to read why."""
-_TAKEN_SECONDS = 5.0
-"""How long Postfix may take to fetch a connection before the client is sent away."""
+_TAKEN_SECONDS = 30.0
+"""How long Postfix may take to fetch a connection before the client is sent away.
+
+A machine under load needs some seconds to start a hundred processes, and a client waits for its
+greeting for five minutes (RFC 5321 section 4.5.3.2.1).
+"""
 _LOOK_SECONDS = 0.02
 """How soon a connection that Postfix has taken is let go of, if nothing else wakes the loop."""
 _PEEK = 4096

@@ -10,9 +10,20 @@ passing on a failure that is temporary. It greets Postfix itself, so that a sess
 the mail store is away, and connects to the mail store anew for each login, so that no connection
 is stale.
 
+It also answers about aliases whose mailboxes have quotas (`gatepost.sasl.takers`): Postfix asks it
+at RCPT, and it asks Dovecot about each of them.
+
 The process has no rights but those of Postfix's user, and knows no password longer than it takes to
 pass it on.
 """
+
+NAME = "sasl"
+"""The name of the process, and of its socket for logins."""
+TAKERS = "takers"
+"""The name of its socket for questions about aliases."""
+
+NOBODY = b"DUNNO nobody"
+"""What Dovecot answers about quotas when there is no such mailbox; Postfix reads ``DUNNO``."""
 
 MECHANISMS = ("PLAIN", "LOGIN")
 """How clients may log in. Both send the password itself, which TLS protects and a slow hash in the

@@ -1,8 +1,9 @@
-"""The relay's process: ``python -m gatepost.sasl SERVER USER``.
+"""The relay's process: ``python -m gatepost.sasl LOGINS QUOTAS USER``.
 
-SERVER is where the mail store checks logins: ``HOST:PORT``, or the path of a UNIX socket. Its
-listening sockets come from whoever starts it (`gatepost.startup`). Started as root, it becomes USER
-for good. SIGTERM and SIGINT end it at once: a login that is being checked is put off.
+LOGINS is where the mail store checks logins, QUOTAS where it answers about quotas: ``HOST:PORT``,
+or the path of a UNIX socket. The listening sockets come from whoever starts it
+(`gatepost.startup`). Started as root, it becomes USER for good. SIGTERM and SIGINT end it at once:
+a login that is being checked is put off.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import signal
 import sys
 
 from gatepost.journal import Journal
+from gatepost.sasl import NAME, TAKERS, takers
 from gatepost.sasl.relay import Relay
 from gatepost.startup import become, inherited, take_all_descriptors
 
 _BACKLOG = 4096
+_LINE_BYTES = 65536
+"""The longest line about a login, which holds the password."""
 
 
-async def main(server: str, user: str) -> None:
+async def main(logins: str, quotas: str, user: str) -> None:
     """Serve until a signal ends it."""
     # Every process of Postfix keeps a connection, and a login is one more.
     take_all_descriptors()
@@ -26,11 +30,17 @@ async def main(server: str, user: str) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    relay = Relay(server, Journal())
-    for listening in (one for group in inherited("the login relay").values() for one in group):
-        await asyncio.start_unix_server(relay.serve, sock=listening, backlog=_BACKLOG)
+    journal = Journal()
+    serve = {
+        NAME: (Relay(logins, journal).serve, _LINE_BYTES),
+        TAKERS: (takers.Takers(quotas, journal).serve, takers.LINE_BYTES),
+    }
+    for name, listening in inherited("the login relay").items():
+        answer, longest = serve[name]
+        for one in listening:
+            await asyncio.start_unix_server(answer, sock=one, backlog=_BACKLOG, limit=longest)
     await stopped.wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2]))
+    asyncio.run(main(*sys.argv[1:]))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from gatepost.contracts import Context
 from gatepost.model import Process, Role, SocketPath
+from gatepost.sasl import NAME, TAKERS
 
-NAME = "sasl"
 
-
-def listens(context: Context, user: str) -> SocketPath:
-    """Return where the relay answers; `user` is whose processes ask."""
-    return SocketPath(context.site.home.run / NAME, user)
+def listens(context: Context, user: str, name: str = NAME) -> SocketPath:
+    """Return where the relay answers, about logins or `TAKERS`; `user` is whose processes ask."""
+    return SocketPath(context.site.home.run / name, user)
 
 
 def process(context: Context, user: str) -> Process:
@@ -25,7 +24,8 @@ def process(context: Context, user: str) -> Process:
             str(context.site.program.with_name("python")),
             *("-I", "-m", "gatepost.sasl"),
             str(context.topology.roles[Role.SASL]),
+            str(context.topology.roles[Role.QUOTA_STATUS]),
             user,
         ),
-        sockets=((NAME, listens(context, user)),),
+        sockets=tuple((name, listens(context, user, name)) for name in (NAME, TAKERS)),
     )

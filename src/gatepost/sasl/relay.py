@@ -7,6 +7,7 @@ import contextlib
 
 from gatepost.journal import Journal
 from gatepost.sasl import MECHANISMS
+from gatepost.sasl.store import connect
 
 ANSWER_SECONDS = 9.0
 """How long the mail store may take for one answer. Postfix gives up after ten seconds, and keeps a
@@ -82,11 +83,7 @@ class _Login:
     async def begin(self, server: str, greeting: bytes) -> None:
         """Connect; what was begun before is given up, as by a client that changed its mind."""
         await self.aclose()
-        if server.startswith("/"):
-            self._reader, self._writer = await asyncio.open_unix_connection(server)
-        else:
-            host, _, port = server.rpartition(":")
-            self._reader, self._writer = await asyncio.open_connection(host.strip("[]"), port)
+        self._reader, self._writer = await connect(server)
         self._writer.write(greeting)
 
     async def ask(self, line: bytes, number: bytes) -> bytes:

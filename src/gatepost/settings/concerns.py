@@ -256,9 +256,9 @@ class MailSettings(Concern):
     recipient_delimiter: Annotated[str, _text(parsing.delimiters)] = "+"
     """Characters that begin an address extension: `you+shop@example.org` reaches `you`.
 
-    One or more. A mailbox with exactly the name wins over an extension: with `-`, mail for the
-    mailbox `anna-maria@` never goes to `anna@`. Both as mailboxes beside each other are refused,
-    because it would not be clear whose `anna-maria-shop@` is."""
+    One or more. The longest name that is a mailbox or an alias wins: with `+-`, mail for
+    `anna-maria+shop@` goes to the mailbox `anna-maria@` and never to `anna@`. Both as mailboxes
+    beside each other are refused, because it would not be clear whose `anna-maria-shop@` is."""
     mynetworks: Networks = ()
     """Networks that relay without logging in, comma-separated.
 

@@ -66,6 +66,15 @@ def test_what_only_looks_like_a_loop_is_fine(aliases: dict[str, list[str]], star
     assert loop(aliases, start) is None
 
 
+def test_the_longest_name_before_an_extension_is_followed() -> None:
+    """An alias that leads to an extension of itself would be made, and its mail circle."""
+    aliases = {"a-b@d.example": ["a-b+x@d.example"], "a@d.example": ["a-b-c@d.example"]}
+    way = ("a-b@d.example", "a-b@d.example")
+    for start in aliases:
+        found = find_loop([start], lambda a: aliases.get(a, ()), MAILBOXES.__contains__, "+-")
+        assert found == way
+
+
 def test_a_long_chain_does_not_end_the_program() -> None:
     """An import with a chain of aliases would end in a traceback."""
     chain = {f"{n}@d.example": [f"{n + 1}@d.example"] for n in range(5000)}

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from gatepost import assembly
+from gatepost.accounts.addresses import split
 from gatepost.accounts.tables import domains, mailboxes, metadata
 from gatepost.contracts import Context
 from gatepost.daemons.dovecot import DAEMON
@@ -279,14 +280,16 @@ def ask(
     written = files(site)
     if "sql.conf.ext" in written:
         query = setting(written["sql.conf.ext"].content, f"{name}_query")
-        short = {"%u": "%{user}", "%s": "%{protocol}"}
-        query = re.sub("%[us]", lambda mark: short[mark[0]], query)
+        short = {"u": "user", "n": "user | username", "d": "user | domain", "s": "protocol"}
+        query = re.sub("%([unds])", lambda mark: f"%{{{short[mark[1]]}}}", query)
     else:
         block = {"password": "passdb", "user": "userdb"}[name]
         content = text(site, "authentication.conf")
         (inside,) = re.findall(rf"(?ms)^{block} sql \{{\n(.*?)^\}}", content)
         query = setting(inside, "query")
-    filled = re.sub(r"%\{(\w+)\}", lambda mark: values[mark[1]], query)
+    local, domain = split(values["user"])
+    values = {"user | username": local, "user | domain": domain, **values}
+    filled = re.sub(r"%\{([\w| ]+)\}", lambda mark: values[mark[1]], query)
     return list(database.execute(filled).fetchall())
 
 

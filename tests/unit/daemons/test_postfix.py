@@ -98,13 +98,17 @@ def test_readiness_asks_internal_ports_only(site: Site) -> None:
     assert {port(str(ready.address)) for ready in process.ready} == INTERNAL
 
 
-def test_logins_are_asked_of_the_relay(site: Site) -> None:
+LISTENING = ("sasl", "takers")
+
+
+def test_logins_and_aliases_are_asked_of_the_relay(site: Site) -> None:
     """Postfix would refuse a right password while the database does not answer."""
     where = context(site)
     relay, postfix = DAEMON.processes(where)
-    ((_, socket),) = relay.sockets
-    assert main_cf(site)["smtpd_sasl_path"] == f"unix:{socket}"
-    assert socket == SocketPath(where.site.home.run / "sasl", "postfix")
+    sockets = {name: SocketPath(where.site.home.run / name, "postfix") for name in LISTENING}
+    assert dict(relay.sockets) == sockets
+    assert main_cf(site)["smtpd_sasl_path"] == f"unix:{sockets['sasl']}"
+    assert f"{{ unix:{sockets['takers']}, " in main_cf(site)["only_limited_mailbox"]
     assert relay.name in postfix.after
 
 
@@ -171,12 +175,19 @@ def test_tls_begins_as_the_listener_says(site: Site) -> None:
 )
 def test_any_postmaster_is_found(site: Site, postmaster: str, asked: str, *, reaches: bool) -> None:
     """A quote or a percent sign would break the query, and all mail would be deferred."""
-    table = rendered(site, POSTMASTER=postmaster)["postmaster.cf"]
+    table = rendered(site, POSTMASTER=postmaster)["aliases.cf"]
     query = table.partition("query = ")[2]
     values = {"u": "postmaster", "d": asked, "s": f"postmaster@{asked}", "%": "%"}
     database = sqlite3.connect(":memory:")
-    database.execute("CREATE TABLE domains (name TEXT)")
-    database.execute("INSERT INTO domains VALUES ('example.org')")
+    for sql in (
+        *(
+            f"CREATE TABLE {name} (id, name, address)"
+            for name in ("domains", "mailboxes", "aliases")
+        ),
+        "CREATE TABLE alias_targets (alias_id, target)",
+        "INSERT INTO domains VALUES (1, 'example.org', NULL)",
+    ):
+        database.execute(sql)
     found = database.execute(re.sub("%(.)", lambda mark: values[mark[1]], query)).fetchall()
     assert found == ([(postmaster,)] if reaches else [])
 
@@ -189,8 +200,9 @@ PGSQL = {
     "DB_PASSWORD": "secret word",
 }
 LOOKUPS = {
-    *("domains.cf", "alias-domains.cf", "recipients.cf", "aliases.cf", "postmaster.cf"),
+    *("domains.cf", "alias-domains.cf", "recipients.cf", "aliases.cf"),
     *("mailbox-kinds.cf", "judgements.cf", "senders.cf", "relay-clients.cf", "ended-sessions.cf"),
+    *("redirects.cf", "extended-recipients.cf", "account-kinds.cf"),
 }
 
 
@@ -252,31 +264,74 @@ def test_ipv6_stands_in_brackets(site: Site) -> None:
     assert settings["virtual_transport"] == "lmtp:inet:[fd00::26]:2003"
     relay, _ = DAEMON.processes(context(site, **variables))
     assert "[fd00::26]:2004" in relay.argv
+    assert "[fd00::26]:2005" in relay.argv
     assert "inet:[fd00::26]:2005" in settings["limited_mailbox"]
     assert all(address.startswith("[fd00::25]:") for address in smtpd_services(site, **variables))
 
 
 @pytest.mark.parametrize(
-    ("said", "becomes"),
+    "change",
     [
-        ("5.4.4 unable to look up host mda-internal: Name or service not known", "4"),
-        ("5.3.0 unable to look up host mda-internal: Non-recoverable failure", "4"),
-        ("5.4.4 mda-internal: host not found", "4"),
-        ("5.1.1 host mda-internal[10.0.0.3] said: 550 5.1.1 unable to look up host x", None),
-        ("5.2.2 host mda-internal[10.0.0.3] said: 552 5.2.2 The mailbox is full", None),
-        ("4.4.1 connect to mda-internal[10.0.0.3]:2003: Connection refused", None),
+        (
+            "5.4.4 unable to look up host {host}: Name or service not known",
+            "4.4.4 unable to look up the mail store: Name or service not known",
+        ),
+        (
+            "5.3.0 unable to look up host {host}: Non-recoverable failure",
+            "4.3.0 unable to look up the mail store: Non-recoverable failure",
+        ),
+        ("5.4.4 {host}: host not found", "4.4.4 the mail store: host not found"),
+        (
+            "5.1.1 host {store} said: 550 5.1.1 unable to look up host x",
+            "5.1.1 the mail store said: 550 5.1.1 unable to look up host x",
+        ),
+        (
+            "5.2.2 host {store} said: 552 5.2.2 <a@b> The mailbox is full (in reply to DATA)",
+            "5.2.2 the mail store said: 552 5.2.2 <a@b> The mailbox is full (in reply to DATA)",
+        ),
+        ("4.4.1 connect to {port}: Connection refused", "4.4.1 connect to the mail store: Conn"),
+        (
+            "4.4.1 delivery temporarily suspended: connect to {port}: Connection refused",
+            "4.4.1 delivery temporarily suspended: connect to the mail store: Connection refused",
+        ),
+        (
+            "4.4.2 lost connection with {store} while sending RCPT TO",
+            "4.4.2 lost connection with the mail store while sending RCPT TO",
+        ),
+        ("5.1.1 host mx.outside.test[192.0.2.1] said: 550 5.1.1 no", None),
     ],
 )
-def test_a_name_without_an_address_is_a_reason_to_wait(
-    site: Site, said: str, becomes: str | None
+@pytest.mark.parametrize(
+    ("address", "host", "found"),
+    [
+        ("mda-internal:2003", "mda-internal", "[10.0.0.3]"),
+        ("[fd00::26]:2003", "fd00::26", "[fd00::26]"),
+        ("", "mail.example.org", "[/var/lib/gatepost/run/dovecot/lmtp]"),
+    ],
+    ids=["name", "address", "socket"],
+)
+def test_a_delivery_that_failed_is_told_without_the_mail_stores_place(
+    site: Site, address: str, host: str, found: str, change: tuple[str, str | None]
 ) -> None:
-    """Accepted mail would bounce while a container is replaced, or wait for a mailbox for ever."""
+    """A bounce would tell strangers of our network and machine.
+
+    And accepted mail would bounce while a container is replaced, or wait for a mailbox for ever.
+    """
     assert main_cf(site)["lmtp_delivery_status_filter"] == (
         "regexp:$config_directory/delivery-status"
     )
-    rules = re.findall(r"(?m)^/(.*)/ +(.*)$", rendered(site)["delivery-status"])
-    found = [to.replace("$1", m[1]) for rule, to in rules if (m := re.search(rule, said))]
-    assert found == ([becomes + said[1:]] if becomes else [])
+    said, becomes = change
+    port = host + found + (":2003" if address else "")
+    text = said.format(host=host, store=host + found, port=port)
+    variables = {"MDA_LMTP_ADDRESS": address} if address else {}
+    rules = re.findall(r"(?m)^/(.*)/ +(.*)$", rendered(site, **variables)["delivery-status"])
+    results = [
+        to.replace("${1}", m[1]).replace("$2", m[2])
+        for rule, to in rules
+        if (m := re.search(rule.replace("[^]]", r"[^\]]"), text))
+    ]
+    assert bool(results) == bool(becomes)
+    assert not becomes or results[0].startswith(becomes)
 
 
 def test_a_mail_store_on_the_same_machine_is_asked_by_sockets(site: Site) -> None:
@@ -286,6 +341,7 @@ def test_a_mail_store_on_the_same_machine_is_asked_by_sockets(site: Site) -> Non
     assert settings["virtual_transport"] == f"lmtp:unix:{folder}/lmtp"
     relay, _ = DAEMON.processes(context(site))
     assert f"{folder}/sasl" in relay.argv
+    assert f"{folder}/quota-status" in relay.argv
     assert f"{{ unix:{folder}/quota-status, " in settings["limited_mailbox"]
 
 

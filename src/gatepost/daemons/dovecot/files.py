@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import string
+import base64
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gatepost.accounts import lookups
+from gatepost.accounts.addresses import LOCAL_PART_CHARACTERS, split, without_extension
 from gatepost.accounts.mail_folders import ESCAPE_CHAR
 from gatepost.accounts.pgsql import Connection
 from gatepost.contracts import Context
@@ -20,9 +22,9 @@ from gatepost.daemons.dovecot.listeners import (
     tcp_listeners,
 )
 from gatepost.errors import SettingsError
-from gatepost.model import Home, OnChange, RenderedFile, Role
+from gatepost.model import Copy, Home, OnChange, RenderedFile, Role
 from gatepost.rendering import render
-from gatepost.sasl import MECHANISMS
+from gatepost.sasl import MECHANISMS, NOBODY
 from gatepost.settings.concerns import DatabaseDriver
 
 NAME = "dovecot"
@@ -72,11 +74,10 @@ TLS_CIPHERS = (
 )
 """TLS 1.2 suites of Mozilla's "intermediate" configuration without the DHE ones."""
 
-# RFC 5322, 3.2.3, "." and "@", without what a path, SQL or Dovecot's own variables could trip on.
+# Without what a path, SQL or Dovecot's own variables could trip on.
 _USERNAME_CHARS = (
-    string.ascii_letters
-    + string.digits
-    + "!#$&*+-.=?@^_`{|}~'"
+    LOCAL_PART_CHARACTERS
+    + "@"
     # Dovecot goes by bytes. These are all that letters beyond ASCII consist of, for domains in
     # their own letters: each second byte once, and each first one.
     + "".join(map(chr, range(0xC0, 0x100)))
@@ -176,6 +177,15 @@ def _copies(context: Context) -> Iterator[RenderedFile]:
             )
 
 
+def _fingerprint(chain: Copy) -> str:
+    """Return the SHA-256 of a chain's first certificate, as the database has it."""
+    _, begun, rest = chain.content.partition("-----BEGIN CERTIFICATE-----")
+    body, ended, _ = rest.partition("-----END CERTIFICATE-----")
+    if not (begun and ended):
+        return "made at the first start"
+    return hashlib.sha256(base64.b64decode(body)).digest().hex(":")
+
+
 def base_dir(home: Home) -> str:
     """Return the folder of Dovecot's sockets and process id."""
     return str(home.run / NAME)
@@ -249,6 +259,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "full_text_search": chosen != "2.3" and "flatcurve" in installed.features,
         "quota_grace": mail.message_size_limit,
         "trash_extra": 2 * mail.message_size_limit,
+        "nobody": NOBODY.decode(),
         "quota_warning": config / "quota-warning",
         "dovecot_lda": "/usr/lib/dovecot/dovecot-lda",
         "submission": topology.clients["smtp"],
@@ -257,6 +268,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "relay_key_file": config / RELAY_KEY,
         # sieve.conf
         "empty_sender_script": config / "empty-sender.sieve",
+        "relay_fingerprint": _fingerprint(site.relay_client.chain),
         "sieve_state": sieve_state(site.home),
         "sieve_extensions": SIEVE_EXTENSIONS,
         "sieve_cpu_seconds": SIEVE_CPU_SECONDS,
@@ -332,7 +344,13 @@ def _queries(chosen: str, context: Context) -> dict[str, str]:
     decomposed = lookups.DECOMPOSED_PASSWORD.bind(**(login | names))
     mail = context.settings.mail
     query = lookups.user(mail.recipient_delimiter)
-    marks = login | {"postmaster": mail.postmaster}
+    postmaster = mail.postmaster.replace("'", "''")
+    marks = login | {
+        "mailname": mail.mailname,
+        "postmaster": postmaster,
+        "postmaster_bare": without_extension(postmaster, mail.recipient_delimiter),
+        "postmaster_domain": split(postmaster)[1],
+    }
     account = query.bind(**{name: marks[name] for name in query.parameters})
     quota = {
         # In 2.3 a rule, where 0 is no limit; in 2.4 a setting, where NULL leaves the default.

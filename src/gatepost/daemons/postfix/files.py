@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from gatepost.accounts import lookups
+from gatepost.accounts.addresses import LOCAL_PART_CHARACTERS, split, without_extension
 from gatepost.accounts.expansion import MOST_TARGETS
 from gatepost.accounts.pgsql import Connection
 from gatepost.contracts import Context
@@ -26,6 +27,7 @@ from gatepost.model import (
     Role,
 )
 from gatepost.rendering import render
+from gatepost.sasl import TAKERS
 from gatepost.sasl import plan as sasl
 from gatepost.settings.concerns import DatabaseDriver
 
@@ -61,6 +63,9 @@ _ENDED = "421 4.7.0 The account has changed, log in again"
 """What a session is told whose account is no longer the one it logged in to. After 421 Postfix
 hangs up (access(5))."""
 
+_NOT_REDIRECTED = "REJECT 5.7.1 Mail with an empty sender is not redirected"
+"""What the mail store is answered then (header_checks(5))."""
+
 _WRAPPER_PORTS = frozenset({"465", "submissions", "smtps"})
 
 
@@ -76,6 +81,7 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
             "master.cf",
             services=tuple(smtpd_services(context.topology.of("postfix"))),
             proxymap=_Proxymap() if _on_server(context) else None,
+            recipient_delimiter=context.settings.mail.recipient_delimiter,
             smtpd=_ROOT + str(context.site.home.config / FOLDER / _SMTPD).lstrip("/"),
         ),
         _file(
@@ -83,10 +89,12 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
             mailname=mailname,
             mailname_pattern=mailname.replace(".", r"\."),
         ),
-        _file("delivery-status"),
+        _file("delivery-status", stores=_stores(context)),
+        _file("notice-lines", store_host=_expression(_store_host(context))),
         _file("header-checks"),
         _file("lmtp-replies"),
         _file("strange-addresses"),
+        _file("strange-extensions", characters=_bracketed(LOCAL_PART_CHARACTERS)),
         *_tables(context),
         # Read when a process starts, which is at the next session after a reload at the latest.
         _file(_SMTPD, mode=0o755),
@@ -154,8 +162,8 @@ def _main(context: Context) -> dict[str, Any]:
         "mynetworks": _networks(mail.mynetworks),
         "delivery": _endpoint(roles[Role.DELIVERY]),
         "sasl": _endpoint(sasl.listens(context, USER)),
+        "takers": _endpoint(sasl.listens(context, USER, TAKERS)),
         "quota_status": _endpoint(roles[Role.QUOTA_STATUS]),
-        "recipient_delimiter": mail.recipient_delimiter,
         "alias_targets": MOST_TARGETS,
         "alias_expansion": 10 * MOST_TARGETS,
         "message_size_limit": mail.message_size_limit,
@@ -177,11 +185,34 @@ def _endpoint(found: Endpoint) -> str:
     return f"inet:{found}" if isinstance(found, Address) else f"unix:{found}"
 
 
+def _store_host(context: Context) -> str:
+    """Return how ``lmtp`` calls the mail store's host; behind a UNIX socket it is our own."""
+    found = context.topology.roles[Role.DELIVERY]
+    return found.host if isinstance(found, Address) else context.settings.mail.mailname
+
+
+def _stores(context: Context) -> tuple[str, ...]:
+    """Return what ``lmtp`` writes for the mail store, as regular expressions, the longest first.
+
+    This is ``HOST[ADDRESS]:PORT``, ``HOST[ADDRESS]`` or the host, which is no secret when it is our
+    own. The address of a UNIX socket is its path.
+    """
+    found, host = context.topology.roles[Role.DELIVERY], _expression(_store_host(context))
+    if isinstance(found, Address):
+        return (rf"{host}\[[^]]*\]:[0-9]+", rf"{host}\[[^]]*\]", host)
+    return (rf"{host}\[{_expression(str(found.path))}\]",)
+
+
+def _expression(text: str) -> str:
+    """Write text for regexp_table(5), where it stands between slashes."""
+    return re.sub(r"[].[*^$+?(){}|\\/]", r"\\\g<0>", text)
+
+
 @dataclass(frozen=True, slots=True)
 class _Proxymap:
     """Postfix's service that asks the database for all its other processes."""
 
-    processes: int = 6
+    processes: int = 5
     """At most so many, with a connection for each table: 60 of the 100 that a server allows."""
 
 
@@ -243,33 +274,30 @@ def _queries(context: Context) -> dict[str, str]:
     pgsql_table(5)); Postfix escapes them for use between quotes.
     """
     mail = context.settings.mail
-    mailname, postmaster = _sql(mail.mailname), _sql(mail.postmaster)
+    delimiter = mail.recipient_delimiter
+    mailname = _sql(mail.mailname)
     ours = lookups.MAILBOX_DOMAIN.bind(domain="%s")
-    domain_is_ours = lookups.MAILBOX_DOMAIN.bind(domain="%d")
+    address = {"local": "%u", "domain": "%d"}
+    server = {"mailname": mail.mailname, "postmaster": mail.postmaster}
+    roles = {"address": "%s", **{name: _sql(text).strip("'") for name, text in server.items()}}
+    postmaster = {
+        "postmaster_bare": without_extension(roles["postmaster"], delimiter),
+        "postmaster_domain": split(roles["postmaster"])[1],
+    }
+    mail_store = lookups.RELAY_CLIENT.bind(fingerprint="%s")
     queries = {
         "domains.cf": ours,
         "alias-domains.cf": (f"SELECT {mailname} WHERE '%s' = {mailname} AND NOT EXISTS ({ours})"),
-        "recipients.cf": lookups.RECIPIENT.bind(address="%s"),
-        "aliases.cf": lookups.ALIAS.bind(address="%s"),
-        # POSTMASTER does not lead to itself, so that a catch-all may still take it.
-        "postmaster.cf": (
-            f"SELECT {postmaster} WHERE '%u' IN ('postmaster', 'abuse') AND '%s' <> {postmaster}"
-            f" AND ('%d' = {mailname} OR EXISTS ({domain_is_ours}))"
-        ),
-        "mailbox-kinds.cf": lookups.MAILBOX_KIND.bind(address="%s"),
-        "judgements.cf": lookups.judgement(mail.recipient_delimiter).bind(
-            address="%s",
-            local="%u",
-            domain="%d",
-            mailname=mailname.strip("'"),
-            postmaster=postmaster.strip("'"),
-            postmaster_domain=_sql(mail.postmaster.rpartition("@")[2]).strip("'"),
-        ),
-        "senders.cf": lookups.SENDER.bind(address="%s"),
+        "recipients.cf": lookups.EXACT_RECIPIENT.bind(address="%u@%d"),
+        "extended-recipients.cf": lookups.recipient(delimiter).bind(**address),
+        "aliases.cf": lookups.alias(delimiter).bind(**address, **roles),
+        "mailbox-kinds.cf": lookups.EXACT_KIND.bind(address="%u@%d"),
+        "account-kinds.cf": lookups.mailbox_kind(delimiter).bind(**address),
+        "judgements.cf": lookups.judgement(delimiter).bind(**address, **roles, **postmaster),
+        "senders.cf": lookups.sender(delimiter).bind(**address),
         "ended-sessions.cf": lookups.ENDED_SESSION.bind(login="%s", answer=_ENDED),
-        "relay-clients.cf": (
-            f"SELECT 'OK' WHERE EXISTS ({lookups.RELAY_CLIENT.bind(fingerprint='%s')})"
-        ),
+        "relay-clients.cf": f"SELECT 'OK' WHERE EXISTS ({mail_store})",
+        "redirects.cf": f"SELECT '{_NOT_REDIRECTED}' WHERE EXISTS ({mail_store})",
     }
     return {name: " ".join(query.split()) for name, query in queries.items()}
 
@@ -277,6 +305,12 @@ def _queries(context: Context) -> dict[str, str]:
 def _sql(text: str) -> str:
     """Write text as an SQL string inside a ``query``, where Postfix reads ``%`` as a mark."""
     return "'" + text.lower().replace("'", "''").replace("%", "%%") + "'"
+
+
+def _bracketed(characters: str) -> str:
+    """Write letters, digits and other characters as a list of a regular expression (regex(7))."""
+    others = "".join(c for c in characters if not c.isalnum() and c not in "^-")
+    return f"[A-Za-z0-9{others}^-]"
 
 
 def _networks(networks: Iterable[IPNetwork]) -> str:
