@@ -14,11 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from in_front import Address, haproxy
+from processor_time import measured
 from stock_server import stock_server
 from table import Table, options, progress
 
@@ -62,6 +65,8 @@ class Way:
     """Port 465: TLS from the first byte, and login."""
     queue: Path
     mail: Path
+    roots: Callable[[], Iterable[int]]
+    """The server's processes from which all others descend; in front of it only Traefik is ours."""
 
     def waiting(self) -> int:
         """Return the number of messages in the queue."""
@@ -124,7 +129,7 @@ def servers(digest: str) -> Iterator[dict[str, Way]]:
 
         def way(door: Callable[[str], Address]) -> Way:
             ends = (ours.home / "queue", ours.home / "mail")
-            return Way(door("smtp"), door("submissions"), *ends)
+            return Way(door("smtp"), door("submissions"), *ends, lambda: _ids(ours.processes()))
 
         yield {
             "no proxy": way(ours.internal),
@@ -135,8 +140,13 @@ def servers(digest: str) -> Iterator[dict[str, Way]]:
                 stock.postfix.submissions,
                 stock.postfix.queue,
                 stock.dovecot.mail,
+                lambda: _ids(stock.processes()),
             ),
         }
+
+
+def _ids(processes: Iterable[psutil.Process]) -> list[int]:
+    return [process.pid for process in processes]
 
 
 def in_turn(
@@ -149,6 +159,28 @@ def in_turn(
             progress(f"{what}, {name}, run {run + 1} of {runs}")
             rates[name].append(measure(ways[name]))
     return rates
+
+
+def by_process(way: Way, work: Work) -> dict[str, float]:
+    """Return the processor time of each kind of process, in milliseconds a message."""
+    with measured(way.roots()) as used:
+        way.send(work)
+    return {name: spent / work.messages for name, spent in used.milliseconds().items()}
+
+
+def account_for(ways: Mapping[str, Way], runs: int, table: Table) -> None:
+    """Add where the processor time of a message goes, and in how much it differs from stock."""
+    spent: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    for run in range(runs):
+        for name in list(ways)[:: 1 if run % 2 else -1]:
+            progress(f"processor time, {name}, run {run + 1} of {runs}")
+            spent[name].append(by_process(ways[name], PROMISED))
+    for name, found in spent.items():
+        table.add(f"processor, {name}, all", [sum(one.values()) for one in found], "ms")
+        for kind in dict.fromkeys(kind for one in found for kind in one):
+            values = [one.get(kind, 0.0) for one in found]
+            if max(values) >= 0.01:
+                table.add(f"processor, {name}, {kind}", values, "ms")
 
 
 def main() -> None:
@@ -166,6 +198,7 @@ def main() -> None:
                 pairs = [a / b for a, b in zip(rates[one], rates[other], strict=True)]
                 # The promise is about many small messages; the other rows are to look at.
                 table.add(f"ratio, {title}", pairs, "", at_least=aim if work == PROMISED else None)
+        account_for(ways, chosen.runs, table)
     table.keep(chosen.json)
 
 
