@@ -403,7 +403,15 @@ RELAY_CLIENT = _query(
 """One row when a client certificate is a mail store's own, whose redirects may leave."""
 
 QUERIES = (
-    *(MAILBOX_DOMAIN, EXACT_RECIPIENT, EXACT_KIND, recipient("+-"), alias("+-"), mailbox_kind("+-"), sender("+-")),
+    *(
+        MAILBOX_DOMAIN,
+        EXACT_RECIPIENT,
+        EXACT_KIND,
+        recipient("+-"),
+        alias("+-"),
+        mailbox_kind("+-"),
+        sender("+-"),
+    ),
     *(judgement("+-"), ENDED_SESSION, PASSWORD, DECOMPOSED_PASSWORD, user("+-"), USERS),
     RELAY_CLIENT,
 )
