@@ -304,8 +304,8 @@ def judgement(delimiter: str) -> Query:
 
     ``unreachable`` when it leads only to accounts that do not exist or only send, ``only_limited``
     when every mailbox that could take it has a quota (`taker` names them), ``send_only`` for an
-    account that only sends; else no row. `mailname`, `postmaster`, the same without extension (`postmaster_bare`) and its
-    domain (`postmaster_domain`) say where role addresses lead.
+    account that only sends; else no row. `mailname`, `postmaster`, the same without extension
+    (`postmaster_bare`) and its domain (`postmaster_domain`) say where role addresses lead.
     """
     return _query(
         "JUDGEMENT",
