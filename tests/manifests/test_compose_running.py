@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 
 import compose_project
@@ -63,6 +65,45 @@ def test_submission_knows_the_logins(server: Project, laptop: Host, family: int)
             smtp.send_message(message(to=ALICE[0], sender=ALICE[0], subject=subject))
         wait_for_mail((door, 143), ALICE, subject, source=own)
     server.container("mta").wait_for_log(f"client=unknown[{own}]", f"sasl_username={ALICE[0]}")
+
+
+def test_mail_waits_for_a_mail_store_that_is_away(server: Project, laptop: Host) -> None:
+    """Its name has no address then, and all that came meanwhile would bounce (5.4.4)."""
+    subjects = [f"away{number:02}" for number in range(20)]
+    queue = "/var/lib/gatepost/config/current/postfix"
+    mta = server.container("mta")
+
+    def send(subject: str) -> None:
+        with laptop.inside(), From(ADDRESSES[0]).smtp((DOOR[0], 25)) as smtp:
+            smtp.send_message(message(to=ALICE[0], subject=subject))
+
+    assert server.compose("stop", "mda").returncode == 0
+    try:
+        for subject in subjects[:10]:
+            send(subject)
+        mta.wait_for_log("unable to look up the mail store")
+    finally:
+        assert server.compose("start", "mda").returncode == 0
+    # Replaced while mail comes in: it has another address afterwards.
+    replacing = threading.Thread(
+        target=server.compose, args=("up", "--detach", "--force-recreate", "mda")
+    )
+    replacing.start()
+    for subject in subjects[10:]:
+        send(subject)
+        time.sleep(0.1)
+    replacing.join()
+    deadline = time.monotonic() + 60
+    while not server.healthy("mda"):
+        assert time.monotonic() < deadline, server.container("mda").log()[-3000:]
+        time.sleep(0.2)
+    mta.call("postqueue", "-c", queue, "-f")
+    with laptop.inside():
+        for subject in subjects:
+            wait_for_mail(
+                (DOOR[0], 993), ALICE, subject, source=ADDRESSES[0], implicit=True, seconds=60
+            )
+    assert "status=bounced" not in mta.log()
 
 
 def test_a_stranger_cannot_claim_an_address(server: Project, laptop: Host) -> None:
