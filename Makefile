@@ -154,6 +154,11 @@ test: lint docs test-packages ## Install what tests need; lint, build the docs, 
 test-unit: .venv/ready-dev ## Run the tests that need neither root nor daemons (under a minute)
 	@$(PYTEST) $(SIDE_BY_SIDE) $(ARGS) tests/unit
 
+.PHONY: test-debian-13
+test-debian-13: test-packages ## Run in Debian 13 what depends most on the daemons' versions (half an hour)
+	@DEBIAN_13=whole $(AS_ROOT) $(PYTEST) $(ARGS) tests/newcomer/test_newcomer.py \
+		-k test_daemons_of_debian_13
+
 .PHONY: test-real
 test-real: test-packages ## Run the tests against real Postfix, Dovecot and Traefik
 	@$(AS_ROOT) $(PYTEST) $(ARGS) tests/real
