@@ -22,7 +22,12 @@ README = REPOSITORY / "README.md"
 LOGIN = ("you@example.org", "a long password that only tests use")
 
 
-DEPENDS_ON_VERSIONS = ("test_receiving.py", "test_submission.py", "test_reading.py", "test_sieve.py")
+DEPENDS_ON_VERSIONS = (
+    "test_receiving.py",
+    "test_submission.py",
+    "test_reading.py",
+    "test_sieve.py",
+)
 """What runs at each change."""
 WHOLE = (
     *DEPENDS_ON_VERSIONS,
