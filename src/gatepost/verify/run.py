@@ -103,9 +103,8 @@ class Run:
         return target in self.unreached
 
     def nobody_answers(self, public: Iterable[Target]) -> bool:
-        """Tell whether clients asked at these targets, and none was greeted."""
-        asked = tuple(public)
-        return bool(asked) and all(target in self.unreached for target in asked)
+        """Tell whether no client was greeted at these targets, or none could ask."""
+        return all(target in self.unreached for target in public)
 
     @property
     def helo(self) -> str:
