@@ -304,11 +304,12 @@ def test_a_restart_of_it_does_not_stop_postfix(
     hosts = re.search(r"(?m)^hosts = (\S+) \1$", rendered)
     assert hosts
     table = tmp_path / "recipients.cf"
-    table.write_text(rendered.replace(hosts[0], f"hosts = {' '.join([hosts[1]] * names)}"))
-    name = server.settings["DB_NAME"]
-    query = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND query LIKE %s"
-    local, _, domain = ALICE[0].partition("@")
-    asked = [name, f"%'{local}%{domain}'%"]
+    # A name of its own, for mail that waits is tried again and asks about the same address.
+    own, count = re.subn("application_name=[a-z-]+", "application_name=postmap", rendered)
+    assert count == 1
+    table.write_text(own.replace(hosts[0], f"hosts = {' '.join([hosts[1]] * names)}"))
+    query = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'postmap' AND query LIKE %s"
+    asked = [f"%{ALICE[0]}%"]
     with subprocess.Popen(
         ["postmap", "-q", "-", f"pgsql:{table}"],
         stdin=subprocess.PIPE,
@@ -318,10 +319,9 @@ def test_a_restart_of_it_does_not_stop_postfix(
     ) as postmap:
         assert postmap.stdin
         with database.administer() as connection:
-            before = set(connection.execute(query, asked).fetchall())
             postmap.stdin.write(f"{ALICE[0]}\n")
             postmap.stdin.flush()
-            in_time(lambda: bool(set(connection.execute(query, asked).fetchall()) - before))
+            in_time(lambda: bool(connection.execute(query, asked).fetchall()))
         with away(database):
             pass
         said, _ = postmap.communicate(f"{BOB[0]}\n", timeout=30)
