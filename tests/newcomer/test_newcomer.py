@@ -22,16 +22,12 @@ README = REPOSITORY / "README.md"
 LOGIN = ("you@example.org", "a long password that only tests use")
 
 
-DEPENDS_ON_VERSIONS = (
-    "test_receiving.py",
-    "test_submission.py",
-    "test_reading.py",
-    "test_sieve.py",
-)
+DEPENDS_ON_VERSIONS = ("test_receiving.py", "test_submission.py", "test_sieve.py")
 """What runs at each change."""
 WHOLE = (
     *DEPENDS_ON_VERSIONS,
-    *("test_gate.py", "test_client_address.py", "test_proxy_senders.py", "test_postgresql.py"),
+    *("test_reading.py", "test_gate.py", "test_client_address.py", "test_proxy_senders.py"),
+    "test_postgresql.py",
     *("test_no_backscatter.py", "test_delimiters.py", "test_sieve_limits.py"),
     *("test_sieve_senders.py", "test_sleeping_sessions.py", "test_sessions.py"),
 )

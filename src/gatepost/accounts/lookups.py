@@ -4,8 +4,8 @@ The SQL is portable (SQLite, PostgreSQL, MySQL 8) and has named parameters. A da
 its own marks in their place with `Query.bind`; the daemon escapes values between the quotes.
 Addresses are given normalised (lower case, A-labels).
 
-Which account an address belongs to is one rule in all of them (`_account`), and Postfix is told of
-no delimiter. It does not ask a query with the parameter `local` for ``@DOMAIN``, so such a query
+All of them find the account of an address by one rule (`_account`), and Postfix has no delimiter
+configured. It does not ask a query with the parameter `local` for ``@DOMAIN``, so such a query
 finds the catch-all itself.
 
 Every table is read by an index, whatever ``ANALYZE`` has seen: SQLite always uses a unique index
@@ -58,7 +58,7 @@ MAILBOX_DOMAIN = _query(
 ROLES = ("postmaster", "abuse")
 """Names whose mail somebody must read (RFC 5321, 4.5.1; RFC 2142)."""
 
-# No EXISTS, nor IN: PostgreSQL may read the whole table once to answer many of them.
+# No EXISTS, nor IN: PostgreSQL may read the complete table once to answer many of them.
 _IS_MAILBOX = "(SELECT mailboxes.id FROM mailboxes WHERE mailboxes.address = {0}) IS NOT NULL"
 _IS_ALIAS = "(SELECT aliases.id FROM aliases WHERE aliases.address = {0}) IS NOT NULL"
 _IS_ACCOUNT = f"({_IS_MAILBOX} OR {_IS_ALIAS})"
@@ -74,7 +74,7 @@ An account needs no quotes, and what stands behind its name may be left as it is
 def _account(delimiter: str, local: str = _UNQUOTED, domain: str = ":domain") -> str:
     """Return SQL for the account that an address belongs to; NULL when there is none.
 
-    The longest name wins that is a mailbox or an alias: the whole local part, or what stands before
+    The longest name wins that is a mailbox or an alias: the complete local part, or the part before
     a character of `delimiter`. The rest is the extension.
     """
     address = f"SUBSTR(name, 1, size) || '@' || {domain}"

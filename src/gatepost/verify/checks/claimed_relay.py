@@ -25,8 +25,9 @@ def claimed_relay(run: Run) -> Outcome:
     The control is the daemon's log, which must name the claimed client: a header that nobody
     believes relays nothing anyway.
     """
+    doors = _doors(run) if run.relaying and not run.cluster else ()
     public = [t for t in targets(run.topology, Place.PUBLIC) if not takes_logins(t.bound)]
-    if run.nobody_answers(public) and (public or not run.relaying or not _doors(run)):
+    if run.nobody_answers(public) and (public or not doors):
         return Outcome(
             Status.NOT_PROVEN, _EXPECTED, "nobody answers", fix="See the banner rows first."
         )
@@ -36,7 +37,6 @@ def claimed_relay(run: Run) -> Outcome:
         return Outcome(Status.PASS, _EXPECTED, "port 25 takes no PROXY header")
     if run.relaying_proxies:
         return _risk(run)
-    doors = () if run.cluster else _doors(run)
     if not doors:
         return Outcome(
             Status.NOT_PROVEN,
