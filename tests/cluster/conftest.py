@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import containers
 import pytest
@@ -12,6 +12,22 @@ from required import require
 
 import cluster
 from cluster import Cluster, Machine
+
+_LAST_LINES = 60
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show beside a failure what the pods have said: it may never happen again."""
+    report = yield
+    mail = getattr(item, "funcargs", {}).get("mail")
+    if report.failed and isinstance(mail, Cluster):
+        for pod in mail.pods:
+            lines = mail.log(pod).splitlines()[-_LAST_LINES:]
+            report.sections.append((f"the last lines of {pod}", "\n".join(lines)))
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -269,7 +269,8 @@ def test_a_restart_that_nobody_notices_refuses_no_login(
 ) -> None:
     """Dovecot asks twice, and both times over a connection that has ended meanwhile.
 
-    It takes less time than the supervisor needs to look again. Such logins are put off.
+    It takes less time than the supervisor needs to look again. Such logins are put off, until the
+    supervisor, whose own connection has ended, has Dovecot make new ones.
     """
     ports = public_ports(server)
     config = server.home / "config" / "current" / "dovecot" / "dovecot.conf"
@@ -282,11 +283,14 @@ def test_a_restart_that_nobody_notices_refuses_no_login(
             return list(pool.map(lambda job: verdict(job[0], ports, *job[1:]), jobs))
 
     assert {meaning for meaning, _ in everybody()} == {Verdict.IN}
+    mark = server.mark()
     with away(database):
         pass
     answers = everybody()
     assert Verdict.REFUSED not in {meaning for meaning, _ in answers}, answers
-    in_time(lambda: {meaning for meaning, _ in everybody()} == {Verdict.IN})
+    in_time(lambda: "dovecot reloaded" in server.log(mark))
+    answers = everybody()
+    assert {meaning for meaning, _ in answers} == {Verdict.IN}, answers
 
 
 @pytest.mark.parametrize("names", [2, 1], ids=["twice", "once"])

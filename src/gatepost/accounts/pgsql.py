@@ -24,6 +24,8 @@ CONNECT_SECONDS = 5
 """How long a connection may take to come about; a client of the mail server waits meanwhile."""
 UNACKNOWLEDGED_SECONDS = 10
 """How long a network that swallows everything is waited for."""
+SILENT_SECONDS = 60
+"""How long a connection may be silent before the kernel sees whether it still leads anywhere."""
 BUSY_SECONDS = 30
 """How long a writer waits for another."""
 
@@ -55,6 +57,10 @@ class Connection:
             "sslmode": str(settings.db_tls_mode),
             "connect_timeout": str(CONNECT_SECONDS),
             "tcp_user_timeout": str(UNACKNOWLEDGED_SECONDS * 1000),
+            # A firewall or a load balancer forgets a connection that is silent, and tells nobody.
+            # Symptom without it: the next question over it is waited for until the login is put
+            # off.
+            "keepalives_idle": str(SILENT_SECONDS),
             "application_name": program,
         }
         if settings.db_tls_ca_file:

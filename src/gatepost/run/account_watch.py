@@ -34,11 +34,19 @@ class AccountWatch:
     """Watches the databases of accounts that services name in their processes."""
 
     def __init__(
-        self, services: Callable[[], Iterable[Service]], say: Callable[[str], None]
+        self,
+        services: Callable[[], Iterable[Service]],
+        say: Callable[[str], None],
+        lost: Callable[[Process], None],
     ) -> None:
-        """Take who runs now, and where to complain."""
+        """Take who runs now, where to complain, and who is to hear that a connection has ended.
+
+        That is told once for each connection, with the process whose accounts it was about.
+        """
         self._services = services
         self._say = say
+        self._lost = lost
+        self._connected: set[str] = set()
         self._open: dict[str, tuple[str, Changes]] = {}
         self._pending: dict[str, _Pending] = {}
         self._problems: dict[str, str] = {}
@@ -73,9 +81,13 @@ class AccountWatch:
         try:
             changes = await self._poll(service.process)
         except (UnavailableError, OSError) as error:
-            # A database that is away is noticed elsewhere, and nothing of it gets lost.
+            # A database that stays away is noticed elsewhere, and nothing of it gets lost.
+            if name in self._connected:
+                self._connected.remove(name)
+                self._lost(service.process)
             said = f"{name} cannot be told of changed accounts: {' '.join(str(error).split())}"
         else:
+            self._connected.add(name)
             if changes:
                 pending = self._pending.setdefault(name, _Pending())
                 pending.forgotten = pending.ended = False

@@ -28,7 +28,6 @@ from gatepost.run import (
     owners,
     programs,
     record,
-    servers,
     watches,
 )
 from gatepost.run.account_watch import AccountWatch
@@ -39,6 +38,7 @@ from gatepost.run.memory import Started
 from gatepost.run.programs import ProgramWatch
 from gatepost.run.record import Record
 from gatepost.run.renewing import Renewing
+from gatepost.run.servers import ServerWatch
 from gatepost.run.service import Service, State
 
 _LAST_LINES = 12
@@ -83,7 +83,8 @@ class Supervisor:
         self._search: asyncio.Task[None] | None = None
         self._foreign = ""
         """What belongs to another user than the daemon that needs it."""
-        self._accounts = AccountWatch(self._services.values, log.say)
+        self._elsewhere = ServerWatch(self._servers, log.say)
+        self._accounts = AccountWatch(self._services.values, log.say, self._lost_accounts)
         self._renewing = Renewing(home, lambda: self._record, self._apply, log.say)
 
     async def run(self) -> None:
@@ -270,7 +271,7 @@ class Supervisor:
 
     async def _watch_servers(self) -> None:
         """Have services ask a server again that was away, see `gatepost.run.servers`."""
-        async for server in servers.back(self._servers, self._log.say):
+        async for server in self._elsewhere.back():
             async with self._changing:
                 for name, service in self._services.items():
                     if server in service.process.servers:
@@ -286,6 +287,10 @@ class Supervisor:
         if path := await owners.first_foreign(self._record.directories):
             self._foreign = f'"{printable(path)}" belongs to another user'
             self._log.say(f"{self._foreign} than the daemon that needs it; run: gatepost up")
+
+    def _lost_accounts(self, process: Process) -> None:
+        for server in process.servers:
+            self._elsewhere.missed(server)
 
     def _servers(self) -> set[Address]:
         return {s for service in self._services.values() for s in service.process.servers}

@@ -69,7 +69,7 @@ def looks(serving: Serving, *steps: Callable[[], object]) -> tuple[list[list[str
     said: list[str] = []
 
     async def main() -> list[list[str]]:
-        watch = AccountWatch(lambda: [cast("Service", serving)], said.append)
+        watch = AccountWatch(lambda: [cast("Service", serving)], said.append, print)
         answers = [await watch.look()]
         for step in steps:
             step()
@@ -150,7 +150,28 @@ def test_accounts_that_cannot_be_read_are_told(
     (tmp_path / "place").write_text(f"{tmp_path}/none\n")
 
     async def main() -> list[str]:
-        return await AccountWatch(lambda: [cast("Service", serving)], print).look()
+        return await AccountWatch(lambda: [cast("Service", serving)], print, print).look()
 
     (problem,) = asyncio.run(main())
     assert problem == "store cannot be told of changed accounts: unable to open database file"
+
+
+@pytest.mark.usefixtures("store")
+def test_a_connection_that_ends_is_told_once(serving: Serving, tmp_path: Path) -> None:
+    """A database that was away for a moment has ended the daemons' connections too."""
+    lost: list[Process] = []
+    place = tmp_path / "place"
+    there, none = place.read_text(), f"{tmp_path}/none\n"
+
+    async def main() -> list[int]:
+        watch = AccountWatch(lambda: [cast("Service", serving)], print, lost.append)
+        counts = []
+        for words in (none, there, none, none, there):
+            place.write_text(words)
+            await watch.look()
+            counts.append(len(lost))
+        return counts
+
+    counts = asyncio.run(main())
+    assert counts == [0, 0, 1, 1, 1], "one that never stood has not ended"
+    assert lost == [serving.process]

@@ -30,7 +30,7 @@ def test_a_server_is_back_after_it_was_away(monkeypatch: pytest.MonkeyPatch) -> 
     async def main() -> None:
         server = await listen()
         address = Address(*server.sockets[0].getsockname())
-        found = servers.back(lambda: [address], told.append)
+        found = servers.ServerWatch(lambda: [address], told.append).back()
         coming = asyncio.ensure_future(anext(found))
         await asyncio.sleep(0.1)
         assert not coming.done(), "one that is there has not come back"
@@ -51,3 +51,23 @@ def test_a_server_is_back_after_it_was_away(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(told) == 4, "once for each change"
     assert "does not answer" in told[0]
     assert "answers again" in told[1]
+
+
+def test_a_server_that_was_away_between_two_looks_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections to it have ended, and a daemon finds out about each only when it asks over it."""
+    monkeypatch.setattr(servers, "EVERY", 0.01)
+    told: list[str] = []
+
+    async def main() -> None:
+        server = await listen()
+        address = Address(*server.sockets[0].getsockname())
+        watch = servers.ServerWatch(lambda: [address], told.append)
+        coming = asyncio.ensure_future(anext(watch.back()))
+        await asyncio.sleep(0.1)
+        assert not coming.done(), "the control: nothing was missed"
+        watch.missed(address)
+        assert await coming == address
+        await close(server)
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+    assert [words.partition(" ")[2] for words in told] == ["answers again"]
