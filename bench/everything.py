@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "sessions": (),
     "mailboxes": (),
     "idle_connections": (),
+    "worst_script": (),
     "gate": ("--connections", "50000"),
 }
 """Each with what is asked of it besides `--runs`, in the order of their tables."""

@@ -27,7 +27,7 @@ DEPENDS_ON_VERSIONS = ("test_receiving.py", "test_submission.py", "test_sieve.py
 WHOLE = (
     *DEPENDS_ON_VERSIONS,
     *("test_reading.py", "test_gate.py", "test_client_address.py", "test_proxy_senders.py"),
-    "test_postgresql.py",
+    *("test_postgresql.py", "test_silent_name_servers.py"),
     *("test_no_backscatter.py", "test_delimiters.py", "test_sieve_limits.py"),
     *("test_sieve_senders.py", "test_sleeping_sessions.py", "test_sessions.py"),
 )

@@ -11,16 +11,9 @@ import pytest
 from accounts import ALICE, BOB, PASSWORD
 from clients import From, message, wait_for_mail
 from instance import CLIENT, Instance, instance
-from sieve_scripts import active, send
+from sieve_scripts import ENDLESS_TEST, HAYSTACK, active, busy, send, send_the_worst
 
 from gatepost.daemons.dovecot.files import DELIVERIES_OF_A_MAILBOX
-
-MESSAGES = 20
-HAYSTACK = "a" * 900_000 + "\n"
-ENDLESS_TEST = (
-    'require "body"; if body :content "text" :contains ["' + "a" * 150_000 + 'b"] { discard; }'
-)
-"""A single test that takes minutes, which Sieve's limit of processor time does not end."""
 
 MANY_TESTS = 'require "body";' + 'if body :contains ["xay", "aax", "axa"] { discard; }' * 700
 """Tests that take minutes together."""
@@ -48,25 +41,13 @@ def seconds_until_alice_has_mail(server: Instance) -> float:
     return statistics.median(times)
 
 
-def send_the_worst(server: Instance) -> None:
-    """Send twenty messages to the user with the script."""
-    with From(CLIENT).smtp(server.public("smtp")) as smtp:
-        for _ in range(MESSAGES):
-            smtp.send_message(message(to=BOB[0], body=HAYSTACK), "friend@outside.test", [BOB[0]])
-
-
-def busy(server: Instance) -> int:
-    """Return how many processes of Dovecot deliver mail and have used a second of processor."""
-    return sum(1 for p in server.processes() if p.name() == "lmtp" and sum(p.cpu_times()[:2]) > 1)
-
-
 def test_a_script_without_end_holds_up_nobody_else(small: Instance) -> None:
     """Twenty messages to one mailbox would stop the delivery of all mail, again at each start."""
     # Seconds that are promised; on a machine that is busy already, a multiple of what is usual.
     bound = max(2, 4 * seconds_until_alice_has_mail(small))
     with active(small, BOB, ENDLESS_TEST):
         mark = small.mark()
-        send_the_worst(small)
+        send_the_worst(small, BOB[0])
         deadline = time.monotonic() + 20
         while not busy(small):
             assert time.monotonic() < deadline, "the script is not bad enough to show anything"

@@ -113,6 +113,7 @@ class Instance:
     settings: dict[str, str] = field(default_factory=dict)
     within: tuple[str, ...] = ()
     """Command before ``gatepost``, such as one that enters a namespace."""
+    _asked: dict[tuple[object, ...], Any] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -206,12 +207,21 @@ class Instance:
         return self._address(listener, "internal", family)
 
     def _address(self, listener: str, kind: str, family: int) -> tuple[str, int]:
-        (row,) = (r for r in self.status()["listeners"] if r["name"] == listener)
+        (row,) = (r for r in self._listeners() if r["name"] == listener)
         for text in row["addresses"][kind]:
             host, _, port = text.rpartition(":")
             if (":" in host) == (family == 6):
                 return host.strip("[]"), int(port)
         raise AssertionError(f"{listener} has no {kind} IPv{family} address: {row}")
+
+    def _listeners(self) -> Any:
+        """Return what ``status`` says of them, asked once for each configuration."""
+        current = self.home / "config" / "current"
+        made = str(current.readlink()) if current.is_symlink() else ""
+        key = (made, *sorted(self.settings.items()))
+        if key not in self._asked:
+            self._asked[key] = self.status()["listeners"]
+        return self._asked[key]
 
     # --- what the daemons say --------------------------------------------------------------
 

@@ -11,6 +11,14 @@ from clients import From, message
 from instance import CLIENT, Instance
 from outside import Outside, Received
 
+HAYSTACK = "a" * 900_000 + "\n"
+ENDLESS_TEST = (
+    'require "body"; if body :content "text" :contains ["' + "a" * 150_000 + 'b"] { discard; }'
+)
+"""A single test that takes minutes in `HAYSTACK`, which Sieve's limit of processor time does not
+end."""
+_MESSAGES = 20
+
 
 @contextlib.contextmanager
 def active(server: Instance, login: tuple[str, str], text: str) -> Iterator[None]:
@@ -49,3 +57,16 @@ def send(
 def sent_by(outside: Outside, recipient: str) -> list[Received]:
     """Return what reached an address in the outside world."""
     return [received for received in outside.messages if recipient in received.recipients]
+
+
+def send_the_worst(server: Instance, recipient: str) -> None:
+    """Send twenty messages to a user with a script such as `ENDLESS_TEST`."""
+    with From(CLIENT).smtp(server.public("smtp")) as smtp:
+        for _ in range(_MESSAGES):
+            mail = message(to=recipient, body=HAYSTACK)
+            smtp.send_message(mail, "friend@outside.test", [recipient])
+
+
+def busy(server: Instance) -> int:
+    """Return how many processes of Dovecot deliver mail and have used a second of processor."""
+    return sum(1 for p in server.processes() if p.name() == "lmtp" and sum(p.cpu_times()[:2]) > 1)

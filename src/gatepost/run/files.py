@@ -7,12 +7,21 @@ import grp
 import os
 import pwd
 import subprocess
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from gatepost.errors import OperationError
 from gatepost.model import Directory, RenderedFile, SystemUser
 from gatepost.run import rights
+
+_SETTLED_SECONDS = 3.0
+"""How long before now files seem to have been written.
+
+Postfix reads a file again and again until its last change is two seconds old, for somebody might
+still be writing it. Ours are whole before it sees them. Symptom without it: after each start and
+reload, every one of its processes waits for two seconds before it greets or delivers.
+"""
 
 
 def write(files: Iterable[RenderedFile], folder: Path) -> tuple[Path, ...]:
@@ -26,6 +35,7 @@ def write(files: Iterable[RenderedFile], folder: Path) -> tuple[Path, ...]:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Never open to others, not even for a moment.
         write_private(path, file.content, mode=file.mode, group=file.group)
+        os.utime(path, (seems := time.time() - _SETTLED_SECONDS, seems))
         written.append(path)
     return tuple(written)
 

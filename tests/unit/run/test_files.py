@@ -7,6 +7,7 @@ import os
 import pwd
 import stat
 import subprocess
+import time
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -41,6 +42,13 @@ def test_files_have_the_modes_that_were_asked_for(tmp_path: Path) -> None:
     assert open_to_all == tmp_path / "a" / "b" / "main.cf"
     assert mode(open_to_all) == 0o644
     assert open_to_all.read_text() == "text\n"
+
+
+def test_files_look_settled(tmp_path: Path) -> None:
+    """Each process of Postfix would wait until its configuration is two seconds old."""
+    (written,) = files.write([file("main.cf")], tmp_path)
+    (tmp_path / "control").write_text("text\n")
+    assert written.stat().st_mtime < time.time() - 2 < (tmp_path / "control").stat().st_mtime
 
 
 def test_a_secret_is_closed_from_the_first_moment(

@@ -80,6 +80,9 @@ def directories(context: Context) -> tuple[Directory, ...]:
     )
 
 
-def checks(context: Context) -> tuple[Check, ...]:  # noqa: ARG001
+def checks(context: Context) -> tuple[Check, ...]:
     """Return Dovecot's own check: an unknown setting or a wrong value fails it."""
-    return (Check(NAME, ("doveconf", "-n", "-c", "{config}/" + f"{FOLDER}/dovecot.conf")),)
+    # It prints this machine's name, and would ask name servers for it, which may be silent.
+    named = ("env", f"DOVECOT_HOSTDOMAIN={context.settings.mail.mailname}")
+    check = ("doveconf", "-n", "-c", "{config}/" + f"{FOLDER}/dovecot.conf")
+    return (Check(NAME, named + check),)
