@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import random
 import signal
@@ -136,6 +138,27 @@ def test_what_the_daemons_checker_refuses_replaces_nothing(own: Instance) -> Non
     assert "relay-password" in refused.stderr
     assert {s["name"]: s["pid"] for s in own.status()["services"]} == before
     send(own)
+
+
+def test_a_database_that_is_locked_for_a_moment_refuses_nothing(own: Instance) -> None:
+    """Of two containers that start together, one would end: the other is making the database.
+
+    The control: locked for longer, the check says so.
+    """
+    check = own.home / "config" / "current" / "postfix" / "check"
+
+    def locked_for(seconds: float) -> str:
+        with (own.home / "accounts" / "accounts.sqlite3").open("r+b") as database:
+            # SQLite's lock against new readers (PENDING_BYTE in its source).
+            fcntl.lockf(database, fcntl.LOCK_EX, 1, 0x40000000)
+            with subprocess.Popen(["sh", check], stderr=subprocess.PIPE, text=True) as asked:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    asked.wait(seconds)
+                fcntl.lockf(database, fcntl.LOCK_UN, 1, 0x40000000)
+                return asked.communicate(timeout=20)[1]
+
+    assert locked_for(2) == ""
+    assert "locked" in locked_for(12)
 
 
 @pytest.mark.parametrize("service", ["postfix", "dovecot", "gate", "sasl", "traefik"])
