@@ -8,7 +8,6 @@ Sieve's limit of processor time does not end such a test.
 from __future__ import annotations
 
 import functools
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,13 +22,6 @@ from instance import CLIENT, Instance, instance
 from sieve_scripts import ENDLESS_TEST, active, busy, send, send_the_worst
 
 PATIENCE_SECONDS = 30
-
-
-def forget(server: Instance) -> None:
-    """Have Dovecot forget who has logged in: the next login costs a hash."""
-    config = server.home / "config" / "current" / "dovecot" / "dovecot.conf"
-    words = ["doveadm", "-c", str(config), "auth", "cache", "flush"]
-    subprocess.run(words, check=True, capture_output=True)
 
 
 def log_in(server: Instance) -> None:
@@ -50,7 +42,7 @@ def measure(table: Table, server: Instance, when: str, runs: int) -> None:
         action(server)
         taken = []
         for _ in range(runs):
-            forget(server)
+            server.forget_logins()
             taken.append(timed(functools.partial(action, server)))
         table.add(f"{name}, {when}", taken, "s")
 

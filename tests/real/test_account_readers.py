@@ -152,17 +152,17 @@ def test_without_the_companions_postfix_cannot_read(
     assert file_reader.ask(lookups.recipient("+"), "anna@example.org") == "anna@example.org"
 
 
-def test_postfix_reads_during_an_a_large_import(reader: Reader) -> None:
+def test_postfix_reads_during_an_import_of_100000(reader: Reader) -> None:
     """Mail would be deferred for as long as a large import takes."""
     answers: list[str] = []
     new = "user50@example.org"
 
     def look(done: int) -> None:
-        if done % 4_000 == 0:
+        if done % 20_000 == 0:
             answers.append(reader.ask(lookups.recipient("+"), "anna@example.org"))
             answers.append(reader.ask(lookups.recipient("+"), new))
 
-    many: list[Account] = [Mailbox(f"user{n}@example.org", HASH) for n in range(20_000)]
+    many: list[Account] = [Mailbox(f"user{n}@example.org", HASH) for n in range(100_000)]
     with reader.open() as store:
         store.add_all(many, look)
         assert answers == ["anna@example.org", ""] * 5, "old and whole until it is done"

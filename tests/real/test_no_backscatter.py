@@ -21,7 +21,7 @@ EMPTY = ("empty@example.org", PASSWORD)
 MEMBERS = 10_000
 
 
-@pytest.fixture(scope="module", params=["+", "+-"])
+@pytest.fixture(scope="module", params=["+", "-", "+-"])
 def server(request: pytest.FixtureRequest, outside: Outside) -> Iterator[Instance]:
     """Run a server without a proxy, for none matters here."""
     settings = {

@@ -273,11 +273,9 @@ def test_a_restart_that_nobody_notices_refuses_no_login(
     supervisor, whose own connection has ended, has Dovecot make new ones.
     """
     ports = public_ports(server)
-    config = server.home / "config" / "current" / "dovecot" / "dovecot.conf"
 
     def everybody() -> list[tuple[Verdict, str]]:
-        forget = ["doveadm", "-c", str(config), "auth", "cache", "flush"]
-        subprocess.run(forget, check=True, capture_output=True)
+        server.forget_logins()
         jobs = [(way, *user) for user in (ALICE, BOB, READER) for way in LOGINS.values()]
         with ThreadPoolExecutor(len(jobs)) as pool:
             return list(pool.map(lambda job: verdict(job[0], ports, *job[1:]), jobs))

@@ -41,7 +41,7 @@ FEW = 8
 """Refusals after which Postfix does not make a client wait."""
 
 
-@pytest.fixture(scope="module", params=["+", "+-"])
+@pytest.fixture(scope="module", params=["+", "-", "+-"])
 def server(request: pytest.FixtureRequest) -> Iterator[Instance]:
     """Run a server without a proxy, for none matters here."""
     settings = {"REVERSE_PROXY": "none", "RECIPIENT_DELIMITER": request.param}

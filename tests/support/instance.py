@@ -166,6 +166,12 @@ class Instance:
         """Return what ``status --json`` says."""
         return json.loads(self.run("status", "--json").stdout)
 
+    def forget_logins(self) -> None:
+        """Have Dovecot forget who has logged in: the next login asks the database, and hashes."""
+        config = self.home / "config" / "current" / "dovecot" / "dovecot.conf"
+        words = ["doveadm", "-c", str(config), "auth", "cache", "flush"]
+        subprocess.run(words, check=True, capture_output=True)
+
     def processes(self) -> list[psutil.Process]:
         """Every process that belongs to this instance."""
         found = []
