@@ -291,6 +291,19 @@ def test_a_restart_that_nobody_notices_refuses_no_login(
     assert {meaning for meaning, _ in answers} == {Verdict.IN}, answers
 
 
+def test_ended_connections_are_noticed(server: Instance, database: Cluster) -> None:
+    """A restart between two looks ends them too: each would cost a login that is put off."""
+    mark = server.mark()
+    with database.administer() as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name LIKE 'gatepost%'"
+        )
+    server.wait_for_log("dovecot reloaded", since=mark)
+    assert "does not answer" not in server.log(mark), "the control: the server was there"
+    in_time(lambda: login(server, BOB) == "OK")
+
+
 @pytest.mark.parametrize("names", [2, 1], ids=["twice", "once"])
 def test_a_restart_of_it_does_not_stop_postfix(
     server: Instance, database: Cluster, tmp_path: Path, names: int
