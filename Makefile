@@ -28,9 +28,9 @@ SEED ?= 1
 SEEDS ?= 20
 
 # swaks speaks TLS only with libnet-ssleay-perl; mmdebstrap makes the newcomer's Debian 13.
-# HAProxy is a sender of PROXY headers that is not Traefik. PostgreSQL is a second home for accounts:
+# HAProxy is a sender of PROXY headers that is not Traefik. isync is a mail program. PostgreSQL is a second home for accounts:
 # its server for tests to start, and the daemons' clients, which only DB_DRIVER=pgsql installs.
-TEST_PACKAGES := debian-archive-keyring dovecot-pgsql haproxy iproute2 libnet-ssleay-perl \
+TEST_PACKAGES := debian-archive-keyring dovecot-pgsql haproxy iproute2 isync libnet-ssleay-perl \
 	mmdebstrap openssl postfix-pgsql postgresql swaks
 # Podman runs our images; netavark, aardvark-dns and iptables are the networks of Podman Compose.
 # nftables stands in for kube-proxy and for a cluster's network plugin.

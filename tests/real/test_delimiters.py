@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import imaplib
 import smtplib
 import uuid
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ def server(delimiter: str) -> Iterator[Instance]:
             *((ANNA[0],), (EVA[0],), (LEA[0],), (LEA_CAUGHT[0],)),
             (FULL, "--quota", "10K"),
             ("no-reply@example.org", "--send-only"),
+            ("no-reply@catch.example", "--send-only"),
         ):
             made.call("mailbox", "add", address, "--password-stdin", *options, stdin=PASSWORD)
         for alias, target in (
@@ -127,11 +129,30 @@ def test_its_owner_sends_under_an_extension(server: Instance, delimiter: str) ->
                 assert answer[0] == code, (sender, login, answer)
 
 
+def test_an_extension_is_no_login(server: Instance, delimiter: str) -> None:
+    """One account would have as many names as anybody likes, and limits by name would not hold."""
+    with From(CLIENT).submission(server.public("submission"), LEA):
+        pass
+    for character in delimiter:
+        login = (f"lea-marie{character}shop@example.org", PASSWORD)
+        with (
+            pytest.raises(smtplib.SMTPAuthenticationError),
+            From(CLIENT).submission(server.public("submission"), login),
+        ):
+            pass
+        with (
+            pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"),
+            From(CLIENT).imap(server.public("imaps"), login, implicit=True),
+        ):
+            pass
+
+
 def test_an_account_that_only_sends_says_so(server: Instance, delimiter: str) -> None:
     """Mail to it would be accepted and bounce, or be taken by somebody else."""
     for character in delimiter:
-        answer = rcpt(server, f"no-reply{character}x@example.org")
-        assert answer.startswith("550 5.7.1 "), answer
+        for domain in ("example.org", "catch.example"):
+            answer = rcpt(server, f"no-reply{character}x@{domain}")
+            assert answer.startswith("550 5.7.1 "), answer
 
 
 def test_its_limit_is_asked_about(server: Instance, delimiter: str) -> None:
@@ -147,7 +168,10 @@ def test_its_limit_is_asked_about(server: Instance, delimiter: str) -> None:
 def test_a_name_that_nobody_has_is_refused(server: Instance, delimiter: str) -> None:
     """The control: whatever begins like a name would be taken."""
     for character in delimiter:
-        for name in ("lea", f"lea{character}mari", f"{character}lea-marie", "lea-mari"):
+        # A character that is no delimiter is part of the name.
+        other = {"+": "-", "-": "+", "+-": "="}[delimiter]
+        names = ("lea", f"lea{character}mari", f"{character}lea-marie", "lea-mari", f"anna{other}x")
+        for name in names:
             answer = rcpt(server, f"{name}{character}shop@example.org")
             # Postfix takes no name that begins with "-".
             refusals = ("550 5.1.1 ", "501 5.1.3 ") if name[0] == "-" else ("550 5.1.1 ",)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import ssl
+import subprocess
 import uuid
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from accounts import PASSWORD
@@ -11,15 +15,17 @@ from clients import From, message, wait_for_mail
 from instance import CLIENT, Instance, instance
 
 ANNA = ("anna@example.org", PASSWORD)
+BEN = ("ben@example.org", PASSWORD)
 NAMES = ("v1.0", "a.b/c.d", ".hidden", "ends.", "50% ^off", "^2e", "~home", "B&APw-cher.de", "...")
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Instance]:
-    """Run a server with one mailbox."""
+    """Run a server with two mailboxes."""
     with instance({"REVERSE_PROXY": "none"}) as made:
         made.call("domain", "add", "example.org")
-        made.call("mailbox", "add", ANNA[0], "--password-stdin", stdin=PASSWORD)
+        for address, password in (ANNA, BEN):
+            made.call("mailbox", "add", address, "--password-stdin", stdin=password)
         yield made
 
 
@@ -46,6 +52,72 @@ def test_a_folder_has_any_name(server: Instance, name: str) -> None:
         imap.close()
         assert imap.delete('"new.name"')[0] == "OK"
         imap.unsubscribe(quoted)
+
+
+def test_mbsync_copies_a_grown_mailbox(server: Instance, tmp_path: Path) -> None:
+    """It would stop at the first folder with a dot, and so keep all others from being copied."""
+    assert shutil.which("mbsync"), "isync is missing: run make test, which installs it"
+    host, port = server.public("imaps")
+    here = tmp_path / "mail"
+    (tmp_path / "certificate.pem").write_text(ssl.get_server_certificate((host, port)))
+    (tmp_path / "mbsyncrc").write_text(f"""
+IMAPStore there
+Host {host}
+Port {port}
+User {BEN[0]}
+Pass "{BEN[1]}"
+SSLType IMAPS
+CertificateFile {tmp_path / "certificate.pem"}
+
+MaildirStore here
+Path {here}/
+Inbox {here}/Inbox
+SubFolders Verbatim
+
+Channel both
+Far :there:
+Near :here:
+Patterns *
+Create Both
+Expunge Both
+SyncState *
+""")
+    grown = ("v1.0", "lists/lkml.org", "plain")
+    for name in ("Inbox", *grown):
+        for part in ("cur", "new", "tmp"):
+            (here / name / part).mkdir(parents=True)
+        copy = message(to=BEN[0], subject=f"from {name}").as_bytes()
+        (here / name / "cur" / "1.2.3:2,S").write_bytes(copy)
+
+    def sync() -> None:
+        done = subprocess.run(
+            ["mbsync", "--config", tmp_path / "mbsyncrc", "--all"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    sync()
+    with From(CLIENT).imap(server.public("imaps"), BEN, implicit=True) as imap:
+        assert names(imap.list()[1]) >= {"INBOX", *grown}
+        for name in grown:
+            assert imap.select(f'"{name}"') == ("OK", [b"1"]), name
+        imap.append('"v1.0"', None, None, message(to=BEN[0], subject="later").as_bytes())
+        imap.select('"lists/lkml.org"')
+        imap.store("1", "+FLAGS", "\\Deleted")
+        imap.expunge()
+    sync()
+    subjects = [
+        line
+        for part in ("cur", "new")
+        for file in (here / "v1.0" / part).iterdir()
+        for line in file.read_text().splitlines()
+        if line.startswith("Subject:")
+    ]
+    assert sorted(subjects) == ["Subject: from v1.0", "Subject: later"]
+    assert not list((here / "lists" / "lkml.org" / "cur").iterdir())
 
 
 def test_a_filter_files_into_such_a_folder(server: Instance) -> None:
