@@ -24,8 +24,8 @@ from pathlib import Path
 
 import psutil
 
-from gatepost.gate.configuration import Configuration, Limits
 from gatepost.model import Address, Standing
+from gatepost.plugins.gate.configuration import Configuration, Limits
 from gatepost.proxy_protocol import build_2
 from table import Table, timed
 
@@ -165,7 +165,7 @@ def gate_alone() -> Iterator[tuple[psutil.Process, tuple[str, int]]]:
         )
         file.write_text(configuration.dump())
         process = subprocess.Popen(
-            [sys.executable, "-I", "-m", "gatepost.gate", str(file), "nobody"],
+            [sys.executable, "-I", "-m", "gatepost.plugins.gate", str(file), "nobody"],
             env={**os.environ, "GATEPOST_SOCKETS": f"smtp:{listening.fileno()}"},
             pass_fds=[listening.fileno()],
             stderr=subprocess.DEVNULL,

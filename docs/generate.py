@@ -13,23 +13,15 @@ from pathlib import Path
 import click
 
 import manifests
-from gatepost.assembly import daemons
 from gatepost.cli import group
-from gatepost.gate import plan as gate
 from gatepost.model import Listener, Offer, Role, Tls
+from gatepost.registry import plugins
 from gatepost.settings import documentation
 
 REFERENCE = Path(__file__).parent / "reference"
 
 _NOTICE = "<!-- Written by `make docs-pages` from {source}; edit that, not this page. -->\n"
 _TLS = {Tls.STARTTLS: "STARTTLS", Tls.IMPLICIT: "from the first byte"}
-_PURPOSES = {
-    "delivery": "LMTP: takes a message for a mailbox",
-    "sasl": "checks logins for SMTP AUTH",
-    "quota-status": "would this mailbox accept this message?",
-    "api": "HTTP administration of the mail store",
-    "metrics": "the gate's counters, for Prometheus",
-}
 
 
 # --- ports ----------------------------------------------------------------------------------
@@ -90,28 +82,23 @@ on the first `SERVICE_BIND_ADDRESS`, or on 127.0.0.1 when that is a wildcard.
 
 def ports() -> str:
     """Return the page of ports, from the daemons' rows of the listener table."""
-    rows = [(listener, daemon.name) for daemon in daemons() for listener in daemon.listeners]
-    users = {role: user for daemon in daemons() for role, user in daemon.needs.items()}
+    rows = [(listener, daemon.name) for daemon in plugins() for listener in daemon.listeners]
+    users = {role: user for daemon in plugins() for role, user in daemon.needs.items()}
     roles = [
-        *(
-            _role_row(role, offer, daemon.name, users.get(role, "root"))
-            for daemon in daemons()
-            for role, offer in daemon.offers.items()
-        ),
-        (Role.METRICS, "-", "-", gate.METRICS_PORT, gate.NAME),
+        (role, offer, plugin.name, users.get(role, "root"))
+        for plugin in plugins()
+        for role, offer in plugin.offers.items()
     ]
     return _PORTS.format(
         notice=_NOTICE.format(source="the listener table"),
         listeners="\n".join(_port_row(listener, daemon) for listener, daemon in rows),
-        roles="\n".join(
-            f"| {role} | {socket} | {user} | {port} | {name} | {_PURPOSES[role]} |"
-            for role, socket, user, port, name in roles
-        ),
+        roles="\n".join(_role_row(*row) for row in roles),
     )
 
 
-def _role_row(role: Role, offer: Offer, daemon: str, user: str) -> tuple[Role, str, str, int, str]:
-    return role, f"`run/{daemon}/{offer.socket}`", user, offer.port, daemon
+def _role_row(role: Role, offer: Offer, plugin: str, user: str) -> str:
+    socket, user = (f"`run/{plugin}/{offer.socket}`", user) if offer.socket else ("-", "-")
+    return f"| {role} | {socket} | {user} | {offer.port} | {plugin} | {offer.purpose} |"
 
 
 def _port_row(listener: Listener, daemon: str) -> str:

@@ -16,8 +16,8 @@ with fuzzing.instrumented("gatepost.accounts", "gatepost.settings.parsing", "ema
     from gatepost.accounts import addresses, passwords, quota
     from gatepost.settings import parsing
 
-from gatepost.daemons.dovecot.files import _USERNAME_CHARS
 from gatepost.errors import AccountError
+from gatepost.plugins.dovecot.files import _USERNAME_CHARS
 
 mailbox = addresses.mailbox
 """Fuzzed among others; a test puts a broken one here, to see that it is found out."""

@@ -18,7 +18,7 @@ from random import Random
 import fuzzing
 
 with fuzzing.instrumented(
-    "gatepost.settings", "gatepost.daemons", "gatepost.proxies", "gatepost.gate.plan"
+    "gatepost.settings", "gatepost.plugins", "gatepost.plugins", "gatepost.plugins.gate.plan"
 ):
     from gatepost import assembly
     from gatepost.settings import Settings, loading

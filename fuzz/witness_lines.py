@@ -14,9 +14,9 @@ from pathlib import Path
 
 import fuzzing
 
-with fuzzing.instrumented("gatepost.daemons", "gatepost.run.logs", "gatepost.verify"):
-    from gatepost.daemons.dovecot import witness as dovecot
-    from gatepost.daemons.postfix import witness as postfix
+with fuzzing.instrumented("gatepost.plugins", "gatepost.run.logs", "gatepost.verify"):
+    from gatepost.plugins.dovecot import witness as dovecot
+    from gatepost.plugins.postfix import witness as postfix
     from gatepost.run.logs import LogStream, tail
     from gatepost.verify.history import newest_first
     from gatepost.verify.witnesses import is_about

@@ -1,32 +1,24 @@
 """Plug-ins and settings → `Topology` → `Plan`. Pure: nothing is read, written or started here.
 
-Plug-ins are found by looking into `gatepost.daemons` and `gatepost.proxies`; a new one needs no
-line here.
+A place has all units, as one machine does, or a single one, as a container does. A new plug-in
+needs no line here.
 """
 
 from __future__ import annotations
 
-import pkgutil
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from functools import cache
 from graphlib import TopologicalSorter
-from importlib import import_module
 
-from gatepost import daemons as daemon_folder
-from gatepost import proxies as proxy_folder
-from gatepost.contracts import Context, Daemon, Plugin, Proxy
+from gatepost.contracts import Context, Plugin
 from gatepost.errors import SettingsError, UsageError
-from gatepost.gate import plan as gate
 from gatepost.model import (
     Address,
     BoundListener,
     Endpoint,
-    Handoff,
     Home,
     IPAddress,
     Listener,
-    Offer,
     Plan,
     Process,
     Role,
@@ -34,116 +26,81 @@ from gatepost.model import (
     SocketPath,
     Topology,
 )
+from gatepost.registry import plugins
 from gatepost.settings import Settings
 from gatepost.settings.concerns import PublicPorts
-
-CLIENT_SETTINGS = {
-    "imap": "mda_imap_address",
-    "imaps": "mda_imaps_address",
-    "pop3": "mda_pop3_address",
-    "pop3s": "mda_pop3s_address",
-    "smtp": "mta_smtp_address",
-    "submission": "mta_smtp_submission_address",
-}
-"""Listener → the setting that says where Gatepost's own clients connect for it."""
-
-ROLE_SETTINGS = {
-    Role.DELIVERY: "mda_lmtp_address",
-    Role.SASL: "mda_sasl_address",
-    Role.QUOTA_STATUS: "mda_quota_status_address",
-}
-"""Role → the setting that says where it is found."""
+from gatepost.settings.loading import NO_PLUGIN
 
 
-@cache
-def daemons() -> tuple[Daemon, ...]:
-    """Return every daemon plug-in, in the order of their names."""
+def units() -> tuple[str, ...]:
+    """Return the names that ``gatepost run`` takes."""
+    return tuple(sorted({plugin.unit for plugin in plugins() if plugin.unit}))
+
+
+def units_of() -> Mapping[str, str]:
+    """Map each plug-in that has a unit of its own to it."""
+    return {plugin.name: plugin.unit for plugin in of_unit(None)}
+
+
+def of_unit(unit: str | None) -> tuple[Plugin, ...]:
+    """Return the plug-ins of one unit, or of all units."""
+    return tuple(p for p in plugins() if p.unit and unit in {None, p.unit})
+
+
+def used(settings: Settings, unit: str | None = None) -> tuple[Plugin, ...]:
+    """Return the plug-ins that these settings use in a place with all units, or with one.
+
+    Raises `SettingsError` when a setting chooses a plug-in that is not there.
+    """
+    candidates = _candidates(settings, unit)
+    listeners = _bound(settings, candidates)
+    return tuple(plugin for plugin in candidates if plugin.used(settings, listeners))
+
+
+def _candidates(settings: Settings, unit: str | None) -> tuple[Plugin, ...]:
+    """Return the plug-ins of a place that the settings do not rule out by name."""
+    chosen = {
+        variable: _choice(settings, variable)
+        for variable in sorted({plugin.chosen_by for plugin in plugins()} - {""})
+    }
     return tuple(
-        import_module(f"{daemon_folder.__name__}.{module.name}").DAEMON
-        for module in pkgutil.iter_modules(daemon_folder.__path__)
+        plugin
+        for plugin in plugins()
+        if (unit is None or not plugin.fronts)
+        and (not plugin.unit or unit in {None, plugin.unit})
+        and (not plugin.chosen_by or chosen[plugin.chosen_by] == plugin.name)
     )
 
 
-@cache
-def proxies() -> Mapping[str, Proxy]:
-    """Return every reverse proxy plug-in by name."""
-    found: dict[str, Proxy] = {
-        module.name: import_module(f"{proxy_folder.__name__}.{module.name}").PROXY
-        for module in pkgutil.iter_modules(proxy_folder.__path__)
-    }
-    return found
-
-
-def proxy(settings: Settings) -> Proxy:
-    """Return the reverse proxy that ``REVERSE_PROXY`` names.
-
-    Raises `SettingsError` when there is no plug-in of that name.
-    """
-    name = settings.proxy.reverse_proxy
-    if name not in proxies():
+def _choice(settings: Settings, variable: str) -> str:
+    """Return the name of the plug-in that a setting chooses, or `NO_PLUGIN`."""
+    value = str(settings.value(variable))
+    known = {plugin.name for plugin in plugins() if plugin.chosen_by == variable} | {NO_PLUGIN}
+    if value not in known:
         raise SettingsError(
-            f'REVERSE_PROXY: "{name}" is not a reverse proxy that Gatepost can start. '
-            f"Set it to one of: {', '.join(sorted(proxies()))}."
+            f'{variable}: "{value}" is nothing that Gatepost can start. '
+            f"Set it to one of: {', '.join(sorted(known))}."
         )
-    return proxies()[name]
-
-
-def plugins(settings: Settings, service: str | None = None) -> tuple[Plugin, ...]:
-    """Return the plug-ins that these settings use.
-
-    With `service` (``mta`` or ``mda``) only the daemons of that service, and no proxy: this is
-    what one container runs.
-    """
-    return daemons_of(service) if service else (*daemons(), proxy(settings))
-
-
-def daemons_of(service: str | None) -> tuple[Daemon, ...]:
-    """Return the daemons of one service, or all."""
-    return tuple(d for d in daemons() if service is None or d.service == service)
-
-
-def services() -> tuple[str, ...]:
-    """Return the names that ``gatepost run`` takes."""
-    return tuple(sorted({daemon.service for daemon in daemons()}))
+    return value
 
 
 # --- topology -------------------------------------------------------------------------------
 
 
-def topology(settings: Settings, *, ipv6: bool = True, service: str | None = None) -> Topology:
+def topology(settings: Settings, *, ipv6: bool = True, unit: str | None = None) -> Topology:
     """Bind the listener table to the addresses of these settings.
 
-    With `service`, as in `plugins`, as one container has them: the other service is elsewhere, and
-    its Kubernetes Service publishes the internal listeners. `ipv6` tells whether the kernel speaks
-    IPv6; if not, the IPv6 wildcard is left out. Raises `SettingsError` when an internal address
-    points at a port that demands a PROXY header.
+    With a `unit`, as its container has them: the others are elsewhere, and their Kubernetes
+    Services publish the internal listeners. `ipv6` tells whether the kernel speaks IPv6; if not,
+    the IPv6 wildcard is left out. Raises `SettingsError` when an internal address points at a port
+    that demands a PROXY header.
     """
-    front = proxy(settings)
-    service_hosts = _hosts(settings.listen.service_bind_address, ipv6=ipv6)
-    public_hosts = _hosts(settings.listen.public_bind_address, ipv6=ipv6)
-    standard = settings.listen.public_ports is PublicPorts.STANDARD
-
-    def public(listener: Listener) -> tuple[Address, ...]:
-        port = listener.public_port if standard else listener.entry_point_port
-        return tuple(Address(host, port) for host in public_hosts)
-
-    here = plugins(settings, service)
-    everywhere = tuple(
-        _bind(
-            listener,
-            daemon,
-            proxied=_upstream_proxy(settings, daemon),
-            public=public(listener) if front.fronts and service is None else (),
-            service_hosts=service_hosts,
-        )
-        for daemon in daemons()
-        for listener in daemon.listeners
-    )
+    here = used(settings, unit)
+    everywhere = _bound(settings, plugins(), ipv6=ipv6, fronted=_fronted(here))
     names = {plugin.name for plugin in here}
-    bound = tuple(row for row in everywhere if row.daemon in names)
-    offers = _offers(settings, bound, service_hosts, service)
+    offers = _offers(settings, here, ipv6=ipv6, unit=unit)
     return Topology(
-        listeners=bound,
+        listeners=tuple(bound for bound in everywhere if bound.daemon in names),
         offers=offers,
         roles=_roles(settings, offers),
         clients=_clients(settings, everywhere, names),
@@ -151,68 +108,130 @@ def topology(settings: Settings, *, ipv6: bool = True, service: str | None = Non
     )
 
 
-def internal_service(service: str) -> str:
-    """Return the name of the Kubernetes Service that publishes a service's internal listeners."""
-    return f"{service}-internal"
+def internal_service(unit: str) -> str:
+    """Return the name of the Kubernetes Service that publishes a unit's internal listeners."""
+    return f"{unit}-internal"
+
+
+def client_settings() -> Mapping[str, str]:
+    """Map each listener to the setting that says where Gatepost's own clients connect for it."""
+    return {
+        listener.name: listener.client_setting
+        for plugin in plugins()
+        for listener in plugin.listeners
+        if listener.client_setting
+    }
+
+
+def _fronted(here: Iterable[Plugin]) -> bool:
+    return any(plugin.fronts for plugin in here)
+
+
+def _bound(
+    settings: Settings, chosen: Iterable[Plugin], *, ipv6: bool = True, fronted: bool = False
+) -> tuple[BoundListener, ...]:
+    """Bind the listeners of some plug-ins; `fronted` when a proxy of ours listens before them."""
+    listen = settings.listen
+    service_hosts = _hosts(listen.service_bind_address, ipv6=ipv6)
+    public_hosts = _hosts(listen.public_bind_address, ipv6=ipv6) if fronted else ()
+    standard = listen.public_ports is PublicPorts.STANDARD
+    return tuple(
+        _bind(
+            listener,
+            plugin,
+            proxied=plugin.proxied(settings),
+            public=tuple(
+                Address(host, listener.public_port if standard else listener.entry_point_port)
+                for host in public_hosts
+            ),
+            service_hosts=service_hosts,
+        )
+        for plugin in chosen
+        for listener in plugin.listeners
+    )
+
+
+def _bind(
+    listener: Listener,
+    plugin: Plugin,
+    *,
+    proxied: bool,
+    public: tuple[Address, ...],
+    service_hosts: tuple[str, ...],
+) -> BoundListener:
+    service = tuple(Address(host, listener.service_port) for host in service_hosts)
+    return BoundListener(
+        listener=listener,
+        daemon=plugin.name,
+        proxied=proxied,
+        # Without a proxy of ours, clients of a plain port come straight to the daemon.
+        public=public or (() if proxied else service),
+        service=service,
+        internal=tuple(Address(host, listener.internal_port) for host in service_hosts),
+    )
+
+
+def _hosts(addresses: Iterable[IPAddress], *, ipv6: bool) -> tuple[str, ...]:
+    kept = [a for a in addresses if ipv6 or not (a.version == 6 and a.is_unspecified)]  # noqa: PLR2004
+    return tuple(str(address) for address in kept)
+
+
+# --- roles ----------------------------------------------------------------------------------
 
 
 def _offers(
-    settings: Settings,
-    listeners: tuple[BoundListener, ...],
-    hosts: tuple[str, ...],
-    service: str | None,
+    settings: Settings, here: Iterable[Plugin], *, ipv6: bool, unit: str | None
 ) -> dict[Role, tuple[Endpoint, ...]]:
-    """Decide where the daemons that run here offer the roles that somebody needs.
+    """Decide where the plug-ins that run here offer the roles that somebody needs.
 
-    With all daemons on one machine these are UNIX sockets, open to the one user who asks: any other
+    With all units on one machine these are UNIX sockets, open to the one user who asks: any other
     user could guess passwords at a TCP port without limit, and put forged mail into mailboxes.
     """
     home, users = Home(settings.storage.gatepost_home), _users_of_roles(settings)
+    hosts = _hosts(settings.listen.service_bind_address, ipv6=ipv6)
     # Others on this machine share its loopback; those in containers of their own come from afar.
-    tcp_hosts = hosts if service else (Address(hosts[0], 1).reachable.host,)
-    found: dict[Role, tuple[Endpoint, ...]] = {
-        role: (SocketPath(home.run / daemon.name / offer.socket, users[role]),)
-        if offer.socket and service is None
+    tcp_hosts = hosts if unit else (Address(hosts[0], 1).reachable.host,)
+    return {
+        role: (SocketPath(home.run / plugin.name / offer.socket, users[role]),)
+        if offer.socket and unit is None
         else tuple(Address(host, offer.port) for host in tcp_hosts)
-        for daemon in daemons_of(service)
-        for role, offer in daemon.offers.items()
+        for plugin in here
+        for role, offer in plugin.offers.items()
         if role in users
     }
-    for role, offer in _gate_offers(listeners).items():
-        found[role] = tuple(Address(host, offer.port) for host in tcp_hosts)
-    return found
 
 
 def _users_of_roles(settings: Settings) -> dict[Role, str]:
     """Map each role that somebody needs to the system user who asks for it."""
-    users = {role: user for daemon in daemons() for role, user in daemon.needs.items()}
-    if settings.services.mda_http_api:
-        users[Role.API] = "root"
+    users: dict[Role, str] = {}
+    for plugin in plugins():
+        users.update(plugin.needs)
+        users.update(plugin.opens(settings))
     return users
 
 
 def _roles(settings: Settings, offers: Mapping[Role, tuple[Endpoint, ...]]) -> dict[Role, Endpoint]:
-    """Decide where each role is found: as it is set, here, or at the service that offers it.
+    """Decide where each role is found: as it is set, here, or at the unit that offers it.
 
     Raises `SettingsError` when a setting names a port that is not there, because the two daemons
     share a machine and a UNIX socket.
     """
     needed = _users_of_roles(settings)
     published = {
-        role: Address(internal_service(daemon.service), offer.port)
-        for daemon in daemons()
-        for role, offer in daemon.offers.items()
+        role: (Address(internal_service(plugin.unit), offer.port), offer.setting)
+        for plugin in of_unit(None)
+        for role, offer in plugin.offers.items()
         if role in needed
     }
-    roles: dict[Role, Endpoint] = {**published}
+    roles: dict[Role, Endpoint] = {role: address for role, (address, _) in published.items()}
     roles.update({role: endpoints[0].reachable for role, endpoints in offers.items()})
     problems: list[str] = []
-    for role, variable in ROLE_SETTINGS.items():
-        chosen: Address | None = getattr(settings.services, variable)
-        if chosen and _is_the_socket(chosen, roles[role], published[role]):
+    for role, (elsewhere, variable) in published.items():
+        chosen: Address | None = settings.value(variable) if variable else None
+        if chosen and _is_the_socket(chosen, roles[role], elsewhere):
             problems.append(
-                f'{variable.upper()}: "{chosen}" is no open port: on one machine Postfix reaches '
-                f"the mail store by the UNIX socket {roles[role]}. Unset {variable.upper()}."
+                f'{variable}: "{chosen}" is no open port: on one machine Postfix reaches '
+                f"the mail store by the UNIX socket {roles[role]}. Unset {variable}."
             )
         elif chosen:
             roles[role] = chosen
@@ -227,43 +246,7 @@ def _is_the_socket(chosen: Address, found: Endpoint, published: Address) -> bool
     return isinstance(found, SocketPath) and here and chosen.port == published.port
 
 
-def _hosts(addresses: Iterable[IPAddress], *, ipv6: bool) -> tuple[str, ...]:
-    kept = [a for a in addresses if ipv6 or not (a.version == 6 and a.is_unspecified)]  # noqa: PLR2004
-    return tuple(str(address) for address in kept)
-
-
-def _bind(
-    listener: Listener,
-    daemon: Daemon,
-    *,
-    proxied: bool,
-    public: tuple[Address, ...],
-    service_hosts: tuple[str, ...],
-) -> BoundListener:
-    service = tuple(Address(host, listener.service_port) for host in service_hosts)
-    return BoundListener(
-        listener=listener,
-        daemon=daemon.name,
-        proxied=proxied,
-        # Without a proxy of ours, clients of a plain port come straight to the daemon.
-        public=public or (() if proxied else service),
-        service=service,
-        internal=tuple(Address(host, listener.internal_port) for host in service_hosts),
-    )
-
-
-def _gate_offers(listeners: tuple[BoundListener, ...]) -> Mapping[Role, Offer]:
-    guarded = {daemon.name for daemon in daemons() if daemon.guarded}
-    needed = any(bound.proxied and bound.daemon in guarded for bound in listeners)
-    return {Role.METRICS: Offer(gate.METRICS_PORT)} if needed else {}
-
-
-def _upstream_proxy(settings: Settings, daemon: Daemon) -> bool:
-    switches = {
-        "mta": settings.proxy.mta_upstream_proxy,
-        "mda": settings.proxy.mda_upstream_proxy,
-    }
-    return switches[daemon.service]
+# --- where our own clients connect -----------------------------------------------------------
 
 
 def _clients(
@@ -271,27 +254,26 @@ def _clients(
 ) -> dict[str, Address]:
     """Decide where Gatepost's own clients connect; refuse a port they would hang on.
 
-    `here` are the daemons that run in the same place.
+    `here` are the plug-ins that run in the same place.
     """
-    services_of = {daemon.name: daemon.service for daemon in daemons()}
     clients: dict[str, Address] = {}
     problems: list[str] = []
     for bound in listeners:
-        elsewhere = internal_service(services_of[bound.daemon])
+        elsewhere = internal_service(units_of()[bound.daemon])
         default = (
             bound.internal[0].reachable
             if bound.daemon in here
             else Address(elsewhere, bound.listener.public_port)
         )
-        variable = CLIENT_SETTINGS.get(bound.name)
-        chosen: Address | None = getattr(settings.clients, variable) if variable else None
+        variable = bound.listener.client_setting
+        chosen: Address | None = settings.value(variable) if variable else None
         clients[bound.name] = chosen or default
-        if variable and chosen and _demands_header(chosen, listeners):
+        if chosen and _demands_header(chosen, listeners):
             problems.append(
-                f'{variable.upper()}: "{chosen}" is a port that demands a PROXY header, which '
+                f'{variable}: "{chosen}" is a port that demands a PROXY header, which '
                 "Gatepost's own clients do not send: they would hang.\n"
-                f"Point it at the internal listener, {variable.upper()}={default}, or at the "
-                f"proxy, for example {variable.upper()}=traefik-internal:"
+                f"Point it at the internal listener, {variable}={default}, or at the "
+                f"proxy, for example {variable}=traefik-internal:"
                 f"{bound.listener.entry_point_port}; or unset it."
             )
     if problems:
@@ -301,13 +283,13 @@ def _clients(
 
 def _demands_header(address: Address, listeners: tuple[BoundListener, ...]) -> bool:
     """Tell whether an address is a PROXY-only port, here or as a Kubernetes Service."""
-    services_of = {daemon.name: daemon.service for daemon in daemons()}
+    units = units_of()
     return any(
         bound.proxied
         and (
             address.port == bound.listener.service_port
             or (
-                address.host.partition(".")[0] == services_of[bound.daemon]
+                address.host.partition(".")[0] == units[bound.daemon]
                 and address.port == bound.listener.public_port
             )
         )
@@ -318,70 +300,64 @@ def _demands_header(address: Address, listeners: tuple[BoundListener, ...]) -> b
 # --- plan -----------------------------------------------------------------------------------
 
 
-def assemble(settings: Settings, site: Site, service: str | None = None) -> Plan:
-    """Make the plan: what to write and what to start.
+def assemble(settings: Settings, site: Site, unit: str | None = None) -> Plan:
+    """Make the plan of a place with all units, or with one: what to write and what to start.
 
-    `service` as in `plugins`. Raises `UsageError` when a need is not met by any plug-in.
+    Raises `UsageError` when a need is not met by any plug-in.
     """
-    context = Context(settings, topology(settings, ipv6=site.ipv6, service=service), site)
-    used = plugins(settings, service)
-    handoffs = tuple(h for daemon in daemons() if daemon in used for h in daemon.handoffs(context))
+    here = used(settings, unit)
+    bare = Context(settings, topology(settings, ipv6=site.ipv6, unit=unit), site)
+    given = {plugin.name: plugin.contributes(bare) for plugin in here}
+    context = replace(bare, contributions=tuple(one for each in given.values() for one in each))
     return Plan(
         topology=context.topology,
-        files=(
-            *(file for plugin in used for file in plugin.files(context)),
-            *(gate.files(context, handoffs) if handoffs else ()),
-        ),
-        processes=_in_order(context, used, handoffs),
-        directories=tuple(d for plugin in used for d in plugin.directories(context)),
-        users=tuple(
-            {user.name: user for plugin in used for user in plugin.users(context)}.values()
-        ),
-        checks=tuple(check for plugin in used for check in plugin.checks(context)),
+        files=tuple(file for plugin in here for file in plugin.files(context)),
+        processes=_in_order(context, here, given),
+        directories=tuple(d for plugin in here for d in plugin.directories(context)),
+        users=tuple({user.name: user for plugin in here for user in plugin.users}.values()),
+        checks=tuple(check for plugin in here for check in plugin.checks(context)),
     )
 
 
 def _in_order(
-    context: Context, used: tuple[Plugin, ...], handoffs: tuple[Handoff, ...]
+    context: Context, here: tuple[Plugin, ...], given: Mapping[str, tuple[object, ...]]
 ) -> tuple[Process, ...]:
     """Order processes so that each comes after those it needs, and say which those are."""
-    started = {plugin.name: plugin.processes(context) for plugin in used}
-    if handoffs:
-        started[gate.NAME] = gate.processes(context, handoffs)
-    before = _predecessors(used)
+    started = {plugin.name: plugin.processes(context) for plugin in here}
     processes: dict[str, Process] = {}
-    for name, own in started.items():
-        needed = tuple(p.name for other in before[name] for p in started.get(other, ()))
-        for process in own:
+    for plugin in here:
+        before = _predecessors(plugin, here, given)
+        needed = tuple(process.name for name in before for process in started.get(name, ()))
+        for process in started[plugin.name]:
             processes[process.name] = replace(process, after=(*needed, *process.after))
     order = TopologicalSorter({name: process.after for name, process in processes.items()})
     return tuple(processes[name] for name in order.static_order())
 
 
-def _predecessors(used: tuple[Plugin, ...]) -> dict[str, tuple[str, ...]]:
-    """Map each plug-in to those that must be ready before it: by roles; a proxy comes last.
+def _predecessors(
+    plugin: Plugin, here: tuple[Plugin, ...], given: Mapping[str, tuple[object, ...]]
+) -> tuple[str, ...]:
+    """Return the plug-ins that must be ready before one: by roles and contributions.
 
-    The gate comes after the daemons that it stands before.
+    A proxy comes last.
     """
-    names = {daemon.name for daemon in daemons()}
-    by_name: dict[str, tuple[str, ...]] = {
-        gate.NAME: tuple(daemon.name for daemon in daemons() if daemon.guarded and daemon in used)
-    }
-    for plugin in used:
-        if plugin.name in names:
-            daemon = next(d for d in daemons() if d.name == plugin.name)
-            by_name[plugin.name] = tuple(_provider(role, daemon) for role in sorted(daemon.needs))
-        else:
-            by_name[plugin.name] = (*(p.name for p in used if p.name in names), gate.NAME)
-    return {name: tuple(dict.fromkeys(others)) for name, others in by_name.items()}
+    if plugin.fronts:
+        return tuple(other.name for other in here if not other.fronts)
+    by_role = (_provider(role, plugin) for role in sorted(plugin.needs))
+    by_gift = (
+        name
+        for name, gifts in given.items()
+        if name != plugin.name and any(isinstance(gift, plugin.consumes) for gift in gifts)
+    )
+    return tuple(dict.fromkeys((*by_role, *by_gift)))
 
 
-def _provider(role: Role, daemon: Daemon) -> str:
-    """Return the daemon that offers a role; say what is missing when none does."""
-    offering: Callable[[Daemon], bool] = lambda other: role in other.offers  # noqa: E731
-    for other in filter(offering, daemons()):
-        return other.name
+def _provider(role: Role, plugin: Plugin) -> str:
+    """Return the plug-in that offers a role; say what is missing when none does."""
+    for other in plugins():
+        if role in other.offers:
+            return other.name
     raise UsageError(
-        f'{daemon.name} needs a service of role "{role}" and no daemon offers it: '
-        "add a plug-in below gatepost/daemons whose `offers` names the role."
+        f'{plugin.name} needs a service of role "{role}" and no plug-in offers it: '
+        "add one below gatepost/plugins whose `offers` names the role."
     )

@@ -1,20 +1,22 @@
-"""What a daemon or a reverse proxy plug-in must offer.
+"""A plug-in: one value that declares everything of one addition.
 
-A plug-in is a package below `gatepost.daemons` or `gatepost.proxies` with an attribute ``DAEMON``
-or ``PROXY``. Nothing else in the program names it: assembly finds it by looking there. Plug-ins
-are pure: values in, values out; what must be known about the machine arrives in `Site`.
+A plug-in is a package below `gatepost.plugins` whose module ``plugin`` has the attribute
+``PLUGIN``. Other distributions add theirs as entry points of the group ``gatepost.plugins``.
+Nothing else in the program names a plug-in: `gatepost.registry` finds it. Every field but the name
+has a default, so a plug-in says only what it has. Plug-ins are pure: values in, values out. All
+facts about the machine arrive in `Site`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from gatepost.model import (
+    BoundListener,
     Check,
     Directory,
-    Handoff,
     Listener,
     Observation,
     Offer,
@@ -27,90 +29,97 @@ from gatepost.model import (
 )
 from gatepost.settings import Settings
 
+Contribution = TypeVar("Contribution")
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """All that a plug-in may look at to decide what to write and start."""
+    """Everything that a plug-in may look at to decide what to write and start."""
 
     settings: Settings
     topology: Topology
     site: Site
+    contributions: tuple[object, ...] = ()
+    """What the plug-ins in use give each other (`gatepost.model.contributions`). It is empty while
+    they are asked for it."""
+
+    def given(self, kind: type[Contribution]) -> tuple[Contribution, ...]:
+        """Return the contributions of one kind, in the order of the plug-ins' names."""
+        return tuple(one for one in self.contributions if isinstance(one, kind))
 
 
-class Plugin(Protocol):
-    """What daemons and proxies have in common."""
-
-    @property
-    def name(self) -> str:
-        """Name of the plug-in, of its folder and of its process."""
-
-    def packages(self, settings: Settings) -> tuple[str, ...]:
-        """Return the Debian packages it cannot run without."""
-
-    @property
-    def optional_packages(self) -> tuple[str, ...]:
-        """Debian packages it makes use of where the release has them."""
-
-    @property
-    def version_command(self) -> tuple[str, ...]:
-        """Command that prints the installed version; the first word is the program."""
-
-    @property
-    def feature_files(self) -> Mapping[str, str]:
-        """Feature name → file whose presence shows that the feature is installed."""
-
-    def files(self, context: Context) -> tuple[RenderedFile, ...]:
-        """Return the configuration files."""
-
-    def processes(self, context: Context) -> tuple[Process, ...]:
-        """Return the processes; `Process.after` is filled in by assembly from the needs."""
-
-    def directories(self, context: Context) -> tuple[Directory, ...]:
-        """Return the folders that must exist before it starts."""
-
-    def users(self, context: Context) -> tuple[SystemUser, ...]:
-        """Return the system users that must exist, beyond those its packages bring."""
-
-    def checks(self, context: Context) -> tuple[Check, ...]:
-        """Return its own configuration checkers."""
+def _nothing(_about: Any) -> tuple[()]:
+    return ()
 
 
-class Daemon(Plugin, Protocol):
-    """A mail daemon: it answers on listeners, and offers and needs roles."""
-
-    @property
-    def listeners(self) -> tuple[Listener, ...]:
-        """Return its rows of the listener table."""
-
-    @property
-    def service(self) -> str:
-        """Its service, ``mta`` or ``mda``: what ``gatepost run`` takes and Kubernetes names."""
-
-    @property
-    def offers(self) -> Mapping[Role, Offer]:
-        """Role → its port and socket."""
-
-    @property
-    def needs(self) -> Mapping[Role, str]:
-        """Role that it cannot work without → the system user as whom its programs ask for it."""
-
-    @property
-    def guarded(self) -> bool:
-        """Whether the gate answers on its proxied service ports in its place.
-
-        True for a daemon that would believe a PROXY header from whoever connects.
-        """
-
-    def handoffs(self, context: Context) -> tuple[Handoff, ...]:
-        """Return where the gate hands over connections, for each listener that is guarded now."""
-
-    def observe(self, line: str) -> Observation | None:
-        """Read one log line of the daemon; None when it tells nothing about a client."""
+def _no_roles(_settings: Settings) -> Mapping[Role, str]:
+    return {}
 
 
-class Proxy(Plugin, Protocol):
-    """A reverse proxy that ``gatepost up`` can start in front of the daemons."""
+def _never(_settings: Settings) -> bool:
+    return False
 
-    @property
-    def fronts(self) -> bool:
-        """Whether it listens on the public addresses; if not, clients reach the daemons."""
+
+def _always(_settings: Settings, _listeners: tuple[BoundListener, ...]) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """One addition: a daemon, a proxy, the gate."""
+
+    name: str
+    """Name of the plug-in, of its folder, and of its process when it has one."""
+    unit: str = ""
+    """The container or pod in which it runs when each has its own, such as ``mta``: the word after
+    ``gatepost run``, and the name of the Kubernetes Service. Empty: beside those it serves."""
+
+    chosen_by: str = ""
+    """The setting that must have the plug-in's name as its value, such as ``REVERSE_PROXY``. Empty:
+    no setting decides."""
+    used: Callable[[Settings, tuple[BoundListener, ...]], bool] = _always
+    """Tell whether it is used, from the settings and the listeners of the same place."""
+    fronts: bool = False
+    """Whether it listens on the public addresses. It then starts after all others, and only where
+    all units run together: in front of containers stands a proxy of somebody else's."""
+
+    listeners: tuple[Listener, ...] = ()
+    """Its rows of the listener table."""
+    proxied: Callable[[Settings], bool] = _never
+    """Tell whether its service ports demand a PROXY header."""
+    offers: Mapping[Role, Offer] = field(default_factory=dict)
+    """Role → where it answers."""
+    needs: Mapping[Role, str] = field(default_factory=dict)
+    """Role that it cannot work without → the system user whose programs ask."""
+    opens: Callable[[Settings], Mapping[Role, str]] = _no_roles
+    """Return the roles that it offers to programs other than plug-ins, each with the system user
+    whose programs ask. A role that nobody asks for is not offered."""
+    contributes: Callable[[Context], tuple[object, ...]] = _nothing
+    """Return what it gives to other plug-ins (`gatepost.model.contributions`)."""
+    consumes: tuple[type, ...] = ()
+    """Kinds of contributions that it uses. It starts after the plug-ins that give them."""
+
+    packages: Callable[[Settings], tuple[str, ...]] = _nothing
+    """Return the Debian packages that it cannot run without."""
+    optional_packages: tuple[str, ...] = ()
+    """Debian packages that it uses where the release has them."""
+    version_command: tuple[str, ...] = ()
+    """Command that prints the installed version; the first word is the program. Empty: the program
+    is Gatepost itself."""
+    feature_files: Mapping[str, str] = field(default_factory=dict)
+    """Feature name → file whose presence shows that the feature is installed."""
+
+    files: Callable[[Context], tuple[RenderedFile, ...]] = _nothing
+    """Return the configuration files."""
+    processes: Callable[[Context], tuple[Process, ...]] = _nothing
+    """Return the processes; assembly adds the other plug-ins' to `Process.after`."""
+    directories: Callable[[Context], tuple[Directory, ...]] = _nothing
+    """Return the folders that must exist before it starts."""
+    users: tuple[SystemUser, ...] = ()
+    """System users that must exist, beyond those that its packages bring."""
+    checks: Callable[[Context], tuple[Check, ...]] = _nothing
+    """Return the checkers of a staged configuration."""
+
+    observe: Callable[[str], Observation | None] | None = None
+    """Read one line of its log; None when the line says nothing about a client. None instead of a
+    function: its log is no evidence."""

@@ -24,7 +24,7 @@ def _environment(package: str) -> Environment:
 
 
 def render(package: str, template: str, **values: Any) -> str:
-    """Render ``templates/TEMPLATE`` of a plug-in package, such as ``gatepost.daemons.postfix``.
+    """Render ``templates/TEMPLATE`` of a plug-in package, such as ``gatepost.plugins.postfix``.
 
     Raises `jinja2.UndefinedError` when the template names a value that was not given.
     """

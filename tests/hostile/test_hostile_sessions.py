@@ -26,8 +26,8 @@ from logins import REFUSED, Ports, public_ports
 from outside import Outside, outside_world
 from proving import verify
 
-from gatepost.assembly import daemons
 from gatepost.model import Observation
+from gatepost.registry import plugins
 
 CLIENT = "127.0.0.95"
 FORGED = "203.0.113.9"
@@ -123,12 +123,11 @@ def by_submission(ports: Ports, user: str) -> None:
 
 def observed(log: str) -> list[Observation]:
     """Return what `gatepost verify` would read in a log."""
-    plugins = daemons()
     return [
         seen
         for line in log.splitlines()
-        for daemon in plugins
-        if (seen := daemon.observe(re.sub(r"^[\w.-]+ \| ", "", line, count=1)))
+        for plugin in plugins()
+        if plugin.observe and (seen := plugin.observe(re.sub(r"^[\w.-]+ \| ", "", line, count=1)))
     ]
 
 

@@ -11,14 +11,14 @@ from compose_spec import PyCompose
 from dotenv import dotenv_values
 from shipped import DEPLOY, KUSTOMIZE, container
 
-from gatepost import assembly
+from gatepost import assembly, registry
 from gatepost.model import Address, Listener
 from gatepost.settings import load
 from gatepost.settings.concerns import DatabaseDriver
 
 Compose = dict[str, Any]
 SERVICES = pytest.mark.parametrize("service", ["mta", "mda"])
-ROWS = [(daemon.service, row) for daemon in assembly.daemons() for row in daemon.listeners]
+ROWS = [(daemon.unit, row) for daemon in registry.plugins() for row in daemon.listeners]
 
 
 def read(name: str = "compose.yaml") -> Compose:
@@ -138,7 +138,7 @@ def test_names_are_those_that_the_other_container_asks_for(service: str) -> None
     """The MTA would not find the mail store."""
     services = compose()
     known = {alias for one in services.values() for alias in one["networks"]["mail"]["aliases"]}
-    topology = assembly.topology(load(settings(service)), service=service)
+    topology = assembly.topology(load(settings(service)), unit=service)
     ends = [*topology.clients.values(), *topology.roles.values()]
     assert {end.host for end in ends if isinstance(end, Address)} - {"127.0.0.1"} <= known
     assert services[service]["hostname"] == service
@@ -154,7 +154,7 @@ def test_it_has_the_references_environment(service: str) -> None:
     reference.pop("DB_DRIVER")
     told = settings(service)
     assert {name: told.get(name) for name in reference} == reference
-    topology = assembly.topology(load(told), service=service)
+    topology = assembly.topology(load(told), unit=service)
     expected: set[Listener] = {row for owner, row in ROWS if owner == service}
     assert {bound.listener for bound in topology.listeners} == expected
     assert all(bound.proxied for bound in topology.listeners)

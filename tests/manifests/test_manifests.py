@@ -23,10 +23,10 @@ from shipped import (
     render,
 )
 
-from gatepost import assembly
+from gatepost import assembly, registry
 from gatepost.errors import SettingsError
-from gatepost.gate.plan import METRICS_PORT
 from gatepost.model import Listener
+from gatepost.plugins.gate.plan import METRICS_PORT
 from gatepost.run import health
 from gatepost.settings import load
 
@@ -35,11 +35,11 @@ TRAEFIK = {"app.kubernetes.io/name": "traefik"}
 NEIGHBOUR = {"app.kubernetes.io/name": "webshop"}
 OURS = {"app.kubernetes.io/part-of": "gatepost"}
 
-ROWS = {(daemon.service, row) for daemon in assembly.daemons() for row in daemon.listeners}
-NEEDED = {role for daemon in assembly.daemons() for role in daemon.needs}
+ROWS = {(daemon.unit, row) for daemon in registry.plugins() for row in daemon.listeners}
+NEEDED = {role for daemon in registry.plugins() for role in daemon.needs}
 ROLES = {
     {"delivery": "lmtp"}.get(role, str(role)): offer.port
-    for daemon in assembly.daemons_of("mda")
+    for daemon in assembly.of_unit("mda")
     for role, offer in daemon.offers.items()
     if role in NEEDED
 }
@@ -320,11 +320,11 @@ def test_only_the_mta_asks_the_mail_store(objects: list[Manifest]) -> None:
 def test_the_example_is_a_configuration(objects: list[Manifest], service: str) -> None:
     """Who follows the example to the letter would get pods that refuse to start."""
     settings = load(environment(objects, service))
-    topology = assembly.topology(settings, service=service)
+    topology = assembly.topology(settings, unit=service)
     assert {bound.listener for bound in topology.listeners} == rows(service)
     assert all(bound.proxied for bound in topology.listeners)
     for name, address in topology.clients.items():
-        if assembly.CLIENT_SETTINGS.get(name):
+        if assembly.client_settings().get(name):
             assert address.host == "traefik-internal"
             assert address.port == next(r.entry_point_port for _, r in ROWS if r.name == name)
 

@@ -26,7 +26,7 @@ from shipped import (
     render,
 )
 
-from gatepost import assembly
+from gatepost import assembly, registry
 from gatepost.settings import load
 from gatepost.settings.concerns import DatabaseTls
 
@@ -36,7 +36,7 @@ PORT = 5432
 
 ENTRY_POINTS = {
     listener.name: listener.entry_point_port
-    for daemon in assembly.daemons()
+    for daemon in registry.plugins()
     for listener in daemon.listeners
 }
 
@@ -98,13 +98,13 @@ def test_examples_are_configurations(tmp_path: Path, name: str, service: str) ->
     """Who follows an example to the letter would get pods that refuse to start."""
     objects = rendered(tmp_path, name)
     settings = load(environment(objects, service))
-    topology = assembly.topology(settings, service=service)
+    topology = assembly.topology(settings, unit=service)
     assert all(bound.proxied for bound in topology.listeners)
     host = "traefik-internal.kube-system" if name == "k3s" else "traefik-internal"
     named = {
         client: address
         for client, address in topology.clients.items()
-        if assembly.CLIENT_SETTINGS.get(client)
+        if assembly.client_settings().get(client)
     }
     assert named
     for client, address in named.items():

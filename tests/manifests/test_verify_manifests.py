@@ -12,12 +12,12 @@ from kubernetes_schema import VERSION as KUBERNETES
 from kubernetes_schema import deprecated
 from shipped import KUSTOMIZE, Manifest, admitted, of_kind, overlay, pod_labels, render
 
-from gatepost import assembly
+from gatepost import assembly, registry
 from gatepost.verify import kubernetes
 from gatepost.verify.kubernetes import Kind
 
 FOLDERS = ("verify", "verify-scheduled", "verify-traefik-elsewhere")
-SERVICE_PORTS = {row.service_port for one in assembly.daemons() for row in one.listeners}
+SERVICE_PORTS = {row.service_port for one in registry.plugins() for row in one.listeners}
 READ_HERE = (
     kubernetes.POD,
     kubernetes.SERVICE,
@@ -122,7 +122,7 @@ def test_policies_let_it_do_what_it_must_and_keep_it_off_elsewhere(job: Manifest
     for service in ("mta", "mda"):
         policy = of_kind(render(KUSTOMIZE / service), "NetworkPolicy")[service]
         ports = set(admitted(policy, labels))
-        here = {row.internal_port for one in assembly.daemons_of(service) for row in one.listeners}
+        here = {row.internal_port for one in assembly.of_unit(service) for row in one.listeners}
         assert here <= ports
         assert not ports & SERVICE_PORTS
     database = of_kind(render(KUSTOMIZE / "database" / "postgresql"), "NetworkPolicy")

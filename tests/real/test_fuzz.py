@@ -158,7 +158,7 @@ def test_a_planted_defect_is_found(tmp_path: Path, defect: str, complaint: str) 
         (
             "witness_lines",
             (
-                "from gatepost.daemons.dovecot import witness\n"
+                "from gatepost.plugins.dovecot import witness\n"
                 "witness._LINE = re.compile(\n"
                 "    witness._LINE.pattern.replace('(?P<user>.*)', '(?P<user>.*?)'))"
             ),

@@ -13,7 +13,7 @@ from clients import From, message, wait_for_mail
 from instance import CLIENT, Instance, instance
 from sieve_scripts import ENDLESS_TEST, HAYSTACK, active, busy, send, send_the_worst
 
-from gatepost.daemons.dovecot.files import DELIVERIES_OF_A_MAILBOX
+from gatepost.plugins.dovecot.files import DELIVERIES_OF_A_MAILBOX
 
 MANY_TESTS = 'require "body";' + 'if body :contains ["xay", "aax", "axa"] { discard; }' * 700
 """Tests that take minutes together."""

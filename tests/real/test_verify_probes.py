@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gatepost.contracts import Daemon
+from gatepost.contracts import Plugin
 from gatepost.model import (
     Address,
     BoundListener,
@@ -124,7 +124,7 @@ class World:
             home=Home(self.folder),
             mailname=NAME,
             certificate=self.certificate,
-            daemons=(cast("Daemon", Toy()),),
+            daemons=(Plugin(name="toy", observe=observe),),
             make_mailbox=mailbox,
         )
 
@@ -177,17 +177,12 @@ class World:
         stream.close()
 
 
-class Toy:
-    """The plug-in that reads the toy servers' log."""
-
-    name = "toy"
-
-    def observe(self, line: str) -> Observation | None:
-        """Read a line."""
-        found = re.fullmatch(r"saw (\S+) (\d+)", line)
-        if not found:
-            return None
-        return Observation("toy", Event.CONNECT, found[1], int(found[2]), None, line)
+def observe(line: str) -> Observation | None:
+    """Read a line of the toy servers' log."""
+    found = re.fullmatch(r"saw (\S+) (\d+)", line)
+    if not found:
+        return None
+    return Observation("toy", Event.CONNECT, found[1], int(found[2]), None, line)
 
 
 class Talk:

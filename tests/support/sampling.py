@@ -12,7 +12,11 @@ from pathlib import Path
 import psutil
 from trend import Tolerance, grows
 
-OURS = {"gatepost.run.supervise": "supervisor", "gatepost.gate": "gate", "gatepost.sasl": "sasl"}
+OURS = {
+    "gatepost.run.supervise": "supervisor",
+    "gatepost.plugins.gate": "gate",
+    "gatepost.sasl": "sasl",
+}
 """Module that Python runs → what it is."""
 
 

@@ -15,7 +15,7 @@ import kubernetes_api
 from kubernetes_api import KubernetesApi
 from verify_certificates import for_address
 
-from gatepost import assembly
+from gatepost import assembly, registry
 from gatepost.model import Address, BoundListener, Topology
 from gatepost.verify.catalogue import IN_CLUSTER
 from gatepost.verify.kubernetes import Api
@@ -28,8 +28,8 @@ from gatepost.verify.witnesses import LogWitness
 
 NAMESPACE = "mail"
 TOKEN = "a token"
-SERVICES = {daemon.name: daemon.service for daemon in assembly.daemons()}
-ROWS = [(daemon, row) for daemon in assembly.daemons() for row in daemon.listeners]
+SERVICES = assembly.units_of()
+ROWS = [(daemon, row) for daemon in registry.plugins() for row in daemon.listeners]
 TRUSTED = (ipaddress.ip_network("10.42.0.0/24"), ipaddress.ip_network("fd00:42::/64"))
 Object = dict[str, Any]
 
@@ -105,7 +105,7 @@ def topology() -> Topology:
                 proxied=True,
                 public=(Address("10.43.0.9", row.entry_point_port),),
                 service=(Address("10.43.0.8", row.public_port),),
-                internal=(Address(f"{daemon.service}-internal", row.public_port),),
+                internal=(Address(f"{daemon.unit}-internal", row.public_port),),
             )
             for daemon, row in ROWS
         ),
@@ -145,7 +145,7 @@ def _objects() -> Iterator[Object]:
             yield service(one, name)
             yield endpoints(one, name)
     for daemon, row in ROWS:
-        yield route(row.name, daemon.service)
+        yield route(row.name, daemon.unit)
 
 
 def pod(name: str, ipv4: str, ipv6: str, arguments: list[str] | None = None) -> Object:
@@ -161,7 +161,7 @@ def pod(name: str, ipv4: str, ipv6: str, arguments: list[str] | None = None) -> 
 
 def service(name: str, pods: str, **spec: Any) -> Object:
     """Return a Service whose ports have the listeners' names."""
-    mine = [row for daemon, row in ROWS if pods in {"traefik", daemon.service}]
+    mine = [row for daemon, row in ROWS if pods in {"traefik", daemon.unit}]
     ports = [{"name": r.name, "port": r.public_port, "targetPort": r.name} for r in mine]
     selector = {"app.kubernetes.io/name": pods}
     return {

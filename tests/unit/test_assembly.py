@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gatepost import assembly
+from gatepost import assembly, registry
 from gatepost.errors import SettingsError
 from gatepost.model import Address, Role, SocketPath
 from gatepost.settings import Place, Settings, load
@@ -39,7 +39,7 @@ def test_the_listener_table_is_the_contracts() -> None:
             listener.service_port,
             listener.internal_port,
         )
-        for daemon in assembly.daemons()
+        for daemon in registry.plugins()
         for listener in daemon.listeners
     }
     assert rows == CONTRACT
@@ -47,7 +47,7 @@ def test_the_listener_table_is_the_contracts() -> None:
 
 def test_roles_are_offered_at_the_contracts_ports() -> None:
     """Postfix would not find delivery, SASL or quota status in another container."""
-    found = assembly.topology(settings(Place.CONTAINER, MDA_HTTP_API="yes"), service="mda")
+    found = assembly.topology(settings(Place.CONTAINER, MDA_HTTP_API="yes"), unit="mda")
     assert {role: [str(one) for one in ends] for role, ends in found.offers.items()} == {
         Role.DELIVERY: ["0.0.0.0:2003", "[::]:2003"],
         Role.SASL: ["0.0.0.0:2004", "[::]:2004"],
@@ -77,7 +77,7 @@ def test_on_one_machine_roles_are_sockets_of_the_user_who_asks(place: Place) -> 
 @pytest.mark.parametrize("service", [None, "mda"])
 def test_nobody_needs_the_interface_for_administration(service: str | None) -> None:
     """A port that no program asks at would be one more way to all mail."""
-    found = assembly.topology(settings(Place.CONTAINER), service=service)
+    found = assembly.topology(settings(Place.CONTAINER), unit=service)
     assert Role.API not in found.offers
     assert Role.API not in found.roles
     assert Role.DELIVERY in found.offers
@@ -159,13 +159,23 @@ def test_clients_use_internal_listeners_when_unset() -> None:
 def test_an_unknown_proxy_names_the_known_ones() -> None:
     """A typing mistake must not end in a server without a front."""
     with pytest.raises(SettingsError, match=r"nginx.*none, traefik"):
-        assembly.proxy(settings(REVERSE_PROXY="nginx"))
+        assembly.used(settings(REVERSE_PROXY="nginx"))
 
 
 def test_services_are_the_ones_gatepost_run_takes() -> None:
     """A container would not start."""
-    assert assembly.services() == ("mda", "mta")
-    assert [p.name for p in assembly.plugins(settings(), "mta")] == ["postfix"]
+    assert assembly.units() == ("mda", "mta")
+    plain = settings(REVERSE_PROXY="none")
+    assert [p.name for p in assembly.used(plain, "mta")] == ["postfix"]
+    assert [p.name for p in assembly.used(plain, "mda")] == ["dovecot"]
+
+
+def test_the_gate_is_used_where_a_proxy_stands_before_postfix() -> None:
+    """Any neighbour could forge an address; or a gate would wait for headers that nobody sends."""
+    proxied = settings(MTA_UPSTREAM_PROXY="yes", TRUSTED_PROXIES="192.0.2.1")
+    assert [p.name for p in assembly.used(proxied, "mta")] == ["gate", "postfix"]
+    assert [p.name for p in assembly.used(proxied, "mda")] == ["dovecot"]
+    assert "gate" not in {p.name for p in assembly.used(settings(REVERSE_PROXY="none"))}
 
 
 def test_home_is_where_the_settings_say() -> None:
@@ -179,9 +189,9 @@ def test_home_is_where_the_settings_say() -> None:
 def test_a_container_has_its_own_listeners_only() -> None:
     """The MTA's pod would wait for ports that another pod opens, or hold them against itself."""
     for service, names in (("mta", {"smtp", "submission", "submissions"}), ("mda", MDA)):
-        topology = assembly.topology(settings(Place.CONTAINER), service=service)
+        topology = assembly.topology(settings(Place.CONTAINER), unit=service)
         assert {bound.name for bound in topology.listeners} == names
-        assert {daemon.service for daemon in assembly.daemons_of(service)} == {service}
+        assert {daemon.unit for daemon in assembly.of_unit(service)} == {service}
 
 
 MDA = {"imap", "imaps", "pop3", "pop3s", "sieve"}
@@ -189,14 +199,14 @@ MDA = {"imap", "imaps", "pop3", "pop3s", "sieve"}
 
 def test_the_other_service_is_found_by_its_internal_service() -> None:
     """Mail would wait in the queue for ever: nobody answers on the pod's own loopback."""
-    topology = assembly.topology(settings(Place.CONTAINER), service="mta")
+    topology = assembly.topology(settings(Place.CONTAINER), unit="mta")
     assert topology.roles[Role.DELIVERY] == Address("mda-internal", 2003)
     assert topology.roles[Role.SASL] == Address("mda-internal", 2004)
     assert topology.roles[Role.QUOTA_STATUS] == Address("mda-internal", 2005)
     assert topology.clients["imap"] == Address("mda-internal", 143)
     assert topology.clients["smtp"] == Address("127.0.0.1", 32025)
     assert Role.SASL not in topology.offers
-    other = assembly.topology(settings(Place.CONTAINER), service="mda")
+    other = assembly.topology(settings(Place.CONTAINER), unit="mda")
     assert other.clients["smtp"] == Address("mta-internal", 25)
 
 
@@ -208,7 +218,7 @@ def test_where_the_mail_store_is_can_be_set() -> None:
         MDA_SASL_ADDRESS="store.example:12345",
         MDA_QUOTA_STATUS_ADDRESS="[fd00::5]:2005",
     )
-    roles = assembly.topology(found, service="mta").roles
+    roles = assembly.topology(found, unit="mta").roles
     assert roles[Role.DELIVERY] == Address("store.example", 24)
     assert roles[Role.SASL] == Address("store.example", 12345)
     assert roles[Role.QUOTA_STATUS] == Address("fd00::5", 2005)
@@ -223,4 +233,4 @@ def test_another_pods_port_that_demands_a_header_is_refused() -> None:
         MTA_SMTP_ADDRESS="mta:25",
     )
     with pytest.raises(SettingsError, match="MTA_SMTP_ADDRESS=mta-internal:25"):
-        assembly.topology(found, service="mda")
+        assembly.topology(found, unit="mda")

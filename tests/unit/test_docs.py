@@ -12,8 +12,8 @@ from types import ModuleType
 import click
 import pytest
 
-from gatepost.assembly import daemons
 from gatepost.cli import group
+from gatepost.registry import plugins
 from gatepost.settings.concerns import CONCERNS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -75,7 +75,7 @@ def test_every_command_is_documented() -> None:
 def test_every_listener_is_documented() -> None:
     """A listener exists whose ports no page tells."""
     page = (DOCS / "reference" / "ports.md").read_text()
-    names = [listener.name for daemon in daemons() for listener in daemon.listeners]
+    names = [listener.name for daemon in plugins() for listener in daemon.listeners]
     assert len(names) >= 8
     assert [name for name in names if f"| {name} |" not in page] == []
 

@@ -27,7 +27,7 @@ def current(service: str | None = None) -> Settings:
     from gatepost import assembly  # noqa: PLC0415  plug-ins are not needed for every command
 
     found = settings(GATEPOST_PLACE=Place.CONTAINER) if service else settings()
-    assembly.topology(found, service=service)
+    assembly.topology(found, unit=service)
     return found
 
 

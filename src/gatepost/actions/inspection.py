@@ -86,13 +86,13 @@ def _machine(settings: Settings, found: Inspection) -> None:
     from gatepost.run import files as writing  # noqa: PLC0415
 
     service = _service(settings)
-    packages.require(assembly.plugins(settings, service), settings)
+    packages.require(assembly.used(settings, service), settings)
     home = Home(settings.storage.gatepost_home)
     if os.geteuid() != 0 and home.secrets.is_dir():
         found.unseen.append(f'the server in "{home.root}"')
         return
     surveyed = site.survey(settings, service)
-    topology = assembly.topology(settings, ipv6=surveyed.ipv6, service=service)
+    topology = assembly.topology(settings, ipv6=surveyed.ipv6, unit=service)
     found.problems.extend(preflight.unfit(home, topology))
     ours = server.processes_of(home, control.ask(home, "status"))
     found.now.extend(preflight.taken(topology, ours))
@@ -122,9 +122,9 @@ def _service(settings: Settings) -> str | None:
     if settings.place is not Place.CONTAINER:
         return None
     has: Callable[[str], bool] = lambda name: all(  # noqa: E731
-        site.find_program(daemon.version_command[0]) for daemon in assembly.daemons_of(name)
+        site.find_program(daemon.version_command[0]) for daemon in assembly.of_unit(name)
     )
-    here = [name for name in assembly.services() if has(name)]
+    here = [name for name in assembly.units() if has(name)]
     return here[0] if len(here) == 1 else None
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
-from gatepost import assembly
+from gatepost import assembly, registry
 from gatepost.actions.accounts import accounts
 from gatepost.errors import OperationError, UsageError
 from gatepost.model import Home, Topology
@@ -57,7 +57,7 @@ def prove(
         home=home,
         mailname=settings.mail.mailname,
         certificate=certificates.shown(settings, home),
-        daemons=assembly.daemons(),
+        daemons=registry.plugins(),
         make_mailbox=make_mailbox,
         relaying=settings.mail.mynetworks,
         relaying_proxies=settings.proxy.mta_relaying_proxies,
@@ -100,7 +100,7 @@ def prove_in_cluster(
         home=home,
         mailname=settings.mail.mailname,
         certificate=None,
-        daemons=assembly.daemons(),
+        daemons=registry.plugins(),
         make_mailbox=make_mailbox,
         relaying=settings.mail.mynetworks,
         relaying_proxies=settings.proxy.mta_relaying_proxies,
@@ -124,7 +124,7 @@ def prove_outside(
     """
     chosen = catalogue.chosen(only, skip)
     machine = outside.find(target)
-    subject = outside.subject(machine, assembly.daemons(), ports)
+    subject = outside.subject(machine, registry.plugins(), ports)
     report = _report(subject, outside.checks(chosen, machine), tell)
     return replace(
         report,

@@ -88,9 +88,9 @@ def run(service: str, tell: Tell) -> None:
     """
     from gatepost import assembly  # noqa: PLC0415
 
-    if service not in assembly.services():
+    if service not in assembly.units():
         raise UsageError(
-            f'run: "{service}" is not a service. Name one of: {", ".join(assembly.services())}.'
+            f'run: "{service}" is not a service. Name one of: {", ".join(assembly.units())}.'
         )
     settings = configuration.current(service)
     preflight.require_root()
@@ -167,7 +167,7 @@ def missing_packages(*, install: bool) -> tuple[Any, tuple[str, ...]]:
     from gatepost.run import packages  # noqa: PLC0415
 
     settings = configuration.current()
-    found = packages.survey(assembly.plugins(settings), settings)
+    found = packages.survey(assembly.used(settings), settings)
     return found, packages.install(found) if install else ()
 
 
@@ -189,10 +189,10 @@ def _look(settings: Settings, home: Home, tell: Tell, service: str | None = None
     from gatepost import assembly  # noqa: PLC0415
     from gatepost.run import certificates, packages, site  # noqa: PLC0415
 
-    plugins = assembly.plugins(settings, service)
+    plugins = assembly.used(settings, service)
     packages.require(plugins, settings)
     surveyed = site.survey(settings, service)
-    topology = assembly.topology(settings, ipv6=surveyed.ipv6, service=service)
+    topology = assembly.topology(settings, ipv6=surveyed.ipv6, unit=service)
     problems = inspection.files(settings)
     if problems:
         raise UsageError(*problems)
@@ -223,7 +223,7 @@ def _write(
     files.make_users(plan.users)
     group = plan.users[0].name if plan.users else None
     site.prepare(settings, group)
-    delivers = any(Role.DELIVERY in daemon.offers for daemon in assembly.daemons_of(service))
+    delivers = any(Role.DELIVERY in daemon.offers for daemon in assembly.of_unit(service))
     if delivers:
         _introduce_mail_store(settings, home)
     surveyed = site.survey(settings, service, copying=True)

@@ -4,6 +4,7 @@ Data flows one way: settings → `Topology` → `Plan` → files and processes �
 `Finding`. Everything here can be compared, printed and serialised.
 """
 
+from gatepost.model.contributions import Handoff, Standing
 from gatepost.model.evidence import Event, Finding, Observation, Status
 from gatepost.model.listeners import (
     Address,
@@ -24,13 +25,11 @@ from gatepost.model.place import Certificate, Copy, Home, Installed, Original, P
 from gatepost.model.plan import (
     Check,
     Directory,
-    Handoff,
     OnChange,
     Plan,
     Process,
     Readiness,
     RenderedFile,
-    Standing,
     SystemUser,
 )
 

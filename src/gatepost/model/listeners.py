@@ -97,6 +97,12 @@ class Listener:
     """Where the daemon listens for the proxy; demands a PROXY header when one is upstream."""
     internal_port: int
     """Where the daemon listens for Gatepost's own clients; never takes a PROXY header."""
+    client_setting: str = ""
+    """Setting that says where Gatepost's own clients connect instead, such as
+    ``MDA_IMAP_ADDRESS``; empty when there is none."""
+    guarded: bool = False
+    """Whether the daemon would believe a PROXY header from any peer. The gate then answers on the
+    service port in its place, where a proxy is upstream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +151,12 @@ class Offer:
 
     port: int
     """TCP port, for users in another container."""
+    purpose: str
+    """What others use it for, in a few words, for the page of ports."""
     socket: str | None = None
     """Name of the UNIX socket for users on the same machine; None: TCP there too."""
+    setting: str = ""
+    """Setting that says where the role is found instead; empty when there is none."""
 
 
 @dataclass(frozen=True, slots=True)

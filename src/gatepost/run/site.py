@@ -38,7 +38,7 @@ def survey(settings: Settings, service: str | None = None, *, copying: bool = Fa
         home=home,
         installed={
             plugin.name: _installed(plugin)
-            for plugin in assembly.plugins(settings, service)
+            for plugin in assembly.used(settings, service)
             if plugin.version_command
         },
         certificate=copies.pair(given) if copying else copies.announced_pair(given),

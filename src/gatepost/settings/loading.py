@@ -30,7 +30,8 @@ from gatepost.settings.concerns import (
 from gatepost.settings.parsing import ANY_ADDRESS, host_name
 from gatepost.settings.sources import HIDDEN, Given, Source, gather
 
-NO_PROXY = "none"
+NO_PLUGIN = "none"
+"""Value of a setting that chooses among plug-ins, such as ``REVERSE_PROXY``, for none of them."""
 _WIDEST = {4: 16, 6: 48}
 _LABELS_OF_A_DOMAIN = 2
 
@@ -67,6 +68,14 @@ class Settings:
     def place(self) -> Place:
         """Where the program runs."""
         return self.storage.gatepost_place
+
+    def value(self, variable: str) -> Any:
+        """Return the value of one variable; raise `KeyError` when there is none of that name."""
+        name = variable.lower()
+        for attribute, concern in CONCERNS.items():
+            if name in concern.model_fields:
+                return getattr(getattr(self, attribute), name)
+        raise KeyError(variable)
 
     def values(self) -> Iterator[Value]:
         """Yield every variable with its value, source and meaning; secrets are hidden."""
@@ -173,7 +182,7 @@ class _Defaults:
             loopback: tuple[IPAddress, ...] = (ipaddress.ip_address("127.0.0.1"),)
             return {"service_bind_address": ANY_ADDRESS if in_container else loopback}
         if attribute == "proxy":
-            return self._proxy(groups.get("listen"), NO_PROXY if in_container else "traefik")
+            return self._proxy(groups.get("listen"), NO_PLUGIN if in_container else "traefik")
         if attribute == "database":
             return {"db_tls_mode": database.tls_mode(self.given)}
         return {}
@@ -204,7 +213,7 @@ class _Defaults:
 
     def _proxy(self, listen: ListenSettings | None, fallback: str) -> dict[str, object]:
         chosen = self.given["REVERSE_PROXY"].text if "REVERSE_PROXY" in self.given else fallback
-        ours = chosen.lower() != NO_PROXY
+        ours = chosen.lower() != NO_PLUGIN
         return {
             "reverse_proxy": fallback,
             "mda_upstream_proxy": ours,
@@ -298,7 +307,7 @@ def _width(proxy: ProxySettings) -> Iterator[str]:
 
 
 def _own_proxy_untrusted(proxy: ProxySettings, listen: ListenSettings) -> Iterator[str]:
-    if proxy.reverse_proxy == NO_PROXY or not proxy.trusted_proxies:
+    if proxy.reverse_proxy == NO_PLUGIN or not proxy.trusted_proxies:
         return
     for own in _own_proxy(listen):
         if not any(

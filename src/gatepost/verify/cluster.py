@@ -32,7 +32,7 @@ def around(settings: Settings, api: Api) -> Cluster:
         api=api,
         namespace=api.namespace,
         proxy_namespace=rest.partition(".")[0] or api.namespace,
-        services={daemon.name: daemon.service for daemon in assembly.daemons()},
+        services=assembly.units_of(),
         direct_clients=settings.proxy.mta_direct_clients is DirectClients.ACCEPT,
     )
 
@@ -42,9 +42,9 @@ def proxy_host(settings: Settings) -> str:
 
     Empty when all of them lead to internal listeners.
     """
-    own = {name for one in assembly.services() for name in (one, assembly.internal_service(one))}
-    for variable in assembly.CLIENT_SETTINGS.values():
-        address: Address | None = getattr(settings.clients, variable)
+    own = {name for one in assembly.units() for name in (one, assembly.internal_service(one))}
+    for variable in assembly.client_settings().values():
+        address: Address | None = settings.value(variable)
         if address and address.host.partition(".")[0] not in own:
             return address.host
     return ""
@@ -58,7 +58,7 @@ def topology(settings: Settings) -> Topology:
     table = assembly.topology(settings)
     deadline = time.monotonic() + _RESOLVE_SECONDS
     front = proxy_host(settings)
-    services_of = {daemon.name: daemon.service for daemon in assembly.daemons()}
+    services_of = assembly.units_of()
     services = services_of.values()
     names = {front, *services, *map(assembly.internal_service, services)} - {""}
     known = {name: _hosts(name, deadline) for name in names}

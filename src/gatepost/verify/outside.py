@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from gatepost import ip_addresses
-from gatepost.contracts import Daemon
+from gatepost.contracts import Plugin
 from gatepost.errors import OperationError, UsageError
 from gatepost.model import Address, BoundListener, Finding, Home, Listener, Status, Topology
 from gatepost.settings.concerns import PublicPorts
@@ -134,7 +134,7 @@ def _family(address: str) -> str:
 # --- what is proven there -----------------------------------------------------------------------
 
 
-def subject(machine: Machine, daemons: tuple[Daemon, ...], ports: PublicPorts) -> Subject:
+def subject(machine: Machine, daemons: tuple[Plugin, ...], ports: PublicPorts) -> Subject:
     """Return another machine as the runner takes it: public ports and nothing behind them."""
 
     def no_mailbox(_nonce: str) -> AbstractContextManager[Login]:

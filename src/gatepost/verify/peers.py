@@ -8,11 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from gatepost.gate.limits import decode
+from gatepost import tcp_table
 from gatepost.model import Address
 
-_TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
-_ESTABLISHED = "01"
 _BETWEEN_LOOKS_SECONDS = 0.03
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104
 
@@ -44,22 +42,17 @@ def _look(ports: tuple[Address, ...]) -> frozenset[Connection]:
     own = _own_sockets()
     found: list[Connection] = []
     ours: set[tuple[str, int]] = set()
-    for table in _TABLES:
-        try:
-            lines = Path(table).read_text().splitlines()[1:]
-        except OSError:
-            continue  # a kernel without IPv6 has no tcp6
-        # Listed anew: a probe may have begun while the table was read.
-        own |= _own_sockets()
-        for line in lines:
-            _, local, remote, state, *_, inode = line.split(maxsplit=10)[:10]
-            if inode in own:
-                ours.add(decode(local))
-            if state != _ESTABLISHED or int(local.rpartition(":")[2], 16) not in numbers:
-                continue
-            host, port = decode(local)
-            if hosts[port] & {host, *_WILDCARDS}:
-                found.append(Connection(Address(host, port), Address(*decode(remote))))
+    table = tuple(tcp_table.rows())
+    # Listed anew: a probe may have begun while the table was read.
+    own |= _own_sockets()
+    for row in table:
+        if row.inode in own:
+            ours.add(row.local)
+        if row.state != tcp_table.ESTABLISHED or row.local_port not in numbers:
+            continue
+        host, port = row.local
+        if hosts[port] & {host, *_WILDCARDS}:
+            found.append(Connection(Address(host, port), Address(*row.remote)))
     # Of a connection within this machine the table has both ends.
     return frozenset(one for one in found if (one.peer.host, one.peer.port) not in ours)
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from gatepost.contracts import Daemon
+from gatepost.contracts import Plugin
 from gatepost.errors import GatepostError
 from gatepost.model import (
     BoundListener,
@@ -60,7 +60,7 @@ class Subject:
     home: Home
     mailname: str
     certificate: Certificate | None
-    daemons: tuple[Daemon, ...]
+    daemons: tuple[Plugin, ...]
     """Plug-ins that read the daemons' log lines."""
     make_mailbox: MakeMailbox
     outside: str = ""

@@ -10,7 +10,7 @@ from enum import Enum
 
 import psutil
 
-from gatepost.assembly import CLIENT_SETTINGS, daemons
+from gatepost.assembly import client_settings, units_of
 from gatepost.model import Address, BoundListener, IPNetwork, Listener, Topology
 
 IPV4 = "IPv4"
@@ -90,7 +90,7 @@ def targets(topology: Topology, place: Place) -> tuple[Target, ...]:
             return tuple(
                 Target(bound, topology.clients[bound.name].reachable, (), place)
                 for bound in topology.listeners
-                if bound.name in CLIENT_SETTINGS and bound.name in topology.clients
+                if bound.name in client_settings() and bound.name in topology.clients
             )
         case Place.BEHIND:
             return tuple(
@@ -100,7 +100,7 @@ def targets(topology: Topology, place: Place) -> tuple[Target, ...]:
                 for address in dict.fromkeys(one.reachable for one in bound.internal)
             )
         case Place.CLUSTER:
-            services = {daemon.name: daemon.service for daemon in daemons()}
+            services = units_of()
             return tuple(
                 Target(bound, Address(service, bound.listener.public_port), (), place)
                 for bound in topology.listeners

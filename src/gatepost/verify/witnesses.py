@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from gatepost import ip_addresses
-from gatepost.contracts import Daemon
+from gatepost.contracts import Plugin
 from gatepost.model import Address, Observation
 from gatepost.verify.logs import Absence, Log
 
@@ -29,12 +29,12 @@ def is_about(observation: Observation, client: Address) -> bool:
 
 
 class LogWitness:
-    """Follows a log from its present end and has the daemons' plug-ins read it."""
+    """Follows a log from its present end and has the plug-ins read it."""
 
-    def __init__(self, log: Log, daemons: Iterable[Daemon]) -> None:
+    def __init__(self, log: Log, plugins: Iterable[Plugin]) -> None:
         """Take the log's end now, so that all that follows is seen."""
         self._log = log
-        self._daemons = tuple(daemons)
+        self._readers = tuple(plugin.observe for plugin in plugins if plugin.observe)
         self._observations: list[Observation] = []
         self._news = threading.Condition()
         self._stop = threading.Event()
@@ -100,9 +100,9 @@ class LogWitness:
 
     def _understood(self, line: str) -> Observation | None:
         said = _PREFIX.sub("", line, count=1)
-        for daemon in self._daemons:
+        for observe in self._readers:
             try:
-                observation = daemon.observe(said)
+                observation = observe(said)
             except ValueError:  # a plug-in that stumbles over a stranger's words is no witness
                 continue
             if observation:

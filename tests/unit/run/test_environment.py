@@ -66,5 +66,5 @@ def test_our_own_python_counts_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> No
     """Its program may be open, and its libraries closed."""
     base = Path(sys.base_prefix)
     monkeypatch.setattr(environment, "_obstacle", lambda _, path: path if path == base else None)
-    ours = replace(PROCESS, argv=(sys.executable, "-m", "gatepost.gate"))
+    ours = replace(PROCESS, argv=(sys.executable, "-m", "gatepost.plugins.gate"))
     assert f'cannot read its Python, "{base}"' in (environment.unreadable(ours) or "")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gatepost.daemons.dovecot import process as dovecot
-from gatepost.daemons.postfix import process as postfix
+from gatepost.plugins.dovecot import process as dovecot
+from gatepost.plugins.postfix import process as postfix
 from gatepost.run import floods
 from gatepost.run.floods import Limits
 from gatepost.run.logs import LogStream

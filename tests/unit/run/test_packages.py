@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
@@ -17,17 +15,15 @@ from gatepost.settings import load
 
 SETTINGS = load({"MAILNAME": "mail.example.org"})
 
-POSTFIX = cast(
-    "Plugin",
-    SimpleNamespace(
-        packages=lambda _: ("postfix", "libsasl2"), optional_packages=("postfix-lmdb",)
-    ),
+POSTFIX = Plugin(
+    name="postfix",
+    packages=lambda _: ("postfix", "libsasl2"),
+    optional_packages=("postfix-lmdb",),
 )
-DOVECOT = cast(
-    "Plugin",
-    SimpleNamespace(
-        packages=lambda _: ("dovecot-core",), optional_packages=("dovecot-flatcurve", "xapian")
-    ),
+DOVECOT = Plugin(
+    name="dovecot",
+    packages=lambda _: ("dovecot-core",),
+    optional_packages=("dovecot-flatcurve", "xapian"),
 )
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
@@ -24,16 +22,13 @@ def settings(home: Home) -> Settings:
 
 
 def plugin(*version_command: str, **feature_files: str) -> Plugin:
-    found = SimpleNamespace(
-        name="postfix", version_command=version_command, feature_files=feature_files
-    )
-    return cast("Plugin", found)
+    return Plugin(name="postfix", version_command=version_command, feature_files=feature_files)
 
 
 def installed(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, found: Plugin
 ) -> tuple[str, frozenset[str]]:
-    monkeypatch.setattr(assembly, "plugins", lambda _settings, _service: [found])
+    monkeypatch.setattr(assembly, "used", lambda _settings, _unit: [found])
     one = site.survey(settings).installed["postfix"]
     return one.version, one.features
 
@@ -76,7 +71,7 @@ def test_looking_writes_nothing(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, home: Home
 ) -> None:
     """A look at what would be done would make keys as a side effect."""
-    monkeypatch.setattr(assembly, "plugins", lambda _settings, _service: [])
+    monkeypatch.setattr(assembly, "used", lambda _settings, _unit: [])
     assert site.survey(settings).api_key == "made-at-first-start"
     assert list(home.root.iterdir()) == [home.run]
 
@@ -85,7 +80,7 @@ def test_keys_are_made_once_and_kept(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, home: Home
 ) -> None:
     """Each start would change the key, and so every daemon's files, and restart them."""
-    monkeypatch.setattr(assembly, "plugins", lambda _settings, _service: [])
+    monkeypatch.setattr(assembly, "used", lambda _settings, _unit: [])
     site.prepare(settings)
     first = site.survey(settings, copying=True)
     site.prepare(settings)

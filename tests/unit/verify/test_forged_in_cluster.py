@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from verify_cluster import Small, topology
 
+from gatepost.contracts import Plugin
 from gatepost.model import Address, BoundListener, Event, Observation, Status
 from gatepost.verify.checks.forged_in_cluster import forged_in_cluster
 from gatepost.verify.run import Outcome, Run
@@ -50,15 +51,13 @@ class Log:
         """Do nothing."""
 
 
-class Daemon:
-    """Reads the toy's lines: ``EVENT HOST PORT``."""
+def observe(line: str) -> Observation:
+    """Read a line of the toy's: ``EVENT HOST PORT``."""
+    event, host, port = line.split()
+    return Observation("dovecot", Event(event), host, int(port), None, line)
 
-    name = "dovecot"
 
-    def observe(self, line: str) -> Observation:
-        """Read a line."""
-        event, host, port = line.split()
-        return Observation("dovecot", Event(event), host, int(port), None, line)
+DOVECOT = Plugin(name="dovecot", observe=observe)
 
 
 @dataclass
@@ -76,7 +75,7 @@ class World:
             public=(Address("127.0.0.1", self.port),),
             service=(Address(service, self.port),),
         )
-        with LogWitness(Log(self.lines), (Daemon(),)) as witness:  # type: ignore[arg-type]
+        with LogWitness(Log(self.lines), (DOVECOT,)) as witness:
             run = small.run(topology=replace(table, listeners=(bound,)), witness=witness)
             if down:
                 _take_down(run)

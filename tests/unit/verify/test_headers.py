@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from gatepost.contracts import Daemon
+from gatepost.contracts import Plugin
 from gatepost.model import (
     Address,
     BoundListener,
@@ -177,7 +176,9 @@ class Bench:
         self.public = Target(bound, self.toy.address, (STRANGER,))
         self.service = Target(bound, self.toy.address, (STRANGER,), Place.SERVICE, TRUSTED)
         try:
-            with LogWitness(LogFile(self.log), (cast("Daemon", self.toy),)) as witness:
+            with LogWitness(
+                LogFile(self.log), (Plugin(name="toy", observe=self.toy.observe),)
+            ) as witness:
                 yield Run(
                     nonce="0123456789abcdef",
                     topology=Topology((bound,), {}, {}, ()),

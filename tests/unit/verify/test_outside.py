@@ -17,9 +17,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gatepost.assembly import daemons
 from gatepost.errors import UsageError
 from gatepost.model import Address, BoundListener, Status, Topology
+from gatepost.registry import plugins
 from gatepost.settings.concerns import PublicPorts
 from gatepost.verify import outside
 from gatepost.verify.catalogue import CHECKS
@@ -127,16 +127,16 @@ def test_a_family_without_a_way_there_is_not_proven(monkeypatch: pytest.MonkeyPa
 def test_ports_are_the_standard_ones_or_the_entry_points() -> None:
     """Port 25 is where other servers come; 3325 is where a proxy in a container listens."""
     here = outside.Machine("mail.example.org", ("127.0.0.1", "::1"), (), ())
-    standard = outside.subject(here, daemons(), PublicPorts.STANDARD).topology
+    standard = outside.subject(here, plugins(), PublicPorts.STANDARD).topology
     assert standard.named("smtp").public == (Address("127.0.0.1", 25), Address("::1", 25))
-    entry_points = outside.subject(here, daemons(), PublicPorts.ENTRYPOINTS).topology
+    entry_points = outside.subject(here, plugins(), PublicPorts.ENTRYPOINTS).topology
     assert entry_points.named("imaps").public[0] == Address("127.0.0.1", 33993)
 
 
 def test_nobody_there_fails_and_what_needs_the_inside_is_one_row_each() -> None:
     """Nothing is passed that was not seen, and the way to test it is told."""
     there = outside.find(NOWHERE)
-    subject = outside.subject(there, daemons(), PublicPorts.ENTRYPOINTS)
+    subject = outside.subject(there, plugins(), PublicPorts.ENTRYPOINTS)
     # Ports that nobody uses, whatever else runs on this machine.
     subject = replace(subject, topology=_elsewhere(subject.topology))
     told: list[tuple[int, int]] = []
@@ -168,7 +168,7 @@ def _elsewhere(topology: Topology) -> Topology:
 def test_a_machine_to_which_there_is_no_way_is_not_proven() -> None:
     """Without a network nothing can be said, neither good nor bad."""
     lost = outside.Machine("mail.example.org", (), ("192.0.2.1",), ())
-    subject = outside.subject(lost, daemons(), PublicPorts.STANDARD)
+    subject = outside.subject(lost, plugins(), PublicPorts.STANDARD)
     found = prove(subject, outside.checks(CHECKS, lost), seconds=3)
     assert {f.status for f in found} == {Status.NOT_PROVEN}
     assert len(found) == len(CHECKS)
@@ -179,7 +179,7 @@ def test_a_machine_to_which_there_is_no_way_is_not_proven() -> None:
 def test_remedies_for_another_machine_speak_of_that_machine() -> None:
     """`gatepost up` here would not start the server there."""
     there = outside.subject(
-        outside.Machine("mail.example.org", ("127.0.0.1",), (), ()), daemons(), PublicPorts.STANDARD
+        outside.Machine("mail.example.org", ("127.0.0.1",), (), ()), plugins(), PublicPorts.STANDARD
     )
     bound = there.topology.named("smtp")
     target = Target(bound, bound.public[0], ())

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from gatepost.daemons.postfix.listeners import SMTP
 from gatepost.model import Address, BoundListener, Event, IPNetwork, Observation, Status
+from gatepost.plugins.postfix.listeners import SMTP
 from gatepost.verify import history, peers
 from gatepost.verify.checks import internal_address, shared_address, trust_breadth
 from gatepost.verify.peers import Connection

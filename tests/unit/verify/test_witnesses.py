@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from gatepost.contracts import Daemon
+from gatepost.contracts import Plugin
 from gatepost.model import Event, Observation
 from gatepost.verify.logs import LogFile
 from gatepost.verify.witnesses import LogWitness
 
 
-class Toy:
-    """Understands ``saw PORT`` and stumbles over ``odd``."""
-
-    name = "toy"
-
-    def observe(self, line: str) -> Observation | None:
-        """Read a line."""
-        if line == "odd":
-            raise ValueError(line)
-        if not line.startswith("saw "):
-            return None
-        return Observation("toy", Event.CONNECT, "127.0.0.77", int(line[4:]), None, line)
+def observe(line: str) -> Observation | None:
+    """Understand ``saw PORT`` and stumble over ``odd``."""
+    if line == "odd":
+        raise ValueError(line)
+    if not line.startswith("saw "):
+        return None
+    return Observation("toy", Event.CONNECT, "127.0.0.77", int(line[4:]), None, line)
 
 
 @pytest.fixture
@@ -36,7 +30,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def witness(path: Path) -> LogWitness:
-    return LogWitness(LogFile(path), [cast("Daemon", Toy())])
+    return LogWitness(LogFile(path), [Plugin(name="toy", observe=observe), Plugin(name="silent")])
 
 
 def port(heard: LogWitness, number: int, seconds: float = 2) -> Observation | None:

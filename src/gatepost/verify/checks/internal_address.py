@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 
-from gatepost.assembly import CLIENT_SETTINGS
+from gatepost.assembly import client_settings
 from gatepost.model import Address, Observation, Status
 from gatepost.proxy_protocol import build_1
 from gatepost.verify.protocols import Smtp
@@ -67,7 +67,7 @@ def internal_address(run: Run, target: Target) -> Outcome:
 
 
 def _variable(target: Target) -> str:
-    return CLIENT_SETTINGS[target.bound.name].upper()
+    return client_settings()[target.bound.name]
 
 
 # --- being a client -----------------------------------------------------------------------------

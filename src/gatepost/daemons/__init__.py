@@ -1,1 +1,0 @@
-"""Mail daemons, a folder each."""

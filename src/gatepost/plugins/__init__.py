@@ -1,0 +1,1 @@
+"""Everything that can be added or left out, a folder each."""

@@ -1,0 +1,38 @@
+"""Dovecot as a plug-in: everything that the other rooms know of it."""
+
+from __future__ import annotations
+
+from gatepost.contracts import Plugin
+from gatepost.model import Role
+from gatepost.plugins.dovecot.files import files
+from gatepost.plugins.dovecot.listeners import LISTENERS, OFFERS
+from gatepost.plugins.dovecot.process import USER, checks, directories, processes
+from gatepost.plugins.dovecot.witness import observe
+
+PLUGIN = Plugin(
+    name="dovecot",
+    unit="mda",
+    listeners=LISTENERS,
+    proxied=lambda settings: settings.proxy.mda_upstream_proxy,
+    offers=OFFERS,
+    opens=lambda settings: {Role.API: "root"} if settings.services.mda_http_api else {},
+    packages=lambda settings: (
+        "dovecot-core",
+        "dovecot-imapd",
+        "dovecot-pop3d",
+        "dovecot-lmtpd",
+        "dovecot-managesieved",
+        "dovecot-sieve",
+        f"dovecot-{settings.database.db_driver}",
+    ),
+    # Debian 13 has it, Debian 12 does not.
+    optional_packages=("dovecot-flatcurve",),
+    version_command=("dovecot", "--version"),
+    feature_files={"flatcurve": "/usr/lib/dovecot/modules/lib21_fts_flatcurve_plugin.so"},
+    files=files,
+    processes=processes,
+    directories=directories,
+    users=(USER,),
+    checks=checks,
+    observe=observe,
+)

@@ -1,0 +1,27 @@
+"""Postfix as a plug-in: everything that the other rooms know of it."""
+
+from __future__ import annotations
+
+from gatepost.contracts import Plugin
+from gatepost.model import Role
+from gatepost.plugins.postfix.files import USER, files
+from gatepost.plugins.postfix.listeners import LISTENERS
+from gatepost.plugins.postfix.process import checks, directories, handoffs, processes
+from gatepost.plugins.postfix.witness import observe
+
+PLUGIN = Plugin(
+    name="postfix",
+    unit="mta",
+    listeners=LISTENERS,
+    proxied=lambda settings: settings.proxy.mta_upstream_proxy,
+    needs=dict.fromkeys((Role.DELIVERY, Role.SASL, Role.QUOTA_STATUS), USER),
+    contributes=handoffs,
+    packages=lambda settings: ("postfix", f"postfix-{settings.database.db_driver}"),
+    # -d: the compiled-in value, so that a broken /etc/postfix/main.cf does not matter.
+    version_command=("postconf", "-dh", "mail_version"),
+    files=files,
+    processes=processes,
+    directories=directories,
+    checks=checks,
+    observe=observe,
+)

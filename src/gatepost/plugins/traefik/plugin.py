@@ -1,0 +1,17 @@
+"""Traefik as a plug-in: everything that the other rooms know of it."""
+
+from __future__ import annotations
+
+from gatepost.contracts import Plugin
+from gatepost.plugins.traefik.files import files
+from gatepost.plugins.traefik.process import USER, processes
+
+PLUGIN = Plugin(
+    name="traefik",
+    chosen_by="REVERSE_PROXY",
+    fronts=True,
+    version_command=("traefik", "version"),
+    files=files,
+    processes=processes,
+    users=(USER,),
+)

@@ -1,0 +1,45 @@
+"""How Traefik is started, reloaded and found ready."""
+
+from __future__ import annotations
+
+from gatepost.contracts import Context
+from gatepost.model import Process, Readiness, SystemUser, Tls
+from gatepost.plugins.traefik.files import FOLDER, PROCESS
+
+USER = SystemUser("gatepost-proxy", "Gatepost's reverse proxy")
+
+_FIRST_PRIVILEGED_FREE_PORT = 1024
+
+
+def processes(context: Context) -> tuple[Process, ...]:
+    """Return the process: unprivileged, with one capability when it opens ports below 1024."""
+    ports = [address.port for bound in context.topology.listeners for address in bound.public]
+    low = min(ports) < _FIRST_PRIVILEGED_FREE_PORT
+    config = context.site.home.config / FOLDER / "traefik.yaml"
+    return (
+        Process(
+            name=PROCESS,
+            argv=(str(context.site.program.parent / "traefik"), f"--configFile={config}"),
+            ready=_readiness(context),
+            # Its file watcher follows the old folder when `current` is swapped; SIGHUP reads anew.
+            reload=("kill", "-HUP", "{pid}"),
+            overlaps=True,
+            user=USER.name,
+            capabilities=("net_bind_service",) if low else (),
+            # It waits for open connections, which last for hours; `down` does not.
+            stop_seconds=1.0,
+        ),
+    )
+
+
+def _readiness(context: Context) -> tuple[Readiness, ...]:
+    """Return one probe for each public address; a banner shows that the way behind it is open."""
+    greetings = {"smtp": b"220", "imap": b"* OK", "pop3": b"+OK", "sieve": b'"IMPLEMENTATION"'}
+    return tuple(
+        Readiness(
+            address.reachable,
+            greetings[bound.listener.protocol] if bound.listener.tls is Tls.STARTTLS else b"",
+        )
+        for bound in context.topology.listeners
+        for address in bound.public
+    )

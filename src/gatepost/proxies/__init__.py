@@ -1,1 +1,0 @@
-"""Reverse proxies, a folder each."""
