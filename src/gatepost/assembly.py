@@ -6,6 +6,7 @@ needs no line here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from graphlib import TopologicalSorter
@@ -13,6 +14,7 @@ from graphlib import TopologicalSorter
 from gatepost.contracts import Context, Plugin
 from gatepost.errors import SettingsError, UsageError
 from gatepost.model import (
+    SOCKET_PATH_BYTES,
     Address,
     BoundListener,
     Endpoint,
@@ -306,6 +308,7 @@ def assemble(settings: Settings, site: Site, unit: str | None = None) -> Plan:
     Raises `UsageError` when a need is not met by any plug-in.
     """
     here = used(settings, unit)
+    _check_sockets(here, site.home)
     bare = Context(settings, topology(settings, ipv6=site.ipv6, unit=unit), site)
     given = {plugin.name: plugin.contributes(bare) for plugin in here}
     context = replace(bare, contributions=tuple(one for each in given.values() for one in each))
@@ -317,6 +320,19 @@ def assemble(settings: Settings, site: Site, unit: str | None = None) -> Plan:
         users=tuple({user.name: user for plugin in here for user in plugin.users}.values()),
         checks=tuple(check for plugin in here for check in plugin.checks(context)),
     )
+
+
+def _check_sockets(here: Iterable[Plugin], home: Home) -> None:
+    """Refuse a home too deep for sockets below it: programs would end without a word, or later."""
+    paths = [os.fsencode(socket) for plugin in here for socket in plugin.sockets(home)]
+    longest = max(map(len, paths), default=0)
+    if longest > SOCKET_PATH_BYTES:
+        most = SOCKET_PATH_BYTES - longest + len(os.fsencode(home.root))
+        raise SettingsError(
+            f'GATEPOST_HOME: "{home.root}" is too long: UNIX sockets below it have at most '
+            f"{SOCKET_PATH_BYTES} bytes for their path, which leaves {most} for GATEPOST_HOME.\n"
+            "Choose a shorter one, for example GATEPOST_HOME=/var/lib/gatepost"
+        )
 
 
 def _in_order(

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gatepost.model import (
     BoundListener,
     Check,
     Directory,
+    Home,
     Listener,
     Observation,
     Offer,
@@ -115,6 +117,8 @@ class Plugin:
     """Return the processes; assembly adds the other plug-ins' to `Process.after`."""
     directories: Callable[[Context], tuple[Directory, ...]] = _nothing
     """Return the folders that must exist before it starts."""
+    sockets: Callable[[Home], tuple[Path, ...]] = _nothing
+    """Return the UNIX sockets with the longest paths that its programs make by themselves."""
     users: tuple[SystemUser, ...] = ()
     """System users that must exist, beyond those that its packages bring."""
     checks: Callable[[Context], tuple[Check, ...]] = _nothing

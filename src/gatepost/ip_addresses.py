@@ -8,6 +8,7 @@ or ban for it must meet both forms.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 
 _MAPPED = "::ffff:"
 _MAPPED_PREFIX = 96
@@ -31,6 +32,18 @@ def address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     found = ipaddress.ip_address(text)
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
     return mapped or found
+
+
+def within(
+    host: str | ipaddress.IPv4Address | ipaddress.IPv6Address,
+    networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network],
+) -> bool:
+    """Tell whether an address is inside one of these networks; text is read in its one form.
+
+    Raises `ValueError` when the text is no IP address.
+    """
+    found = address(host.partition("%")[0]) if isinstance(host, str) else host
+    return any(found in network for network in networks)
 
 
 def network(text: str, *, strict: bool = True) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gatepost import assembly, registry
 from gatepost.errors import SettingsError
-from gatepost.model import Address, Role, SocketPath
+from gatepost.model import Address, Home, Plan, Role, Site, SocketPath
 from gatepost.settings import Place, Settings, load
 
 BASE = {"MAILNAME": "mail.example.org", "GATEPOST_HOME": "/srv/gatepost"}
@@ -234,3 +235,33 @@ def test_another_pods_port_that_demands_a_header_is_refused() -> None:
     )
     with pytest.raises(SettingsError, match="MTA_SMTP_ADDRESS=mta-internal:25"):
         assembly.topology(found, unit="mda")
+
+
+# --- sockets below the home -------------------------------------------------------------------
+
+
+# "é" is two bytes, and bytes count, not letters.
+@pytest.mark.parametrize("letter", ["x", "é"])
+@pytest.mark.parametrize(
+    ("unit", "socket", "most"),
+    [
+        (None, "run/dovecot/srv.managesieve-login/4194304", 65),
+        ("mda", "run/dovecot/srv.managesieve-login/4194304", 65),
+        ("mta", "queue/public/postlog", 86),
+    ],
+)
+def test_a_home_too_long_is_refused_with_the_number(
+    site: Site, letter: str, unit: str | None, socket: str, most: int
+) -> None:
+    """Postfix would end without a word, and Dovecot fail at the first login."""
+    longest = "/" + letter * 20
+    longest += "y" * (most - len(longest.encode()))
+    assert len(f"{longest}/{socket}".encode()) == 107
+    assert assembled(site, longest, unit).files
+    with pytest.raises(SettingsError, match=rf"GATEPOST_HOME: .* leaves {most} for GATEPOST_HOME"):
+        assembled(site, longest + "z", unit)
+
+
+def assembled(site: Site, home: str, unit: str | None) -> Plan:
+    found = settings(GATEPOST_HOME=home)
+    return assembly.assemble(found, replace(site, home=Home(Path(home))), unit)

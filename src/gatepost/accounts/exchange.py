@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from gatepost import literals
 from gatepost.accounts import addresses, passwords, quota
 from gatepost.accounts.bulk import ConflictError
 from gatepost.accounts.records import Account, Alias, Domain, Mailbox
@@ -27,10 +28,6 @@ _OF_TYPE = {
     "domain": frozenset(("type", "address")),
     "mailbox": frozenset(COLUMNS) - {"targets"},
     "alias": frozenset(("type", "address", "targets")),
-}
-_BOOLEANS = {
-    **dict.fromkeys(("true", "yes", "on", "1"), True),
-    **dict.fromkeys(("false", "no", "off", "0"), False),
 }
 _PROGRESS_LINES = 500
 
@@ -296,10 +293,10 @@ def _boolean(column: str, value: object, *, default: bool) -> bool:
         return default
     if isinstance(value, bool):
         return value
-    word = str(value).strip().lower()
-    if word not in _BOOLEANS:
+    found = literals.boolean(str(value))
+    if found is None:
         raise AccountError(f'{column}: "{value}" is neither true nor false. Write true or false.')
-    return _BOOLEANS[word]
+    return found
 
 
 # --- writing --------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ Data flows one way: settings → `Topology` → `Plan` → files and processes �
 from gatepost.model.contributions import Handoff, Standing
 from gatepost.model.evidence import Event, Finding, Observation, Status
 from gatepost.model.listeners import (
+    SOCKET_PATH_BYTES,
     Address,
     BoundListener,
     Endpoint,
@@ -15,7 +16,6 @@ from gatepost.model.listeners import (
     Listener,
     Offer,
     Protocol,
-    Reach,
     Role,
     SocketPath,
     Tls,
@@ -34,6 +34,7 @@ from gatepost.model.plan import (
 )
 
 __all__ = [
+    "SOCKET_PATH_BYTES",
     "Address",
     "BoundListener",
     "Certificate",
@@ -58,7 +59,6 @@ __all__ = [
     "Plan",
     "Process",
     "Protocol",
-    "Reach",
     "Readiness",
     "RenderedFile",
     "Role",

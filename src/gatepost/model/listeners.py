@@ -35,6 +35,10 @@ class Address:
         return Address(loopback.get(self.host, self.host), self.port)
 
 
+SOCKET_PATH_BYTES = 107
+"""Most bytes of a UNIX socket's path: ``sun_path`` in unix(7) without the closing zero."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class SocketPath:
     """A UNIX socket, for programs on the same machine."""
@@ -65,20 +69,25 @@ class Protocol(StrEnum):
     POP3 = "pop3"
     SIEVE = "sieve"
 
+    @property
+    def greeting(self) -> bytes:
+        """What a server that is ready says first.
+
+        RFC 5321 section 4.2, RFC 9051 section 7.1, RFC 1939 section 4, RFC 5804 section 1.3.
+        """
+        return {
+            Protocol.SMTP: b"220 ",
+            Protocol.IMAP: b"* OK",
+            Protocol.POP3: b"+OK",
+            Protocol.SIEVE: b'"IMPLEMENTATION"',
+        }[self]
+
 
 class Tls(StrEnum):
     """How TLS begins on a listener (RFC 8314)."""
 
     STARTTLS = "starttls"
     IMPLICIT = "implicit"
-
-
-class Reach(StrEnum):
-    """Who may open a connection to a port."""
-
-    ANYONE = "anyone"
-    PROXIES = "proxies"
-    INTERNAL = "internal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,11 @@ class Listener:
     """Whether the daemon would believe a PROXY header from any peer. The gate then answers on the
     service port in its place, where a proxy is upstream."""
 
+    @property
+    def greeting(self) -> bytes:
+        """What a client reads first; empty where TLS comes before it."""
+        return b"" if self.tls is Tls.IMPLICIT else self.protocol.greeting
+
 
 @dataclass(frozen=True, slots=True)
 class BoundListener:
@@ -123,11 +137,6 @@ class BoundListener:
     def name(self) -> str:
         """Name of the listener."""
         return self.listener.name
-
-    @property
-    def service_reach(self) -> Reach:
-        """Who may reach the service port."""
-        return Reach.PROXIES if self.proxied else Reach.ANYONE
 
 
 class Role(StrEnum):

@@ -16,10 +16,6 @@ from gatepost import ip_addresses
 from gatepost.errors import PreflightError
 from gatepost.model import Address, Home, Topology
 
-_SOCKET_PATH_BYTES = 107
-"""Of sun_path in unix(7), without the final NUL."""
-_LONGEST_SOCKET = "run/dovecot/imap-hibernate-and-login-sockets"
-"""About the longest name of a socket that a daemon makes below the home."""
 _UNSEEN = "a program that this user may not see"
 _ROOM = 1 << 20
 """Bytes that a start writes at least: keys, a configuration, the beginning of a database."""
@@ -80,13 +76,6 @@ def unfit(home: Home, topology: Topology) -> list[str]:
 
 
 def _home(home: Home) -> Iterator[str]:
-    longest = len(os.fsencode(home.root / _LONGEST_SOCKET))
-    if longest > _SOCKET_PATH_BYTES:
-        most = _SOCKET_PATH_BYTES - len(_LONGEST_SOCKET) - 1
-        yield (
-            f'GATEPOST_HOME: "{home.root}" is too long: UNIX sockets below it would pass the '
-            f"kernel's {_SOCKET_PATH_BYTES} bytes. Choose a path of at most {most} characters."
-        )
     try:
         require_folder(home)
     except PreflightError as error:

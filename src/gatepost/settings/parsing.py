@@ -12,14 +12,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from gatepost import ip_addresses
+from gatepost import ip_addresses, literals
 from gatepost.model import Address, IPAddress, IPNetwork
 
 ANY_ADDRESS: tuple[IPAddress, ...] = (ipaddress.ip_address("0.0.0.0"), ipaddress.ip_address("::"))  # noqa: S104
 
-_TRUE = frozenset({"true", "yes", "on", "1"})
-_FALSE = frozenset({"false", "no", "off", "0"})
-_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
 _PLAIN_LOCAL = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _ODD_IN_PATHS = re.compile(r"[^\w/.+@-]")
@@ -46,26 +43,24 @@ def one_line(text: str) -> str:
 
 def boolean(text: str) -> bool:
     """Read ``true/false/yes/no/on/off/1/0`` in any case."""
-    word = text.lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise ValueError(
-        f'"{text}" is neither true nor false.\n'
-        "Write true, yes, on or 1, or false, no, off or 0: {name}=true"
-    )
+    found = literals.boolean(text)
+    if found is None:
+        raise ValueError(
+            f'"{text}" is neither true nor false.\n'
+            "Write true, yes, on or 1, or false, no, off or 0: {name}=true"
+        )
+    return found
 
 
 def size(text: str) -> int:
     """Read bytes: a number, or one with K, M, G or T for powers of 1024."""
-    match = re.fullmatch(r"([0-9]{1,19})\s*([KMGT]?)(?:I?B)?", text.upper())
-    if not match:
+    found = literals.size(text)
+    if found is None:
         raise ValueError(
             f'"{text}" is not a size.\n'
             "Write a number of bytes, or one with K, M or G (of 1024): {name}=50M"
         )
-    return int(match[1]) * _UNITS[match[2]]
+    return found
 
 
 def message_size(text: str) -> int:

@@ -10,6 +10,7 @@ from enum import Enum
 
 import psutil
 
+from gatepost import ip_addresses
 from gatepost.assembly import client_settings, units_of
 from gatepost.model import Address, BoundListener, IPNetwork, Listener, Topology
 
@@ -133,12 +134,17 @@ def _service(topology: Topology) -> tuple[Target, ...]:
             inside = [str(n.network_address) for n in networks if n.num_addresses == 1]
             candidates = [*inside, *here, *_LOOPBACK_SOURCES]
             trusted = next(
-                (s for s in candidates if _in(s, networks) and _reaches(s, service)), None
+                (
+                    s
+                    for s in candidates
+                    if ip_addresses.within(s, networks) and _reaches(s, service)
+                ),
+                None,
             )
             strangers = tuple(
                 source
                 for source in sources_for(service, networks, {service.host}, here)
-                if not _in(source, networks)
+                if not ip_addresses.within(source, networks)
             )
             found.append(Target(bound, service, strangers, Place.SERVICE, trusted))
     return tuple(found)
@@ -150,10 +156,6 @@ def has_route(address: Address) -> bool:
         return _reaches(None, address)
     except OSError:  # it does not speak the address's family at all
         return False
-
-
-def _in(host: str, networks: Iterable[IPNetwork]) -> bool:
-    return any(ipaddress.ip_address(host) in network for network in networks)
 
 
 def sources_for(
@@ -170,7 +172,9 @@ def sources_for(
     """
     trusted, taken = tuple(trusted), frozenset(taken)
     candidates = _nearest(address, here) if address.is_ipv6 else [*_LOOPBACK_SOURCES, *here]
-    doubtful = [source for source in candidates if source in taken or _in(source, trusted)]
+    doubtful = [
+        source for source in candidates if source in taken or ip_addresses.within(source, trusted)
+    ]
     chosen: list[str] = []
     for source in [*(c for c in candidates if c not in doubtful), *doubtful]:
         if source not in chosen and _reaches(source, address):

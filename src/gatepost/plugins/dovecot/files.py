@@ -14,7 +14,6 @@ from gatepost.accounts.addresses import LOCAL_PART_CHARACTERS, split, without_ex
 from gatepost.accounts.mail_folders import ESCAPE_CHAR
 from gatepost.accounts.pgsql import Connection
 from gatepost.contracts import Context
-from gatepost.errors import SettingsError
 from gatepost.model import Copy, Home, OnChange, RenderedFile, Role
 from gatepost.plugins.dovecot.dialect import dialect
 from gatepost.plugins.dovecot.listeners import (
@@ -94,11 +93,6 @@ RELAY_KEY = "relay-client.key"
 AUTHORITY = "database-authority.pem"
 """Dovecot's copies of files that somebody else writes."""
 
-_LONGEST_SOCKET_PATH = 107
-"""Bytes of a UNIX socket's path on Linux (unix(7): 108 with the closing zero)."""
-_LONGEST_SOCKET_NAME = len("srv.managesieve-login/4194304")
-"""The longest socket that Dovecot makes below base_dir; the number is a process id."""
-
 
 @dataclass(frozen=True, slots=True)
 class Folder:
@@ -135,7 +129,6 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
     long that Dovecot could not make its sockets.
     """
     chosen = dialect(context.site)
-    _check_socket_paths(context.site.home)
     values = _values(context, chosen)
 
     def file(name: str, on_change: OnChange = OnChange.RELOAD, mode: int = 0o644) -> RenderedFile:
@@ -194,18 +187,6 @@ def base_dir(home: Home) -> str:
 def sieve_state(home: Home) -> Path:
     """Return the folder of compiled scripts that are not a user's own."""
     return home.state / NAME / "sieve"
-
-
-def _check_socket_paths(home: Home) -> None:
-    longest = _LONGEST_SOCKET_PATH - _LONGEST_SOCKET_NAME - 1
-    spare = longest - len(base_dir(home).encode())
-    if spare < 0:
-        allowed = len(str(home.root).encode()) + spare
-        raise SettingsError(
-            f'GATEPOST_HOME: "{home.root}" is {-spare} bytes too long for the UNIX sockets that '
-            f"Dovecot makes below it. Choose a folder whose path has at most {allowed} bytes, for "
-            "example GATEPOST_HOME=/srv/gatepost"
-        )
 
 
 def _values(context: Context, chosen: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from gatepost.contracts import Plugin
 from gatepost.model import Role
 from gatepost.plugins.dovecot.files import files
 from gatepost.plugins.dovecot.listeners import LISTENERS, OFFERS
-from gatepost.plugins.dovecot.process import USER, checks, directories, processes
+from gatepost.plugins.dovecot.process import USER, checks, directories, processes, sockets
 from gatepost.plugins.dovecot.witness import observe
 
 PLUGIN = Plugin(
@@ -33,6 +33,7 @@ PLUGIN = Plugin(
     processes=processes,
     directories=directories,
     users=(USER,),
+    sockets=sockets,
     checks=checks,
     observe=observe,
 )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gatepost.accounts.pgsql import servers_of
 from gatepost.contracts import Context
 from gatepost.model import (
     Check,
     Directory,
+    Home,
     Process,
-    Protocol,
     Readiness,
     Role,
     SystemUser,
-    Tls,
 )
 from gatepost.plugins.dovecot.files import ACCOUNTS, FOLDER, MAIL_USER, NAME, sieve_state
 
@@ -20,12 +21,6 @@ USER = SystemUser(MAIL_USER, "Owner of all mail that Gatepost keeps")
 
 _EVENTS = r"[A-Z][a-z]{2} [ \d]\d [\d:]{8} (?!master)([\w-]+)(?:\([^:]*|<[^:]*)?: Info: "
 """Beginning of a line about a client or a message."""
-
-_GREETINGS = {
-    Protocol.IMAP: b"* OK",
-    Protocol.POP3: b"+OK",
-    Protocol.SIEVE: b'"IMPLEMENTATION"',
-}
 
 
 def processes(context: Context) -> tuple[Process, ...]:
@@ -53,14 +48,16 @@ def _ready(context: Context) -> tuple[Readiness, ...]:
     """Ask the internal listeners: a service port may want a PROXY header before it greets."""
     return (
         *(
-            Readiness(
-                bound.internal[0].reachable,
-                b"" if bound.listener.tls is Tls.IMPLICIT else _GREETINGS[bound.listener.protocol],
-            )
+            Readiness(bound.internal[0].reachable, bound.listener.greeting)
             for bound in context.topology.of(NAME)
         ),
         Readiness(context.topology.offers[Role.DELIVERY][0].reachable, b"220 "),
     )
+
+
+def sockets(home: Home) -> tuple[Path, ...]:
+    """Return the longest name that Dovecot makes below base_dir; the number is a process id."""
+    return (home.run / NAME / "srv.managesieve-login" / "4194304",)
 
 
 def directories(context: Context) -> tuple[Directory, ...]:

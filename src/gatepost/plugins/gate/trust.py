@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 
+from gatepost import ip_addresses
 from gatepost.model import IPNetwork
 
 _REMEMBERED = 4096
@@ -25,7 +25,5 @@ class Trust:
             if len(self._answers) >= _REMEMBERED:
                 # A flood of strangers must not fill the memory.
                 self._answers.clear()
-            address = ipaddress.ip_address(host.partition("%")[0])
-            answer = any(address in network for network in self._networks)
-            self._answers[host] = answer
+            answer = self._answers[host] = ip_addresses.within(host, self._networks)
         return answer

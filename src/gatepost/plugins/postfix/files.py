@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,12 +13,10 @@ from gatepost.accounts.addresses import LOCAL_PART_CHARACTERS, split, without_ex
 from gatepost.accounts.expansion import MOST_TARGETS
 from gatepost.accounts.pgsql import Connection
 from gatepost.contracts import Context
-from gatepost.errors import SettingsError
 from gatepost.model import (
     Address,
     Copy,
     Endpoint,
-    Home,
     IPNetwork,
     OnChange,
     RenderedFile,
@@ -52,9 +49,6 @@ RELAY_PASSWORDS = "relay-passwords"
 AUTHORITY = "database-authority.pem"
 """Postfix's copies of files that somebody else writes."""
 
-_SOCKET_PATH = 107
-"""Bytes of a UNIX socket's path (unix(7)), without the closing zero."""
-
 _SMTPD = "smtpd"
 """The program that runs ``smtpd`` with short waits for name servers."""
 _ROOT = 16 * "../"
@@ -74,7 +68,6 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
     mailname = context.settings.mail.mailname
     passwords = context.site.relay_passwords
     authority = context.site.database_authority
-    _check_length(context.site.home)
     return (
         _file("main.cf", **_main(context)),
         _file(
@@ -118,18 +111,6 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
         *([_copy(RELAY_PASSWORDS, passwords)] if passwords else []),
         *([_copy(AUTHORITY, authority, mode=0o644)] if authority else []),
     )
-
-
-def _check_length(home: Home) -> None:
-    """Refuse a home too deep for the socket of Postfix's log: it would end without a word."""
-    socket = home.queue / "public" / "postlog"
-    if len(os.fsencode(socket)) > _SOCKET_PATH:
-        longest = _SOCKET_PATH - len(os.fsencode(socket)) + len(os.fsencode(home.root))
-        raise SettingsError(
-            f'GATEPOST_HOME: "{home.root}" is too long: UNIX sockets below it have at most '
-            f"{_SOCKET_PATH} bytes for their path, which leaves {longest} for GATEPOST_HOME.\n"
-            "Choose a shorter one, for example GATEPOST_HOME=/var/lib/gatepost"
-        )
 
 
 def _file(

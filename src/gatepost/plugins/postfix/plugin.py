@@ -6,7 +6,7 @@ from gatepost.contracts import Plugin
 from gatepost.model import Role
 from gatepost.plugins.postfix.files import USER, files
 from gatepost.plugins.postfix.listeners import LISTENERS
-from gatepost.plugins.postfix.process import checks, directories, handoffs, processes
+from gatepost.plugins.postfix.process import checks, directories, handoffs, processes, sockets
 from gatepost.plugins.postfix.witness import observe
 
 PLUGIN = Plugin(
@@ -22,6 +22,7 @@ PLUGIN = Plugin(
     files=files,
     processes=processes,
     directories=directories,
+    sockets=sockets,
     checks=checks,
     observe=observe,
 )

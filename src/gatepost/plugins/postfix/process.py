@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gatepost.accounts.pgsql import servers_of
 from gatepost.contracts import Context
-from gatepost.model import Check, Directory, Handoff, Process, Readiness, Tls
+from gatepost.model import Check, Directory, Handoff, Home, Process, Readiness
 from gatepost.plugins.postfix.files import FOLDER, USER
 from gatepost.plugins.postfix.listeners import pass_service, standings
 from gatepost.sasl import plan as sasl
@@ -51,10 +53,7 @@ def processes(context: Context) -> tuple[Process, ...]:
 def _ready(context: Context) -> tuple[Readiness, ...]:
     """Ask the internal listeners: on a proxied service port the gate answers."""
     return tuple(
-        Readiness(
-            bound.internal[0].reachable,
-            b"" if bound.listener.tls is Tls.IMPLICIT else b"220 ",
-        )
+        Readiness(bound.internal[0].reachable, bound.listener.greeting)
         for bound in context.topology.of(NAME)
     )
 
@@ -72,6 +71,11 @@ def handoffs(context: Context) -> tuple[Handoff, ...]:
         if bound.proxied
         for standing in standings(bound)
     )
+
+
+def sockets(home: Home) -> tuple[Path, ...]:
+    """Return the socket of Postfix's log. Without it Postfix would end without a word."""
+    return (home.queue / "public" / "postlog",)
 
 
 def directories(context: Context) -> tuple[Directory, ...]:

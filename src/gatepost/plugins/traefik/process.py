@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gatepost.contracts import Context
-from gatepost.model import Process, Readiness, SystemUser, Tls
+from gatepost.model import Process, Readiness, SystemUser
 from gatepost.plugins.traefik.files import FOLDER, PROCESS
 
 USER = SystemUser("gatepost-proxy", "Gatepost's reverse proxy")
@@ -34,12 +34,8 @@ def processes(context: Context) -> tuple[Process, ...]:
 
 def _readiness(context: Context) -> tuple[Readiness, ...]:
     """Return one probe for each public address; a banner shows that the way behind it is open."""
-    greetings = {"smtp": b"220", "imap": b"* OK", "pop3": b"+OK", "sieve": b'"IMPLEMENTATION"'}
     return tuple(
-        Readiness(
-            address.reachable,
-            greetings[bound.listener.protocol] if bound.listener.tls is Tls.STARTTLS else b"",
-        )
+        Readiness(address.reachable, bound.listener.greeting)
         for bound in context.topology.listeners
         for address in bound.public
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gatepost import ip_addresses
 from gatepost.accounts.records import PROBE_DOMAIN
 from gatepost.model import Status
 from gatepost.proxy_protocol import build_2
@@ -140,7 +140,9 @@ def envelopes(mailname: str, mailbox: str, nonce: str) -> tuple[tuple[Envelope, 
 def _clients(run: Run, target: Target) -> Iterator[_Client]:
     mailbox = run.login.address if run.login else f"nobody@{PROBE_DOMAIN}"
     portions = envelopes(run.mailname, mailbox, run.nonce)
-    sources: list[str | None] = [one for one in target.sources if not _may_relay(run, one)]
+    sources: list[str | None] = [
+        one for one in target.sources if not ip_addresses.within(one, run.relaying)
+    ]
     if not target.sources:
         sources = [None]
     if sources:
@@ -151,16 +153,12 @@ def _clients(run: Run, target: Target) -> Iterator[_Client]:
     for door in doors:
         if (door.bound, door.family) == (target.bound, target.family) and door.trusted:
             claimed, server = run.claims.take(door.family), door.address
-            if not _may_relay(run, claimed.host):
+            if not ip_addresses.within(claimed.host, run.relaying):
                 header = build_2((claimed.host, claimed.port), (server.host, server.port))
                 yield _Client(door, door.trusted, portions[1], claimed.host, header)
                 return
     if sources:
         yield _Client(target, sources[-1], portions[1])
-
-
-def _may_relay(run: Run, host: str) -> bool:
-    return any(ipaddress.ip_address(host) in network for network in run.relaying)
 
 
 # --- what is answered ---------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Iterable
 
+from gatepost import ip_addresses
 from gatepost.accounts.records import PROBE_DOMAIN
 from gatepost.model import Event, IPAddress, IPNetwork, Observation, Status
 from gatepost.verify.run import Outcome, Run
@@ -64,7 +65,7 @@ def judged(
             f"only {told} lately" if sessions else "no clients but this machine's own came lately",
             fix=f"Run verify again when mail has come: it takes {_FEWEST} sessions to tell.",
         )
-    if all(_within(address, trusted) for address in counted):
+    if all(ip_addresses.within(address, trusted) for address in counted):
         names = ", ".join(map(str, counted))
         return Outcome(
             Status.FAIL,
@@ -106,7 +107,7 @@ def _sessions(
         if address.is_loopback or address in here:
             continue
         session = (one.daemon, one.client, one.port)
-        (proxies if _within(address, trusted) else latest).setdefault(session, one)
+        (proxies if ip_addresses.within(address, trusted) else latest).setdefault(session, one)
         if one.event in _LOGINS:
             logged_in.add(session)
         if one.user and one.user.endswith(f"@{PROBE_DOMAIN}"):
@@ -133,10 +134,6 @@ def _address(said: Observation) -> IPAddress | None:
         return ipaddress.ip_address(said.client)
     except ValueError:
         return None
-
-
-def _within(address: IPAddress, networks: Iterable[IPNetwork]) -> bool:
-    return any(address in network for network in networks)
 
 
 def _shared(counted: Counter[IPAddress]) -> Counter[IPAddress] | None:

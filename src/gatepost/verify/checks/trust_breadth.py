@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 
+from gatepost import ip_addresses
 from gatepost.model import BoundListener, IPAddress, IPNetwork, Status
 from gatepost.verify.peers import Connection, connected
 from gatepost.verify.run import Outcome, Run
@@ -67,7 +68,7 @@ def judged(
 ) -> Outcome:
     """Compare who is trusted with who connects; `here` are the addresses of this machine."""
     by_peer = {ipaddress.ip_address(one.peer.host): one for one in sorted(connections)}
-    seen = [peer for peer in by_peer if _within(peer, trusted)]
+    seen = [peer for peer in by_peer if ip_addresses.within(peer, trusted)]
     strangers = [str(peer) for peer in by_peer if peer not in seen]
     apart = f"; connected and not trusted: {', '.join(strangers)}" if strangers else ""
     witness = "; ".join(f"{by_peer[p].peer} → {by_peer[p].local}" for p in seen or by_peer)
@@ -108,10 +109,6 @@ def judged(
             "in, and keep everybody else off the service ports (NetworkPolicy, firewall)."
         ),
     )
-
-
-def _within(address: IPAddress, networks: Iterable[IPNetwork]) -> bool:
-    return any(address in network for network in networks)
 
 
 def _others(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gatepost.model import IPAddress, IPNetwork, Status
+from gatepost import ip_addresses
+from gatepost.model import IPNetwork, Status
 from gatepost.verify.kubernetes import Object
 from gatepost.verify.objects import addresses
 from gatepost.verify.run import Outcome, Run
@@ -28,7 +29,7 @@ def judged(trusted: tuple[IPNetwork, ...], pods: tuple[Object, ...]) -> Outcome:
     told = "; ".join(f"{name}: {', '.join(map(str, own))}" for name, own in owners.items())
     networks = ", ".join(map(str, trusted)) or "nobody"
     # A pod connects from its first address unless the Service is of the other family alone.
-    outside = [name for name, own in owners.items() if not _within(own[0], trusted)]
+    outside = [name for name, own in owners.items() if not ip_addresses.within(own[0], trusted)]
     if outside:
         return Outcome(
             Status.FAIL,
@@ -58,7 +59,3 @@ def judged(trusted: tuple[IPNetwork, ...], pods: tuple[Object, ...]) -> Outcome:
             "kubectl get nodes -o jsonpath='{.items[*].spec.podCIDRs}'",
         )
     return Outcome(Status.PASS, _EXPECTED, f"{networks} covers {', '.join(owners)}", told)
-
-
-def _within(address: IPAddress, networks: tuple[IPNetwork, ...]) -> bool:
-    return any(address in network for network in networks)

@@ -391,18 +391,6 @@ def test_the_quota_warning_can_be_run(machine: Site) -> None:
     assert f"executable = script {program}" in text(machine, "quota.conf")
 
 
-# "é" is two bytes: what counts is bytes, not letters.
-@pytest.mark.parametrize("letter", ["x", "é"])
-def test_a_home_too_long_is_refused_with_the_number(machine: Site, letter: str) -> None:
-    """Dovecot would start and then fail to make its sockets."""
-    longest = "/" + letter * 20
-    longest += "y" * (65 - len(longest.encode()))
-    assert len(f"{longest}/run/dovecot/srv.managesieve-login/4194304".encode()) == 107
-    assert files(machine, GATEPOST_HOME=longest)
-    with pytest.raises(UsageError, match=r"1 bytes too long.*at most 65 bytes"):
-        files(machine, GATEPOST_HOME=longest + "z")
-
-
 # --- a database server ----------------------------------------------------------------------
 
 PGSQL = {

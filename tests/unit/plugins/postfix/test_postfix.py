@@ -11,7 +11,6 @@ import pytest
 
 from gatepost import assembly
 from gatepost.contracts import Context
-from gatepost.errors import SettingsError
 from gatepost.model import Home, Installed, Part, Site, SocketPath
 from gatepost.plugins.postfix.listeners import LISTENERS
 from gatepost.plugins.postfix.plugin import PLUGIN
@@ -349,20 +348,6 @@ def test_a_machine_without_ipv6_is_not_asked_for_it(site: Site) -> None:
     """Postfix would end with "Address family not supported by protocol"."""
     assert main_cf(replace(site, ipv6=False))["inet_protocols"] == "ipv4"
     assert main_cf(site)["inet_protocols"] == "all"
-
-
-# "é" is two bytes: what counts is bytes, not letters.
-@pytest.mark.parametrize("letter", ["x", "é"])
-def test_a_home_too_long_is_refused_with_the_number(site: Site, letter: str) -> None:
-    """Postfix would end without a word, since what is too long is the path of its log's socket."""
-    longest = "/" + letter * 40
-    longest += "y" * (86 - len(longest.encode()))
-    assert len(f"{longest}/queue/public/postlog".encode()) == 107
-    assert rendered(site, GATEPOST_HOME=longest)
-    with pytest.raises(SettingsError) as error:
-        rendered(site, GATEPOST_HOME=longest + "z")
-    assert "GATEPOST_HOME" in str(error.value)
-    assert "leaves 86" in str(error.value)
 
 
 # --- outgoing mail --------------------------------------------------------------------------
