@@ -17,11 +17,9 @@ from random import Random
 
 import fuzzing
 
-with fuzzing.instrumented(
-    "gatepost.settings", "gatepost.plugins", "gatepost.plugins", "gatepost.plugins.gate.plan"
-):
-    from gatepost import assembly
-    from gatepost.settings import Settings, loading
+with fuzzing.instrumented("gatepost.settings", "gatepost.plugins"):
+    from gatepost import assembly, registry
+    from gatepost.settings import Settings
 
 import daemon_languages
 from rendered import DEBIAN_12, DEBIAN_12_WITHOUT_IPV6, DEBIAN_13, site
@@ -30,10 +28,12 @@ from gatepost.errors import SettingsError, UsageError
 from gatepost.settings.concerns import CONCERNS
 from gatepost.settings.sources import HIDDEN, Source
 
-load = loading.load
+load = registry.load
 """What is fuzzed; a test puts a broken one here, to see that it is found out."""
 
-VARIABLES = tuple(name.upper() for one in CONCERNS.values() for name in one.model_fields)
+VARIABLES = tuple(
+    name.upper() for one in (*CONCERNS.values(), *registry.concerns()) for name in one.model_fields
+)
 SECRET = "s3cr3t-K"  # noqa: S105  it guards nothing
 """Begins every password of a database, so that it is recognised wherever it is told."""
 MACHINES = (DEBIAN_12, DEBIAN_13, DEBIAN_12_WITHOUT_IPV6)
@@ -102,8 +102,7 @@ def accepted(settings: Settings, environ: Mapping[str, str], secret: str) -> Non
         again["DB_PASSWORD"] = settings.database.db_password.get_secret_value()
     if all(value.text for value in shown.values() if value.source is not Source.DEFAULT):
         back = load(again, hostname=lambda: "mail.example.org")
-        for attribute in CONCERNS:
-            meant, read = getattr(settings, attribute), getattr(back, attribute)
+        for meant, read in zip(settings.groups, back.groups, strict=True):
             assert read == meant, f"set again as it is shown: {read!r} instead of {meant!r}"
     # One of them each time, for an input's own sum is as good as chance and comes again.
     machine = MACHINES[zlib.crc32(repr(sorted(environ.items())).encode()) % len(MACHINES)]

@@ -30,6 +30,7 @@ from gatepost.model import (
     Topology,
 )
 from gatepost.settings import Settings
+from gatepost.settings.concerns import Concern
 
 Contribution = TypeVar("Contribution")
 
@@ -76,6 +77,8 @@ class Plugin:
     """The container or pod in which it runs when each has its own, such as ``mta``: the word after
     ``gatepost run``, and the name of the Kubernetes Service. Empty: beside those it serves."""
 
+    settings: tuple[type[Concern], ...] = ()
+    """Its own variables, a class for each group; ``context.settings.of(CLASS)`` returns them."""
     chosen_by: str = ""
     """The setting that must have the plug-in's name as its value, such as ``REVERSE_PROXY``. Empty:
     no setting decides."""

@@ -7,13 +7,19 @@ a `Plugin` (https://packaging.python.org/en/latest/specifications/entry-points/)
 from __future__ import annotations
 
 import pkgutil
+import socket
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from gatepost import plugins as folder
+from gatepost import settings
 from gatepost.contracts import Plugin
 from gatepost.errors import UsageError
+from gatepost.settings import Settings
+from gatepost.settings.concerns import Concern
 
 GROUP = "gatepost.plugins"
 
@@ -39,6 +45,21 @@ def plugins() -> tuple[Plugin, ...]:
             )
         found[plugin.name] = plugin
     return tuple(found[name] for name in sorted(found))
+
+
+def concerns() -> tuple[type[Concern], ...]:
+    """Return the settings of all plug-ins, used or not, in the order of the plug-ins' names."""
+    return tuple(concern for plugin in plugins() for concern in plugin.settings)
+
+
+def load(
+    environ: Mapping[str, str],
+    *,
+    dotenv: Path | None = None,
+    hostname: Callable[[], str] = socket.getfqdn,
+) -> Settings:
+    """Read and check every variable, those of plug-ins too; see `gatepost.settings.load`."""
+    return settings.load(environ, dotenv=dotenv, hostname=hostname, plugins=concerns())
 
 
 def _in_folder() -> tuple[Plugin, ...]:

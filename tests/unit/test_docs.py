@@ -13,7 +13,7 @@ import click
 import pytest
 
 from gatepost.cli import group
-from gatepost.registry import plugins
+from gatepost.registry import concerns, plugins
 from gatepost.settings.concerns import CONCERNS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -23,7 +23,9 @@ BY_HAND = [
     REPOSITORY / "CONTRIBUTING.md",
     *(path for path in sorted(DOCS.rglob("*.md")) if "_build" not in path.parts),
 ]
-SETTINGS = {name.upper() for concern in CONCERNS.values() for name in concern.model_fields}
+SETTINGS = {
+    name.upper() for concern in (*CONCERNS.values(), *concerns()) for name in concern.model_fields
+}
 OF_MAKE = set(re.findall(r"(?m)^([A-Z]+) \?=", (REPOSITORY / "Makefile").read_text()))
 """Variables that the Makefile itself takes."""
 

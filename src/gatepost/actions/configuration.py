@@ -6,8 +6,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from gatepost import registry
 from gatepost.errors import UsageError
-from gatepost.settings import Place, Settings, load
+from gatepost.settings import Place, Settings
 
 
 def settings(**fallback: str) -> Settings:
@@ -16,7 +17,7 @@ def settings(**fallback: str) -> Settings:
     `fallback` are variables that count when the environment does not have them. Raises
     `SettingsError` with every problem.
     """
-    return load({**fallback, **os.environ}, dotenv=Path(".env"))
+    return registry.load({**fallback, **os.environ}, dotenv=Path(".env"))
 
 
 def current(service: str | None = None) -> Settings:
@@ -24,7 +25,7 @@ def current(service: str | None = None) -> Settings:
 
     `service` is the one that runs in a container of its own.
     """
-    from gatepost import assembly  # noqa: PLC0415  plug-ins are not needed for every command
+    from gatepost import assembly  # noqa: PLC0415
 
     found = settings(GATEPOST_PLACE=Place.CONTAINER) if service else settings()
     assembly.topology(found, unit=service)

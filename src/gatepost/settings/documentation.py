@@ -1,12 +1,8 @@
-"""The reference page of all settings, made from their docstrings.
-
-``python -m gatepost.settings.documentation`` prints docs/reference/settings.md.
-"""
+"""The reference page of all settings, made from their docstrings."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -32,11 +28,10 @@ with commas.
 """
 
 
-def page() -> str:
-    """Return the page as Markdown."""
-    return "\n".join(
-        [_HEAD, *(part for concern in CONCERNS.values() for part in _section(concern))]
-    )
+def page(plugins: Iterable[type[Concern]]) -> str:
+    """Return the page as Markdown, with the settings of plug-ins behind ours."""
+    concerns = (*CONCERNS.values(), *plugins)
+    return "\n".join([_HEAD, *(part for concern in concerns for part in _section(concern))])
 
 
 def _section(concern: type[Concern]) -> Iterator[str]:
@@ -58,7 +53,3 @@ def _default(info: FieldInfo) -> str:
         return "none: it must be set"
     text = show(info.default)
     return f"`{text}`" if text else "unset"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import SecretStr, ValidationError
 
@@ -18,6 +18,7 @@ from gatepost.settings import database, doubts
 from gatepost.settings.concerns import (
     CONCERNS,
     ClientSettings,
+    Concern,
     DatabaseSettings,
     ListenSettings,
     MailSettings,
@@ -32,6 +33,8 @@ from gatepost.settings.sources import HIDDEN, Given, Source, gather
 
 NO_PLUGIN = "none"
 """Value of a setting that chooses among plug-ins, such as ``REVERSE_PROXY``, for none of them."""
+Chosen = TypeVar("Chosen", bound=Concern)
+
 _WIDEST = {4: 16, 6: 48}
 _LABELS_OF_A_DOMAIN = 2
 
@@ -63,25 +66,41 @@ class Settings:
     """What is allowed and deserves a second look, a sentence each."""
     sources: Mapping[str, Source] = field(default_factory=dict)
     """Variable → who set it; a variable that is not there has its default."""
+    plugins: tuple[type[Concern], ...] = ()
+    """The concerns of plug-ins that were checked with the others."""
+    given: Mapping[str, Given] = field(default_factory=dict, repr=False)
+    """Variable → what was set, secrets too."""
 
     @property
     def place(self) -> Place:
         """Where the program runs."""
         return self.storage.gatepost_place
 
+    def of(self, concern: type[Chosen]) -> Chosen:
+        """Return the settings of a plug-in; raise `SettingsError` with what is wrong with them."""
+        built: Chosen = _group(concern, self.given, {})
+        return built
+
+    @property
+    def groups(self) -> tuple[Concern, ...]:
+        """All settings, a group for each concern: ours, then the plug-ins'."""
+        return (
+            *(getattr(self, attribute) for attribute in CONCERNS),
+            *(self.of(concern) for concern in self.plugins),
+        )
+
     def value(self, variable: str) -> Any:
         """Return the value of one variable; raise `KeyError` when there is none of that name."""
         name = variable.lower()
-        for attribute, concern in CONCERNS.items():
-            if name in concern.model_fields:
-                return getattr(getattr(self, attribute), name)
+        for group in self.groups:
+            if name in type(group).model_fields:
+                return getattr(group, name)
         raise KeyError(variable)
 
     def values(self) -> Iterator[Value]:
         """Yield every variable with its value, source and meaning; secrets are hidden."""
-        for attribute, concern in CONCERNS.items():
-            group = getattr(self, attribute)
-            for name, info in concern.model_fields.items():
+        for group in self.groups:
+            for name, info in type(group).model_fields.items():
                 variable = name.upper()
                 yield Value(
                     variable,
@@ -92,9 +111,9 @@ class Settings:
 
     def withhold_secrets(self, environ: MutableMapping[str, str]) -> None:
         """Take secrets out of an environment that programs of other users will inherit."""
-        for attribute, concern in CONCERNS.items():
-            for name in concern.model_fields:
-                if isinstance(getattr(getattr(self, attribute), name), SecretStr):
+        for group in self.groups:
+            for name in type(group).model_fields:
+                if isinstance(getattr(group, name), SecretStr):
                     environ.pop(name.upper(), None)
 
 
@@ -103,12 +122,15 @@ def load(
     *,
     dotenv: Path | None = None,
     hostname: Callable[[], str] = socket.getfqdn,
+    plugins: Iterable[type[Concern]] = (),
 ) -> Settings:
     """Read and check every variable.
 
     `dotenv` is a file to read beside the environment; `hostname` tells the machine's name when
-    ``MAILNAME`` is not set. Raises `SettingsError` with every problem found.
+    ``MAILNAME`` is not set. `plugins` are the concerns of plug-ins. Raises `SettingsError` with
+    every problem found.
     """
+    plugins = tuple(plugins)
     problems: list[str] = []
     warnings: list[str] = []
     given = gather(environ, dotenv, problems, warnings)
@@ -118,7 +140,12 @@ def load(
     first = ("storage", "mail", "listen", "proxy")
     for attribute in (*first, *(name for name in CONCERNS if name not in first)):
         try:
-            groups[attribute] = _group(attribute, given, defaults.of(attribute, groups))
+            groups[attribute] = _group(CONCERNS[attribute], given, defaults.of(attribute, groups))
+        except SettingsError as error:
+            problems.extend(error.problems)
+    for concern in plugins:
+        try:
+            _group(concern, given, {})
         except SettingsError as error:
             problems.extend(error.problems)
     problems.extend(database.incomplete(given))
@@ -127,7 +154,9 @@ def load(
         problems.extend(database.contradictions(groups["database"]))
     if problems:
         raise SettingsError(*problems)
-    known = {name.upper() for concern in CONCERNS.values() for name in concern.model_fields}
+    known = {
+        name.upper() for concern in (*CONCERNS.values(), *plugins) for name in concern.model_fields
+    }
     warnings.extend(_width(groups["proxy"]))
     warnings.extend(_relaying(groups["proxy"]))
     warnings.extend(_own_proxy_untrusted(groups["proxy"], groups["listen"]))
@@ -137,13 +166,16 @@ def load(
     return Settings(
         warnings=tuple(warnings),
         sources={name: value.source for name, value in given.items() if name in known},
+        plugins=plugins,
+        given=given,
         **groups,
     )
 
 
-def _group(attribute: str, given: Mapping[str, Given], defaults: Mapping[str, object]) -> Any:
+def _group(
+    concern: type[Concern], given: Mapping[str, Given], defaults: Mapping[str, object]
+) -> Any:
     """Build one concern; raise `SettingsError` with the problems of its variables."""
-    concern = CONCERNS[attribute]
     values: dict[str, object] = dict(defaults)
     for name in concern.model_fields:
         if name.upper() in given:

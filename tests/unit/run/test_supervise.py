@@ -292,7 +292,10 @@ def test_half_a_request_is_hung_up_on(
         for _, writer in peers:
             writer.write(words)
         ready = (await ask(home, "status"))["ready"]
-        said = await asyncio.wait_for(peers[0][0].read(), 4)
+        try:
+            said = await asyncio.wait_for(peers[0][0].read(), 4)
+        except ConnectionError:  # what was still on its way had no reader any more
+            said = b""
         for _, writer in peers:
             writer.close()
         return said, ready

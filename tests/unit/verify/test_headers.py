@@ -208,7 +208,7 @@ SERVICE_CHECKS: tuple[Check, ...] = (forged_direct, missing_header, header_versi
 
 CASES: list[tuple[str, Check, Status, str]] = [
     ("", forged_direct, Status.PASS, f"header from {STRANGER} refused, from {TRUSTED} taken"),
-    ("", missing_header, Status.PASS, "hung up on after 0.2 s with silence and 0.0 s with words"),
+    ("", missing_header, Status.PASS, r"after 0\.\d s with silence and 0\.\d s with words"),
     ("", header_versions, Status.PASS, "UNKNOWN and LOCAL accepted"),
     ("believes everyone", forged_direct, Status.FAIL, f"took {STRANGER} for 127.0.0.1:"),
     ("believes everyone", missing_header, Status.PASS, "hung up on"),
@@ -248,7 +248,7 @@ def test_each_way_to_be_broken_has_its_row(
     with bench.at(broken) as run:
         outcome = check(run, bench.service)
     assert outcome.status is status, outcome
-    assert words in outcome.observed
+    assert re.search(words, outcome.observed)
     assert outcome.fix or status is Status.PASS
 
 

@@ -7,15 +7,17 @@ from gatepost.model import Role
 from gatepost.plugins.dovecot.files import files
 from gatepost.plugins.dovecot.listeners import LISTENERS, OFFERS
 from gatepost.plugins.dovecot.process import USER, checks, directories, processes, sockets
+from gatepost.plugins.dovecot.settings import DovecotSettings
 from gatepost.plugins.dovecot.witness import observe
 
 PLUGIN = Plugin(
     name="dovecot",
     unit="mda",
+    settings=(DovecotSettings,),
     listeners=LISTENERS,
     proxied=lambda settings: settings.proxy.mda_upstream_proxy,
     offers=OFFERS,
-    opens=lambda settings: {Role.API: "root"} if settings.services.mda_http_api else {},
+    opens=lambda settings: {Role.API: "root"} if settings.of(DovecotSettings).mda_http_api else {},
     packages=lambda settings: (
         "dovecot-core",
         "dovecot-imapd",
