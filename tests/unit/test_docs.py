@@ -11,6 +11,7 @@ from types import ModuleType
 
 import click
 import pytest
+import yaml
 
 from gatepost.cli import group
 from gatepost.registry import concerns, plugins
@@ -18,9 +19,12 @@ from gatepost.settings.concerns import CONCERNS
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
+FORMS = REPOSITORY / ".github" / "ISSUE_TEMPLATE"
 BY_HAND = [
     REPOSITORY / "README.md",
     REPOSITORY / "CONTRIBUTING.md",
+    REPOSITORY / "SECURITY.md",
+    REPOSITORY / "CODE_OF_CONDUCT.md",
     *(path for path in sorted(DOCS.rglob("*.md")) if "_build" not in path.parts),
 ]
 SETTINGS = {
@@ -128,3 +132,23 @@ def test_control_calls_are_seen(tmp_path: Path, words: str, wrong: bool) -> None
     page.write_text(words)
     (call,) = gatepost_calls(page)
     assert (call[0] not in group.list_commands(click.Context(group))) is wrong
+
+
+def test_the_form_for_a_fault_asks_for_the_proof() -> None:
+    """Maintainers would ask for it in the first answer, a day later."""
+    form = yaml.safe_load((FORMS / "fault.yml").read_text())
+    fields = {field["id"]: field for field in form["body"]}
+    assert fields["verify"]["attributes"]["label"] == "gatepost verify --json"
+    assert fields["verify"]["validations"] == {"required": True}
+
+
+@pytest.mark.parametrize("form", sorted(FORMS.glob("[!c]*.yml")), ids=lambda path: path.stem)
+def test_a_form_is_one(form: Path) -> None:
+    """The page for new issues would be empty."""
+    read = yaml.safe_load(form.read_text())
+    assert read["name"]
+    assert read["description"]
+    kinds = {"textarea", "input", "dropdown"}
+    assert all(one["type"] in kinds and one["attributes"]["label"] for one in read["body"])
+    names = [one["id"] for one in read["body"]]
+    assert len(names) == len(set(names))
