@@ -22,9 +22,11 @@ from gatepost.model import (
     Listener,
     Observation,
     Offer,
+    Part,
     Process,
     RenderedFile,
     Role,
+    Secret,
     Site,
     SystemUser,
     Topology,
@@ -56,6 +58,10 @@ def _nothing(_about: Any) -> tuple[()]:
 
 
 def _no_roles(_settings: Settings) -> Mapping[Role, str]:
+    return {}
+
+
+def _no_files(_settings: Settings) -> Mapping[str, tuple[Part, Path]]:
     return {}
 
 
@@ -114,6 +120,11 @@ class Plugin:
     feature_files: Mapping[str, str] = field(default_factory=dict)
     """Feature name → file whose presence shows that the feature is installed."""
 
+    secrets: tuple[Secret, ...] = ()
+    """What is made for it at the first start and kept; `Site` has it."""
+    copies: Callable[[Settings], Mapping[str, tuple[Part, Path]]] = _no_files
+    """Return the files that settings name and a daemon is given a copy of: a name for `Site`, the
+    kind, and the path."""
     files: Callable[[Context], tuple[RenderedFile, ...]] = _nothing
     """Return the configuration files."""
     processes: Callable[[Context], tuple[Process, ...]] = _nothing

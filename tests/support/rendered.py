@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gatepost import assembly
-from gatepost.model import Home, Installed, Part, RenderedFile, Site
+from gatepost import assembly, registry
+from gatepost.model import Home, Installed, KeyPair, Pair, Part, RenderedFile, Site
 from gatepost.run import certificates, copies
 from gatepost.settings import Settings, load
 
@@ -58,6 +58,17 @@ def render(case: Path) -> tuple[RenderedFile, ...]:
     return assembly.assemble(settings, site(settings, machine), machine.service).files
 
 
+def announced_secrets(home: Home) -> dict[str, Pair | str]:
+    """Return what stands for the secrets of all plug-ins until they are made."""
+    return {
+        secret.name: copies.announced_pair(certificates.files_of(secret, home))
+        if isinstance(secret, KeyPair)
+        else f"unit-test-{secret.name.partition('.')[2] or secret.name}"
+        for plugin in registry.plugins()
+        for secret in plugin.secrets
+    }
+
+
 def site(settings: Settings, machine: Machine) -> Site:
     """Return the place that a case is planned for."""
     home = Home(settings.storage.gatepost_home)
@@ -70,11 +81,12 @@ def site(settings: Settings, machine: Machine) -> Site:
             "traefik": Installed("3.7.15"),
         },
         certificate=copies.announced_pair(certificates.shown(settings, home)),
-        relay_client=copies.announced_pair(certificates.relay_client(home)),
-        api_key="unit-test-key",
+        secrets=announced_secrets(home),
         program=Path("/opt/gatepost/bin/gatepost"),
         ipv6=machine.ipv6,
-        relay_passwords=copies.announced(Part.PASSWORDS, passwords) if passwords else None,
+        copies=(
+            {"relay-passwords": copies.announced(Part.PASSWORDS, passwords)} if passwords else {}
+        ),
         database_authority=copies.announced(Part.AUTHORITY, authority) if authority else None,
     )
 

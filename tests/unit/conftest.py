@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from rendered import announced_secrets
 
 from gatepost.model import Certificate, Home, Installed, Site
-from gatepost.run import certificates, copies
+from gatepost.run import copies
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("untimed", deadline=None)
@@ -29,7 +30,6 @@ def site() -> Site:
         certificate=copies.announced_pair(
             Certificate(home.secrets / "tls.crt", home.secrets / "tls.key")
         ),
-        relay_client=copies.announced_pair(certificates.relay_client(home)),
-        api_key="unit-test-key",
+        secrets=announced_secrets(home),
         program=Path("/opt/gatepost/bin/gatepost"),
     )

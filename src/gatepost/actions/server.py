@@ -7,19 +7,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatepost.actions import configuration, inspection
 from gatepost.errors import GatepostError, PreflightError, StartError, UsageError
-from gatepost.model import Address, BoundListener, Directory, Home, Plan, Role, Topology
+from gatepost.model import Address, BoundListener, Directory, Home, KeyPair, Plan, Role, Topology
 from gatepost.run import control, environment, locks, logs, memory, preflight, record, rights
 from gatepost.settings import Place, Settings
 from gatepost.settings.concerns import DatabaseDriver
 
 if TYPE_CHECKING:
     from gatepost.accounts.store import Store
+    from gatepost.contracts import Plugin
     from gatepost.run.health import Health
 
 Tell = Callable[[str], None]
@@ -221,11 +222,12 @@ def _write(
         store.refuse_ambiguous(changed_only=True)
     tell(f"Preparing {home.root}")
     files.make_users(plan.users)
-    group = plan.users[0].name if plan.users else None
-    site.prepare(settings, group)
-    delivers = any(Role.DELIVERY in daemon.offers for daemon in assembly.of_unit(service))
+    site.prepare(settings, service)
+    plugins = assembly.used(settings, service)
+    delivers = any(Role.DELIVERY in plugin.offers for plugin in plugins)
+    _introduce(settings, home, plugins)
     if delivers:
-        _introduce_mail_store(settings, home)
+        _keep_mail_aside(settings, home)
     surveyed = site.survey(settings, service, copying=True)
     plan = assembly.assemble(settings, surveyed, service)
     tell("Checking the configuration with the daemons' own checkers")
@@ -327,17 +329,27 @@ def processes_of(home: Home, running: Any) -> list[int]:
     return running["processes"] if running else [left.pid for left in memory.recall(home)]
 
 
-def _introduce_mail_store(settings: Settings, home: Home) -> None:
-    """Let the MTA, which may be elsewhere, know the mail store's client certificate.
-
-    And let the database know the mail that lies here and belongs to no mailbox.
-    """
-    from gatepost.actions.accounts import mail_folders  # noqa: PLC0415
+def _introduce(settings: Settings, home: Home, plugins: Iterable[Plugin]) -> None:
+    """Let the MTA, which may be elsewhere, know the certificates of those that relay."""
     from gatepost.run import certificates  # noqa: PLC0415
 
-    certificate = certificates.relay_client(home).cert_file
+    relaying = (
+        secret
+        for plugin in plugins
+        for secret in plugin.secrets
+        if isinstance(secret, KeyPair) and secret.relays
+    )
+    for secret in relaying:
+        certificate = certificates.files_of(secret, home).cert_file
+        with _open_accounts(settings) as store:
+            store.set_relay_client(socket.gethostname(), certificates.fingerprint(certificate))
+
+
+def _keep_mail_aside(settings: Settings, home: Home) -> None:
+    """Let the database know the mail that lies here and belongs to no mailbox."""
+    from gatepost.actions.accounts import mail_folders  # noqa: PLC0415
+
     with _open_accounts(settings) as store:
-        store.set_relay_client(socket.gethostname(), certificates.fingerprint(certificate))
         store.keep_aside(mail_folders(home))
 
 

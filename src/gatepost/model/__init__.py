@@ -32,6 +32,7 @@ from gatepost.model.plan import (
     RenderedFile,
     SystemUser,
 )
+from gatepost.model.secrets import KeyPair, Secret, Token
 
 __all__ = [
     "SOCKET_PATH_BYTES",
@@ -49,6 +50,7 @@ __all__ = [
     "IPAddress",
     "IPNetwork",
     "Installed",
+    "KeyPair",
     "Listener",
     "Observation",
     "Offer",
@@ -62,11 +64,13 @@ __all__ = [
     "Readiness",
     "RenderedFile",
     "Role",
+    "Secret",
     "Site",
     "SocketPath",
     "Standing",
     "Status",
     "SystemUser",
     "Tls",
+    "Token",
     "Topology",
 ]

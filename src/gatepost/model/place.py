@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -132,15 +132,27 @@ class Site:
     """Plug-in name → what is installed of it."""
     certificate: Pair
     """What the mail server shows to clients."""
-    relay_client: Pair
-    """Client certificate by which the mail store's own submissions (Sieve) are known to the MTA."""
-    api_key: str
-    """Key of the mail store's HTTP interface."""
     program: Path
     """The ``gatepost`` program, for daemons that call back."""
     ipv6: bool = True
     """Whether the kernel speaks IPv6."""
-    relay_passwords: Copy | None = None
-    """The login at the relay host, when there is one."""
     database_authority: Copy | None = None
     """Certificates of the authority that signed the database server's, when they are given."""
+    secrets: Mapping[str, Pair | str] = field(default_factory=dict)
+    """Name of a plug-in's secret → the copies of a pair, or the word itself."""
+    copies: Mapping[str, Copy] = field(default_factory=dict)
+    """Plug-in's name for a file that a setting names → its copy."""
+
+    def pair(self, name: str) -> Pair:
+        """Return a `KeyPair` by its name; raise `KeyError` when no plug-in here has it."""
+        found = self.secrets[name]
+        if not isinstance(found, Pair):
+            raise KeyError(name)
+        return found
+
+    def token(self, name: str) -> str:
+        """Return a `Token` by its name; raise `KeyError` when no plug-in here has it."""
+        found = self.secrets[name]
+        if not isinstance(found, str):
+            raise KeyError(name)
+        return found

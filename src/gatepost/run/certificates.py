@@ -1,7 +1,7 @@
 """Certificates: the given ones checked, the missing ones made and kept.
 
-A self-signed pair for ``MAILNAME`` is made at first start. A second pair, which no client ever
-sees, is how the mail store's own submissions are known to the MTA.
+A self-signed pair for ``MAILNAME`` is made at the first start, and a pair for each plug-in that
+needs one, which only other daemons see.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.errors import PreflightError
-from gatepost.model import Certificate, Home, Part
+from gatepost.model import Certificate, Home, KeyPair, Part
 from gatepost.run import copies, pairs, rights
 from gatepost.settings import Settings
 
@@ -32,9 +32,9 @@ def shown(settings: Settings, home: Home) -> Certificate:
     return Certificate(home.secrets / "tls.crt", home.secrets / "tls.key")
 
 
-def relay_client(home: Home) -> Certificate:
-    """Return where the mail store's client certificate is."""
-    return Certificate(home.secrets / "relay-client.crt", home.secrets / "relay-client.key")
+def files_of(secret: KeyPair, home: Home) -> Certificate:
+    """Return where a plug-in's pair is."""
+    return Certificate(home.secrets / f"{secret.name}.crt", home.secrets / f"{secret.name}.key")
 
 
 def problems(settings: Settings) -> list[str]:
@@ -93,24 +93,25 @@ def _given(settings: Settings) -> pairs.Loaded | None:
     return pairs.judge(cert_file, cert, key_file, key)
 
 
-def make_missing(settings: Settings, home: Home, key_group: str | None = None) -> None:
-    """Make the pairs that are ours and missing; one for another ``MAILNAME`` is made anew.
-
-    `key_group` may read the relay client's key.
-    """
+def make_missing(settings: Settings, home: Home) -> None:
+    """Make the pair that clients see when none is given; replace one for another ``MAILNAME``."""
     name = settings.mail.mailname
     if settings.tls.tls_cert_file is None:
         pair = shown(settings, home)
         if not _is_for(pair, name):
             _make(pair, name)
         os.close(rights.open_own(pair.key_file, os.O_RDONLY, 0o600))
-    client = relay_client(home)
-    if not _is_for(client, "gatepost-relay-client"):
-        _make(client, "gatepost-relay-client", client=True)
-    readers = key_group if os.geteuid() == 0 else None
-    descriptor = rights.open_own(client.key_file, os.O_RDONLY, 0o640 if readers else 0o600)
-    if readers:
-        os.fchown(descriptor, -1, grp.getgrnam(readers).gr_gid)
+
+
+def make_pair(secret: KeyPair, home: Home) -> None:
+    """Make a plug-in's pair when it is missing, and let its reader read the key."""
+    pair = files_of(secret, home)
+    if not _is_for(pair, secret.common_name):
+        _make(pair, secret.common_name, client=True)
+    reader = secret.reader if os.geteuid() == 0 else ""
+    descriptor = rights.open_own(pair.key_file, os.O_RDONLY, 0o640 if reader else 0o600)
+    if reader:
+        os.fchown(descriptor, -1, grp.getgrnam(reader).gr_gid)
     os.close(descriptor)
 
 

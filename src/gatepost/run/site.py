@@ -14,7 +14,7 @@ from pathlib import Path
 from gatepost import assembly
 from gatepost.contracts import Plugin
 from gatepost.errors import PreflightError
-from gatepost.model import Home, Installed, Part, Site
+from gatepost.model import Home, Installed, KeyPair, Pair, Part, Secret, Site
 from gatepost.run import certificates, copies, environment, rights
 from gatepost.settings import Settings
 
@@ -30,40 +30,60 @@ def survey(settings: Settings, service: str | None = None, *, copying: bool = Fa
     what it must be.
     """
     home = Home(settings.storage.gatepost_home)
-    key = _api_key(home)
-    given, ours = certificates.shown(settings, home), certificates.relay_client(home)
+    plugins = assembly.used(settings, service)
+    given = certificates.shown(settings, home)
     copy = copies.copy if copying else copies.announced
-    passwords, authority = settings.mail.relay_passwd_file, settings.database.db_tls_ca_file
+    authority = settings.database.db_tls_ca_file
     return Site(
         home=home,
-        installed={
-            plugin.name: _installed(plugin)
-            for plugin in assembly.used(settings, service)
-            if plugin.version_command
-        },
+        installed={plugin.name: _installed(plugin) for plugin in plugins if plugin.version_command},
         certificate=copies.pair(given) if copying else copies.announced_pair(given),
-        relay_client=(copies.pair(ours, ours=True) if copying else copies.announced_pair(ours)),
-        # Who only looks may be no root, and the key is nobody else's to read or print.
-        api_key=key.read_text().strip() if copying and key.exists() else _UNKNOWN_KEY,
         program=Path(sys.executable).parent / "gatepost",
         ipv6=has_ipv6(),
-        relay_passwords=copy(Part.PASSWORDS, passwords) if passwords else None,
         database_authority=copy(Part.AUTHORITY, authority) if authority else None,
+        secrets={
+            secret.name: _secret(secret, home, copying=copying)
+            for plugin in plugins
+            for secret in plugin.secrets
+        },
+        copies={
+            name: copy(part, file)
+            for plugin in plugins
+            for name, (part, file) in plugin.copies(settings).items()
+        },
     )
 
 
-def prepare(settings: Settings, key_group: str | None = None) -> None:
-    """Make the keys and certificates that are made at first start."""
+def prepare(settings: Settings, service: str | None = None) -> None:
+    """Make the keys and certificates that are made at first start; their users exist."""
     home = Home(settings.storage.gatepost_home)
     home.secrets.mkdir(parents=True, exist_ok=True)
     folder = rights.open_folder(home.secrets)
     os.fchmod(folder, 0o755)
     os.close(folder)
-    certificates.make_missing(settings, home, key_group)
-    descriptor = rights.open_own(_api_key(home), os.O_RDWR | os.O_CREAT, 0o600)
+    certificates.make_missing(settings, home)
+    for plugin in assembly.used(settings, service):
+        for secret in plugin.secrets:
+            if isinstance(secret, KeyPair):
+                certificates.make_pair(secret, home)
+            else:
+                _make_token(home.secrets / secret.name)
+
+
+def _make_token(file: Path) -> None:
+    descriptor = rights.open_own(file, os.O_RDWR | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "r+") as stream:
         if not stream.read().strip():
             stream.write(secrets.token_urlsafe(32) + "\n")
+
+
+def _secret(secret: Secret, home: Home, *, copying: bool) -> Pair | str:
+    if isinstance(secret, KeyPair):
+        files = certificates.files_of(secret, home)
+        return copies.pair(files, ours=True) if copying else copies.announced_pair(files)
+    # A user who only looks may be no root, and the word is nobody else's to read or print.
+    file = home.secrets / secret.name
+    return file.read_text().strip() if copying and file.exists() else _UNKNOWN_KEY
 
 
 def has_ipv6() -> bool:
@@ -104,7 +124,3 @@ def _installed(plugin: Plugin) -> Installed:
         )
     features = {n for n, file in plugin.feature_files.items() if Path(file).exists()}
     return Installed(match[0], frozenset(features))
-
-
-def _api_key(home: Home) -> Path:
-    return home.secrets / "api.key"

@@ -116,7 +116,8 @@ def test_folders_are_renamed_after_the_configuration_is_in_place(
 
     monkeypatch.setattr(server, "_open_accounts", lambda _: MagicMock())
     for owner, name in (
-        (server, "_introduce_mail_store"),
+        (server, "_introduce"),
+        (server, "_keep_mail_aside"),
         (server, "_give_to_owners"),
         (site, "prepare"),
         (site, "survey"),

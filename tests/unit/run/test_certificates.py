@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gatepost.errors import PreflightError
-from gatepost.model import Home
+from gatepost.model import Home, KeyPair
 from gatepost.run import certificates
 from gatepost.settings import Settings, load
 
@@ -179,10 +179,12 @@ def test_the_given_pair_is_shown_and_none_made(tmp_path: Path, home: Home) -> No
     assert certificates.shown(given, home).key_file == key_file
     assert cert_file.read_bytes() == before
     assert not (home.secrets / "tls.crt").exists()
-    assert certificates.relay_client(home).cert_file.exists()
 
 
 # --- our own --------------------------------------------------------------------------------
+
+
+RELAY = KeyPair("relay", "a relay")
 
 
 def contents(home: Home) -> dict[str, bytes]:
@@ -194,21 +196,25 @@ def test_our_own_pair_is_made_once_and_kept(home: Home, name: str) -> None:
     """Every mail program would ask its user about a new certificate at each start."""
     given = load({"MAILNAME": name})
     certificates.make_missing(given, home)
+    certificates.make_pair(RELAY, home)
     first = contents(home)
-    assert sorted(first) == ["relay-client.crt", "relay-client.key", "tls.crt", "tls.key"]
+    assert sorted(first) == ["relay.crt", "relay.key", "tls.crt", "tls.key"]
     certificates.make_missing(given, home)
+    certificates.make_pair(RELAY, home)
     assert contents(home) == first
 
 
 def test_another_name_gets_another_certificate(home: Home) -> None:
     """After a change of MAILNAME, clients would be shown the old name; the relay's key stays."""
     certificates.make_missing(load({"MAILNAME": "one.example.org"}), home)
+    certificates.make_pair(RELAY, home)
     first = contents(home)
     certificates.make_missing(load({"MAILNAME": "two.example.org"}), home)
+    certificates.make_pair(RELAY, home)
     second = contents(home)
     assert second["tls.crt"] != first["tls.crt"]
-    assert second["relay-client.crt"] == first["relay-client.crt"]
-    assert second["relay-client.key"] == first["relay-client.key"]
+    assert second["relay.crt"] == first["relay.crt"]
+    assert second["relay.key"] == first["relay.key"]
 
 
 @pytest.mark.parametrize("name", ["tls.crt", "tls.key"])
@@ -239,9 +245,10 @@ def test_our_own_pair_is_for_the_name_and_lasts(home: Home) -> None:
 def test_each_pair_has_its_use(home: Home) -> None:
     """Postfix would refuse the mail store's submissions: their certificate is not a client's."""
     certificates.make_missing(settings(), home)
+    certificates.make_pair(RELAY, home)
     for name, usage in [
         ("tls.crt", ExtendedKeyUsageOID.SERVER_AUTH),
-        ("relay-client.crt", ExtendedKeyUsageOID.CLIENT_AUTH),
+        ("relay.crt", ExtendedKeyUsageOID.CLIENT_AUTH),
     ]:
         found = x509.load_pem_x509_certificate((home.secrets / name).read_bytes())
         extension = found.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
@@ -251,8 +258,9 @@ def test_each_pair_has_its_use(home: Home) -> None:
 def test_keys_are_closed_to_others(home: Home) -> None:
     """Any user of the machine could pose as the server."""
     certificates.make_missing(settings(), home)
+    certificates.make_pair(RELAY, home)
     assert mode(home.secrets / "tls.key") == 0o600
-    assert mode(home.secrets / "relay-client.key") == 0o600
+    assert mode(home.secrets / "relay.key") == 0o600
     assert mode(home.secrets / "tls.crt") & 0o044
 
 

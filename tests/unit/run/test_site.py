@@ -10,9 +10,11 @@ import pytest
 from gatepost import assembly
 from gatepost.contracts import Plugin
 from gatepost.errors import PreflightError
-from gatepost.model import Home
+from gatepost.model import Home, KeyPair, Token
 from gatepost.run import environment, site
 from gatepost.settings import Settings, load
+
+TOY = Plugin(name="toy", secrets=(Token("toy.token"), KeyPair("toy", "a toy")))
 
 
 @pytest.fixture
@@ -71,8 +73,8 @@ def test_looking_writes_nothing(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, home: Home
 ) -> None:
     """A look at what would be done would make keys as a side effect."""
-    monkeypatch.setattr(assembly, "used", lambda _settings, _unit: [])
-    assert site.survey(settings).api_key == "made-at-first-start"
+    monkeypatch.setattr(assembly, "used", lambda _settings, _unit: [TOY])
+    assert site.survey(settings).token("toy.token") == "made-at-first-start"
     assert list(home.root.iterdir()) == [home.run]
 
 
@@ -80,16 +82,16 @@ def test_keys_are_made_once_and_kept(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, home: Home
 ) -> None:
     """Each start would change the key, and so every daemon's files, and restart them."""
-    monkeypatch.setattr(assembly, "used", lambda _settings, _unit: [])
+    monkeypatch.setattr(assembly, "used", lambda _settings, _unit: [TOY])
     site.prepare(settings)
     first = site.survey(settings, copying=True)
     site.prepare(settings)
     assert site.survey(settings, copying=True) == first
-    assert len(first.api_key) >= 32
+    assert len(first.token("toy.token")) >= 32
     # `config render` may be run by somebody who may not read the key.
-    assert site.survey(settings).api_key == "made-at-first-start"
-    assert first.relay_client.key.content == (home.secrets / "relay-client.key").read_text()
-    assert stat.S_IMODE((home.secrets / "api.key").stat().st_mode) == 0o600
+    assert site.survey(settings).token("toy.token") == "made-at-first-start"
+    assert first.pair("toy").key.content == (home.secrets / "toy.key").read_text()
+    assert stat.S_IMODE((home.secrets / "toy.token").stat().st_mode) == 0o600
 
 
 def test_our_own_programs_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

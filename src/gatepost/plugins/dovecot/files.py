@@ -14,7 +14,7 @@ from gatepost.accounts.addresses import LOCAL_PART_CHARACTERS, split, without_ex
 from gatepost.accounts.mail_folders import ESCAPE_CHAR
 from gatepost.accounts.pgsql import Connection
 from gatepost.contracts import Context
-from gatepost.model import Copy, Home, OnChange, RenderedFile, Role
+from gatepost.model import Copy, Home, KeyPair, OnChange, RenderedFile, Role, Token
 from gatepost.plugins.dovecot.dialect import dialect
 from gatepost.plugins.dovecot.listeners import (
     CLIENTS_OF_A_LOGIN_PROCESS,
@@ -90,6 +90,11 @@ TLS_CERTIFICATE = "tls.crt"
 TLS_KEY = "tls.key"
 RELAY_CERTIFICATE = "relay-client.crt"
 RELAY_KEY = "relay-client.key"
+RELAY_CLIENT = KeyPair("relay-client", "gatepost-relay-client", reader=MAIL_USER, relays=True)
+"""By this the MTA knows the mail store's own submissions (Sieve)."""
+API_KEY = Token("api.key")
+"""Key of the HTTP interface."""
+
 AUTHORITY = "database-authority.pem"
 """Dovecot's copies of files that somebody else writes."""
 
@@ -159,8 +164,8 @@ def _copies(context: Context) -> Iterator[RenderedFile]:
     rows = [
         (TLS_CERTIFICATE, site.certificate.chain, 0o644, "root"),
         (TLS_KEY, site.certificate.key, 0o600, "root"),
-        (RELAY_CERTIFICATE, site.relay_client.chain, 0o644, "root"),
-        (RELAY_KEY, site.relay_client.key, 0o640, MAIL_USER),
+        (RELAY_CERTIFICATE, site.pair(RELAY_CLIENT.name).chain, 0o644, "root"),
+        (RELAY_KEY, site.pair(RELAY_CLIENT.name).key, 0o640, MAIL_USER),
         (AUTHORITY, site.database_authority, 0o644, "root"),
     ]
     for name, copy, mode, group in rows:
@@ -208,7 +213,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "tcp_listeners": tcp_listeners(topology.offers),
         "socket_listeners": socket_listeners(topology.offers, MAIL_USER),
         "api": Role.API in topology.offers,
-        "api_key": site.api_key,
+        "api_key": site.token(API_KEY.name),
         # processes.conf
         "mail_user": MAIL_USER,
         "database_group": DATABASE_GROUP,
@@ -249,7 +254,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "relay_key_file": config / RELAY_KEY,
         # sieve.conf
         "empty_sender_script": config / "empty-sender.sieve",
-        "relay_fingerprint": _fingerprint(site.relay_client.chain),
+        "relay_fingerprint": _fingerprint(site.pair(RELAY_CLIENT.name).chain),
         "sieve_state": sieve_state(site.home),
         "sieve_extensions": SIEVE_EXTENSIONS,
         "sieve_cpu_seconds": SIEVE_CPU_SECONDS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gatepost.contracts import Plugin
 from gatepost.model import Role
-from gatepost.plugins.dovecot.files import files
+from gatepost.plugins.dovecot.files import API_KEY, RELAY_CLIENT, files
 from gatepost.plugins.dovecot.listeners import LISTENERS, OFFERS
 from gatepost.plugins.dovecot.process import USER, checks, directories, processes, sockets
 from gatepost.plugins.dovecot.settings import DovecotSettings
@@ -31,6 +31,7 @@ PLUGIN = Plugin(
     optional_packages=("dovecot-flatcurve",),
     version_command=("dovecot", "--version"),
     feature_files={"flatcurve": "/usr/lib/dovecot/modules/lib21_fts_flatcurve_plugin.so"},
+    secrets=(RELAY_CLIENT, API_KEY),
     files=files,
     processes=processes,
     directories=directories,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gatepost.accounts import lookups
@@ -19,6 +19,7 @@ from gatepost.model import (
     Endpoint,
     IPNetwork,
     OnChange,
+    Part,
     RenderedFile,
     Role,
 )
@@ -26,6 +27,7 @@ from gatepost.plugins.postfix.listeners import smtpd_services
 from gatepost.rendering import render
 from gatepost.sasl import TAKERS
 from gatepost.sasl import plan as sasl
+from gatepost.settings import Settings
 from gatepost.settings.concerns import DatabaseDriver
 
 FOLDER = PurePosixPath("postfix")
@@ -66,7 +68,7 @@ _WRAPPER_PORTS = frozenset({"465", "submissions", "smtps"})
 def files(context: Context) -> tuple[RenderedFile, ...]:
     """Return every file of Postfix's configuration folder."""
     mailname = context.settings.mail.mailname
-    passwords = context.site.relay_passwords
+    passwords = context.site.copies.get(RELAY_PASSWORDS)
     authority = context.site.database_authority
     return (
         _file("main.cf", **_main(context)),
@@ -113,6 +115,12 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
     )
 
 
+def copies(settings: Settings) -> Mapping[str, tuple[Part, Path]]:
+    """Return the file with the login at the relay host, when there is one."""
+    passwords = settings.mail.relay_passwd_file
+    return {RELAY_PASSWORDS: (Part.PASSWORDS, passwords)} if passwords else {}
+
+
 def _file(
     name: str,
     on_change: OnChange = OnChange.RELOAD,
@@ -157,7 +165,7 @@ def _main(context: Context) -> dict[str, Any]:
         "smtp_tls_security_level": "encrypt" if relay_tls_wrapper else "may",
         "relayhost": relayhost,
         "relay_tls_wrapper": relay_tls_wrapper,
-        "relay_passwords": RELAY_PASSWORDS if site.relay_passwords else "",
+        "relay_passwords": RELAY_PASSWORDS if RELAY_PASSWORDS in site.copies else "",
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gatepost.contracts import Plugin
 from gatepost.model import Role
-from gatepost.plugins.postfix.files import USER, files
+from gatepost.plugins.postfix.files import USER, copies, files
 from gatepost.plugins.postfix.listeners import LISTENERS
 from gatepost.plugins.postfix.process import checks, directories, handoffs, processes, sockets
 from gatepost.plugins.postfix.witness import observe
@@ -19,6 +19,7 @@ PLUGIN = Plugin(
     packages=lambda settings: ("postfix", f"postfix-{settings.database.db_driver}"),
     # -d: the compiled-in value, so that a broken /etc/postfix/main.cf does not matter.
     version_command=("postconf", "-dh", "mail_version"),
+    copies=copies,
     files=files,
     processes=processes,
     directories=directories,

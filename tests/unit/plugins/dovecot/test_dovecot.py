@@ -371,7 +371,7 @@ def test_the_key_of_the_interface_is_roots_alone(machine: Site) -> None:
     written = files(machine, MDA_HTTP_API="yes")
     assert written["api.conf"].mode == 0o600
     assert "!include_try api.conf" in text(machine, "dovecot.conf", MDA_HTTP_API="yes")
-    holding = {name for name, file in written.items() if machine.api_key in file.content}
+    holding = {name for name, file in written.items() if machine.token("api.key") in file.content}
     assert holding == {"api.conf"}
 
 
@@ -380,7 +380,7 @@ def test_the_interface_for_administration_is_closed_by_default(machine: Site) ->
     written = files(machine)
     assert "api.conf" not in written
     assert not any("api.conf" in file.content for file in written.values())
-    assert not any(machine.api_key in file.content for file in written.values())
+    assert not any(machine.token("api.key") in file.content for file in written.values())
 
 
 def test_the_quota_warning_can_be_run(machine: Site) -> None:

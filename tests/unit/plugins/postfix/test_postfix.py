@@ -378,7 +378,7 @@ def test_the_relay_hosts_password_never_leaves_unencrypted(site: Site) -> None:
     """Whoever is on the way could send mail in the user's name."""
     copy = copies.announced(Part.PASSWORDS, Path("/etc/relay"))
     with_password = main_cf(
-        replace(site, relay_passwords=copy),
+        replace(site, copies={"relay-passwords": copy}),
         RELAYHOST="[smtp.example.net]:587",
         RELAY_PASSWD_FILE="/etc/relay",
     )
