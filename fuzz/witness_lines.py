@@ -14,11 +14,13 @@ from pathlib import Path
 
 import fuzzing
 
-with fuzzing.instrumented("gatepost.plugins", "gatepost.run.logs", "gatepost.verify"):
+with fuzzing.instrumented(
+    "gatepost.plugins", "gatepost.run.logs", "gatepost.run.log_reader", "gatepost.verify"
+):
     from gatepost.plugins.dovecot import witness as dovecot
     from gatepost.plugins.postfix import witness as postfix
+    from gatepost.run.log_reader import newest_first
     from gatepost.run.logs import LogStream, tail
-    from gatepost.verify.history import newest_first
     from gatepost.verify.witnesses import is_about
 
 from gatepost.model import Address, Event, Observation

@@ -12,13 +12,14 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 from gatepost.model import Home
 from gatepost.run import rights
 from gatepost.run.floods import Limits
+from gatepost.run.log_reader import LogReader, newest_first
 
 SEPARATOR = " | "
 OWN_NAME = "gatepost"
@@ -29,7 +30,8 @@ _KEPT = 5
 _REMEMBERED = 60
 _COLOURS = ("\x1b[36m", "\x1b[33m", "\x1b[35m", "\x1b[32m", "\x1b[34m")
 _PLAIN = "\x1b[0m"
-_BLOCK = 65536
+_PAUSE = 0.1
+"""Seconds between looks of `follow`."""
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
 """What a terminal obeys, in ASCII and in UTF-8; a client's words may hold it."""
 
@@ -148,48 +150,23 @@ def _write(descriptor: int, text: bytes) -> None:
 
 
 def tail(file: Path, count: int, service: str | None = None) -> list[str]:
-    """Return the last lines of a log, oldest first; of one service when it is named."""
-    prefix = f"{service}{SEPARATOR}".encode() if service else b""
-    found: list[bytes] = []
-    for candidate in (file, file.with_name(f"{file.name}.1")):
-        if len(found) >= count or not candidate.exists():
-            break
-        lines = [line for line in _backwards(candidate) if line.startswith(prefix)]
-        found = [*lines[-(count - len(found)) :], *found] if count > len(found) else found
-    return [line.decode(errors="replace") for line in found[-count:]]
+    """Return the last lines of a log, oldest first; of one service when it is named.
 
-
-def _backwards(file: Path) -> list[bytes]:
-    # Not `splitlines`: a service's own words may hold a carriage return.
-    return file.read_bytes().removesuffix(b"\n").split(b"\n")
+    Looks into the file that was renamed last as well.
+    """
+    return list(islice(filter(_of(service), newest_first(file)), count))[::-1]
 
 
 def follow(file: Path, service: str | None = None) -> Iterator[str]:
     """Yield lines as they are written, for ever; a renamed file is followed to its successor."""
-    prefix = f"{service}{SEPARATOR}".encode() if service else b""
-    stream = file.open("rb") if file.exists() else None
-    if stream:
-        stream.seek(0, os.SEEK_END)
-    partial = b""
+    reader = LogReader(file)
+    reader.skip()
     while True:
-        # Looked at before reading: what was written until the renaming is read first.
-        replaced = _replaced(file, stream)
-        block = stream.read(_BLOCK) if stream else b""
-        if not block and replaced:
-            if stream:
-                stream.close()
-            stream, partial = file.open("rb"), b""
-        elif not block:
-            time.sleep(0.1)
-        *lines, partial = (partial + block).split(b"\n")
-        for line in lines:
-            if line.startswith(prefix):
-                yield line.decode(errors="replace")
+        yield from filter(_of(service), reader.read())
+        time.sleep(_PAUSE)
 
 
-def _replaced(file: Path, stream: BinaryIO | None) -> bool:
-    try:
-        there = file.stat().st_ino
-    except FileNotFoundError:
-        return False
-    return stream is None or os.fstat(stream.fileno()).st_ino != there
+def _of(service: str | None) -> Callable[[str], bool]:
+    """Return whether a line is of one service; with None, of any."""
+    prefix = f"{service}{SEPARATOR}" if service else ""
+    return lambda line: line.startswith(prefix)

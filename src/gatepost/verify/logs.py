@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
-from gatepost.verify.history import newest_first
-
-_MOST_BYTES_AT_ONCE = 1 << 20
+from gatepost.run.log_reader import LogReader, newest_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,34 +41,21 @@ class Log(Protocol):
 
 
 class LogFile:
-    """``gatepost.log``, which all daemons of a machine write into.
-
-    Rotation is followed: the rest of the old file is read first, then the new one from its
-    beginning; a file that became shorter is read anew.
-    """
+    """``gatepost.log``, which all daemons of a machine write into."""
 
     def __init__(self, path: Path) -> None:
         """Name the file, which need not exist."""
         self.path = path
-        self._file: BinaryIO | None = None
-        self._rest = b""
+        self._reader = LogReader(path)
         self._existed = False
 
     def begin(self) -> None:
-        """Open the file at its end."""
-        self._existed = self._open(at_end=True)
+        """Go to its end."""
+        self._existed = self._reader.skip()
 
     def read(self) -> Iterator[str]:
-        """Yield whole lines."""
-        if not self._file and not self._open(at_end=False):
-            return
-        while self._file:
-            yield from self._read_rest(self._file)
-            if not self._replaced(self._file):
-                return
-            self._file.close()
-            self._file = None
-            self._open(at_end=False)
+        """Yield complete lines, through renamings."""
+        return self._reader.read()
 
     def earlier(self, *, most_bytes: int, deadline: float) -> Iterator[str]:
         """Yield lines of the file, and of the one that was renamed from it last."""
@@ -89,30 +72,4 @@ class LogFile:
 
     def close(self) -> None:
         """Close the file."""
-        if self._file:
-            self._file.close()
-
-    def _read_rest(self, file: BinaryIO) -> Iterator[str]:
-        if os.fstat(file.fileno()).st_size < file.tell():
-            file.seek(0)
-            self._rest = b""
-        while more := file.read(_MOST_BYTES_AT_ONCE):
-            *lines, self._rest = (self._rest + more).split(b"\n")
-            for line in lines:
-                yield line.decode(errors="replace")
-
-    def _replaced(self, file: BinaryIO) -> bool:
-        """Tell whether the path now leads to another file that can be read."""
-        with suppress(OSError):
-            return not os.path.samestat(os.fstat(file.fileno()), self.path.stat())
-        return False
-
-    def _open(self, *, at_end: bool) -> bool:
-        try:
-            self._file = self.path.open("rb")
-        except OSError:
-            return False
-        self._rest = b""
-        if at_end:
-            self._file.seek(0, os.SEEK_END)
-        return True
+        self._reader.close()

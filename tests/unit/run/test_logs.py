@@ -274,28 +274,6 @@ def test_follow_goes_on_in_the_next_file(
     assert until_interrupted(logs.follow(path)) == [f"a | a long line {n}" for n in range(4)]
 
 
-def test_follow_loses_nothing_to_a_renaming(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The line written just before a renaming, at the busiest time, would not be shown."""
-    path = tmp_path / "log"
-    path.write_text("")
-    really_replaced = logs._replaced
-    left = [True]
-
-    def replaced(file: Path, stream: object) -> bool:
-        if left:
-            left.pop()
-            path.write_text("a | last of the old\n")
-            path.rename(path.with_name("log.1"))
-            path.write_text("a | first of the new\n")
-        return really_replaced(file, stream)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(logs, "_replaced", replaced)
-    acting(monkeypatch)
-    assert until_interrupted(logs.follow(path)) == ["a | last of the old", "a | first of the new"]
-
-
 def test_the_log_is_in_the_home(home: Home) -> None:
     """The supervisor would write where `gatepost logs` does not look."""
     assert logs.path(home) == home.root / "logs" / "gatepost.log"

@@ -7,14 +7,13 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gatepost.model import Address, BoundListener, Event, IPNetwork, Observation, Status
 from gatepost.plugins.postfix.listeners import SMTP
-from gatepost.verify import history, peers
+from gatepost.verify import peers
 from gatepost.verify.checks import internal_address, shared_address, trust_breadth
 from gatepost.verify.peers import Connection
 from gatepost.verify.wire import ProbeError
@@ -219,36 +218,6 @@ def test_better_days_do_not_hide_what_is_now() -> None:
     """A change to the cluster on a busy server would stay unseen until the log is rotated."""
     before = crowd(500, *(f"203.0.113.{n}" for n in range(50)))
     assert shared([*crowd(200, "10.0.0.1"), *before]).status is Status.RISK
-
-
-# --- the log's end --------------------------------------------------------------------------------
-
-
-def read(path: Path, most: int) -> list[str]:
-    return list(history.newest_first(path, most=most, deadline=time.monotonic() + 5))
-
-
-def test_lines_come_newest_first_and_go_on_in_the_renamed_file(tmp_path: Path) -> None:
-    """A log that was rotated a minute ago would say that nobody comes."""
-    path = tmp_path / "gatepost.log"
-    lines = [f"line {n} {'x' * (n % 97)}" for n in range(5000)]
-    path.with_name("gatepost.log.1").write_text("\n".join(lines[:3000]) + "\n")
-    path.write_text("\n".join(lines[3000:]) + "\n")
-    assert read(path, 10_000_000) == lines[::-1]
-    size = path.stat().st_size
-    assert read(path, size) == lines[3000:][::-1]
-    assert read(path, size - 1) == lines[3001:][::-1], "half a line is left out"
-    some = read(path, size + 1000)
-    assert some == lines[::-1][: len(some)]
-    assert len(some) > 2000
-
-
-def test_no_log_and_no_time_are_no_lines(tmp_path: Path) -> None:
-    """A missing file is no reason to break, and reading must not outlast the run."""
-    path = tmp_path / "gatepost.log"
-    assert read(path, 1000) == []
-    path.write_text("one\ntwo\n")
-    assert list(history.newest_first(path, most=1000, deadline=time.monotonic() - 1)) == []
 
 
 # --- names --------------------------------------------------------------------------------------
