@@ -10,6 +10,8 @@ import pytest
 from gatepost import assembly, registry
 from gatepost.errors import SettingsError
 from gatepost.model import Address, Home, Plan, Role, Site, SocketPath
+from gatepost.plugins.dovecot.listeners import API
+from gatepost.plugins.gate.plan import METRICS
 from gatepost.settings import Place, Settings, load
 
 BASE = {"MAILNAME": "mail.example.org", "GATEPOST_HOME": "/srv/gatepost"}
@@ -53,7 +55,7 @@ def test_roles_are_offered_at_the_contracts_ports() -> None:
         Role.DELIVERY: ["0.0.0.0:2003", "[::]:2003"],
         Role.SASL: ["0.0.0.0:2004", "[::]:2004"],
         Role.QUOTA_STATUS: ["0.0.0.0:2005", "[::]:2005"],
-        Role.API: ["0.0.0.0:8080", "[::]:8080"],
+        API: ["0.0.0.0:8080", "[::]:8080"],
     }
 
 
@@ -66,9 +68,9 @@ def test_on_one_machine_roles_are_sockets_of_the_user_who_asks(place: Place) -> 
         Role.DELIVERY: SocketPath(folder / "lmtp", "postfix"),
         Role.SASL: SocketPath(folder / "sasl", "postfix"),
         Role.QUOTA_STATUS: SocketPath(folder / "quota-status", "postfix"),
-        Role.API: SocketPath(folder / "http", "root"),
+        API: SocketPath(folder / "http", "root"),
     }
-    metrics = {Role.METRICS} & found.offers.keys()
+    metrics = {METRICS} & found.offers.keys()
     assert {role: ends for role, ends in found.offers.items() if role not in metrics} == {
         role: (socket,) for role, socket in sockets.items()
     }
@@ -79,8 +81,8 @@ def test_on_one_machine_roles_are_sockets_of_the_user_who_asks(place: Place) -> 
 def test_nobody_needs_the_interface_for_administration(service: str | None) -> None:
     """A port that no program asks at would be one more way to all mail."""
     found = assembly.topology(settings(Place.CONTAINER), unit=service)
-    assert Role.API not in found.offers
-    assert Role.API not in found.roles
+    assert API not in found.offers
+    assert API not in found.roles
     assert Role.DELIVERY in found.offers
 
 

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, EntryPoints
+from types import ModuleType
 
 import pytest
 
-from gatepost import registry
+from gatepost import discovery, registry
 from gatepost.contracts import Plugin
 from gatepost.errors import UsageError
-
-TOY = Plugin(name="toy")
-TWIN = Plugin(name="postfix")
-NOTHING = "no plug-in"
 
 
 @pytest.fixture(autouse=True)
 def found_anew() -> Iterator[None]:
     """Look for plug-ins before and after each test."""
-    registry.plugins.cache_clear()
+    for cached in (discovery.packages, registry.plugins):
+        cached.cache_clear()
     yield
-    registry.plugins.cache_clear()
+    for cached in (discovery.packages, registry.plugins):
+        cached.cache_clear()
 
 
-def packages(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
-    """Install packages whose entry points lead to values of this module."""
-    entries = EntryPoints(EntryPoint("mine", value, registry.GROUP) for value in values)
-    monkeypatch.setattr(registry, "entry_points", entries.select)
-    monkeypatch.setattr(EntryPoint, "load", lambda entry: globals()[entry.value.rpartition(":")[2]])
+def another_package(monkeypatch: pytest.MonkeyPatch, plugin: object) -> None:
+    """Install a package whose entry point leads to a module with this PLUGIN."""
+    package, module = ModuleType("other"), ModuleType("other.plugin")
+    package.__path__ = []
+    vars(module)["PLUGIN"] = plugin
+    module.__spec__ = package.__spec__ = type(sys.__spec__)("other.plugin", None)
+    monkeypatch.setitem(sys.modules, "other", package)
+    monkeypatch.setitem(sys.modules, "other.plugin", module)
+    entries = EntryPoints([EntryPoint("mine", "other.plugin", discovery.GROUP)])
+    monkeypatch.setattr(discovery, "entry_points", entries.select)
 
 
 def test_every_folder_is_a_plugin_of_the_same_name() -> None:
@@ -40,24 +45,23 @@ def test_every_folder_is_a_plugin_of_the_same_name() -> None:
 
 def test_another_package_adds_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a fork of Gatepost could have a plug-in of its own."""
-    packages(monkeypatch, "other.package:TOY")
-    assert TOY in registry.plugins()
-
-
-def test_without_such_a_package_it_is_not_there() -> None:
-    """The control."""
-    assert TOY not in registry.plugins()
+    toy = Plugin(name="toy")
+    assert toy not in registry.plugins()
+    registry.plugins.cache_clear()
+    discovery.packages.cache_clear()
+    another_package(monkeypatch, toy)
+    assert toy in registry.plugins()
 
 
 def test_two_of_the_same_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of the two would be missing, without a word."""
-    packages(monkeypatch, "other.package:TWIN")
-    with pytest.raises(UsageError, match=r'"postfix"; one of them is other\.package:TWIN'):
+    another_package(monkeypatch, Plugin(name="postfix"))
+    with pytest.raises(UsageError, match=r'"postfix"; one of them is other\.plugin'):
         registry.plugins()
 
 
-def test_an_entry_point_that_is_no_plugin_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_without_plugin_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command would end in a traceback."""
-    packages(monkeypatch, "other.package:NOTHING")
-    with pytest.raises(UsageError, match=r"other\.package:NOTHING, which is no Plugin"):
+    another_package(monkeypatch, None)
+    with pytest.raises(UsageError, match=r'"other\.plugin" has no plug-in'):
         registry.plugins()

@@ -20,6 +20,7 @@ from gatepost.run import certificates, control, locks, record, reports, site
 from gatepost.settings import Settings
 from gatepost.settings.concerns import PublicPorts
 from gatepost.verify import catalogue, cluster, emptying, export, outside, proof
+from gatepost.verify.check import Check
 from gatepost.verify.kubernetes import Api
 from gatepost.verify.mailbox import Login, probe_mailbox
 from gatepost.verify.report import Report
@@ -133,9 +134,7 @@ def prove_outside(
     )
 
 
-def _report(
-    subject: proof.Subject, checks: tuple[catalogue.Check, ...], tell: proof.Tell
-) -> Report:
+def _report(subject: proof.Subject, checks: tuple[Check, ...], tell: proof.Tell) -> Report:
     began, start = datetime.now().astimezone(), time.monotonic()
     with ending_tidily():
         findings = proof.prove(subject, checks, tell=tell)

@@ -6,10 +6,12 @@ Commands are loaded when they are called, so that ``gatepost --help`` stays quic
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib import import_module
 
 import click
 
+from gatepost import discovery
 from gatepost.errors import GatepostError, printable
 
 _MODULES = {
@@ -48,18 +50,30 @@ class _LazyGroup(click.Group):
     """A group that imports a command's module only when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(_MODULES)
+        return [*_MODULES, *_of_plugins()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _MODULES:
-            return None
+            return _of_plugins().get(cmd_name)
         module = import_module(f"gatepost.cli.{_MODULES[cmd_name]}")
         commands: list[click.Command] = module.COMMANDS
         return next(command for command in commands if command.name == cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        others = {name: one.get_short_help_str(80) for name, one in _of_plugins().items()}
         with formatter.section("Commands"):
-            formatter.write_dl(list(_SUMMARIES.items()))
+            formatter.write_dl([*_SUMMARIES.items(), *others.items()])
+
+
+@cache
+def _of_plugins() -> dict[str, click.Command]:
+    """Return the commands that plug-ins bring, by name; one of ours is never replaced."""
+    return {
+        command.name: command
+        for module in discovery.modules("cli")
+        for command in module.COMMANDS
+        if command.name and command.name not in _MODULES
+    }
 
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

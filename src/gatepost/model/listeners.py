@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import ClassVar
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -139,19 +140,26 @@ class BoundListener:
         return self.listener.name
 
 
-class Role(StrEnum):
-    """What one daemon offers to another, found by role and never by the daemon's name."""
+class Role(str):
+    """What one plug-in offers to others, found by role and never by the plug-in's name.
 
-    DELIVERY = "delivery"
+    Any plug-in may define one of its own: ``Role("filter")``. Here are those that two plug-ins
+    know, the one that offers and the one that needs it.
+    """
+
+    __slots__ = ()
+
+    DELIVERY: ClassVar[Role]
     """LMTP (RFC 2033): takes a message for a mailbox."""
-    SASL = "sasl"
+    SASL: ClassVar[Role]
     """Dovecot's authentication protocol, for SMTP AUTH."""
-    QUOTA_STATUS = "quota-status"
+    QUOTA_STATUS: ClassVar[Role]
     """Postfix policy protocol: would this mailbox accept this message?"""
-    API = "api"
-    """HTTP administration interface of the mail store."""
-    METRICS = "metrics"
-    """What the gate counts, for Prometheus."""
+
+
+Role.DELIVERY = Role("delivery")
+Role.SASL = Role("sasl")
+Role.QUOTA_STATUS = Role("quota-status")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from gatepost.contracts import Plugin
 from gatepost.errors import OperationError, UsageError
 from gatepost.model import Address, BoundListener, Finding, Home, Listener, Status, Topology
 from gatepost.settings.concerns import PublicPorts
-from gatepost.verify.catalogue import Check
+from gatepost.verify.check import Check
 from gatepost.verify.mailbox import Login
 from gatepost.verify.proof import Subject
 from gatepost.verify.run import Outcome, Run

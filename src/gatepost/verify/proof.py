@@ -22,7 +22,8 @@ from gatepost.model import (
     Status,
     Topology,
 )
-from gatepost.verify.catalogue import CHECKS, FIRST, Check
+from gatepost.verify.catalogue import CHECKS, FIRST
+from gatepost.verify.check import Check
 from gatepost.verify.checks import configuration, round_trip
 from gatepost.verify.cluster import as_kubectl
 from gatepost.verify.kubernetes import Unreadable

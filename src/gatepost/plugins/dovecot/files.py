@@ -14,9 +14,10 @@ from gatepost.accounts.addresses import LOCAL_PART_CHARACTERS, split, without_ex
 from gatepost.accounts.mail_folders import ESCAPE_CHAR
 from gatepost.accounts.pgsql import Connection
 from gatepost.contracts import Context
-from gatepost.model import Copy, Home, KeyPair, OnChange, RenderedFile, Role, Token
+from gatepost.model import Copy, Home, KeyPair, OnChange, RenderedFile, Token
 from gatepost.plugins.dovecot.dialect import dialect
 from gatepost.plugins.dovecot.listeners import (
+    API,
     CLIENTS_OF_A_LOGIN_PROCESS,
     login_services,
     socket_listeners,
@@ -212,7 +213,7 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         "trusted_proxies": " ".join(str(network) for network in topology.trusted_proxies),
         "tcp_listeners": tcp_listeners(topology.offers),
         "socket_listeners": socket_listeners(topology.offers, MAIL_USER),
-        "api": Role.API in topology.offers,
+        "api": API in topology.offers,
         "api_key": site.token(API_KEY.name),
         # processes.conf
         "mail_user": MAIL_USER,

@@ -83,6 +83,9 @@ class InetListener:
     """Whether every connection must begin with a PROXY header."""
 
 
+API = Role("api")
+"""HTTP interface for administration."""
+
 OFFERS = {
     Role.DELIVERY: Offer(2003, "LMTP: takes a message for a mailbox", "lmtp", "MDA_LMTP_ADDRESS"),
     Role.SASL: Offer(2004, "checks logins for SMTP AUTH", "sasl", "MDA_SASL_ADDRESS"),
@@ -93,7 +96,7 @@ OFFERS = {
         "MDA_QUOTA_STATUS_ADDRESS",
     ),
     # The name "http" is what makes doveadm speak HTTP there.
-    Role.API: Offer(8080, "HTTP administration of the mail store", "http"),
+    API: Offer(8080, "HTTP administration of the mail store", "http"),
 }
 """What Postfix and others ask of the mail store."""
 
@@ -101,7 +104,7 @@ _SERVICES = {
     Role.DELIVERY: "lmtp",
     Role.SASL: "auth",
     Role.QUOTA_STATUS: "quota-status",
-    Role.API: "doveadm",
+    API: "doveadm",
 }
 """Role → Dovecot's service that offers it."""
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from gatepost.contracts import Plugin
-from gatepost.model import Role
 from gatepost.plugins.dovecot.files import API_KEY, RELAY_CLIENT, files
-from gatepost.plugins.dovecot.listeners import LISTENERS, OFFERS
+from gatepost.plugins.dovecot.listeners import API, LISTENERS, OFFERS
 from gatepost.plugins.dovecot.process import USER, checks, directories, processes, sockets
 from gatepost.plugins.dovecot.settings import DovecotSettings
 from gatepost.plugins.dovecot.witness import observe
@@ -17,7 +16,7 @@ PLUGIN = Plugin(
     listeners=LISTENERS,
     proxied=lambda settings: settings.proxy.mda_upstream_proxy,
     offers=OFFERS,
-    opens=lambda settings: {Role.API: "root"} if settings.of(DovecotSettings).mda_http_api else {},
+    opens=lambda settings: {API: "root"} if settings.of(DovecotSettings).mda_http_api else {},
     packages=lambda settings: (
         "dovecot-core",
         "dovecot-imapd",

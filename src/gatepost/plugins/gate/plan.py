@@ -22,6 +22,7 @@ from gatepost.settings import Settings
 from gatepost.settings.concerns import DirectClients
 
 NAME = "gate"
+METRICS = Role("metrics")
 METRICS_PORT = 2006
 
 _FILE = PurePosixPath(NAME) / "gate.json"
@@ -89,8 +90,6 @@ def _services(handoffs: Sequence[Handoff]) -> dict[str, dict[Standing, str]]:
 
 
 def _metrics(context: Context) -> tuple[Address, ...]:
-    offered = tuple(
-        one for one in context.topology.offers[Role.METRICS] if isinstance(one, Address)
-    )
+    offered = tuple(one for one in context.topology.offers[METRICS] if isinstance(one, Address))
     # The IPv6 wildcard takes IPv4 too, and a second socket would find the port taken.
     return tuple(address for address in offered if address.host == "::") or offered

@@ -6,9 +6,9 @@ import ipaddress
 from pathlib import Path
 
 from gatepost import assembly
-from gatepost.model import Address, OnChange, Plan, Process, Readiness, Role, Site, Standing
+from gatepost.model import Address, OnChange, Plan, Process, Readiness, Site, Standing
 from gatepost.plugins.gate.configuration import Configuration, Limits, load
-from gatepost.plugins.gate.plan import METRICS_PORT, NAME
+from gatepost.plugins.gate.plan import METRICS, METRICS_PORT, NAME
 from gatepost.settings import load as settings
 
 
@@ -81,7 +81,7 @@ def test_it_listens_on_every_service_address(site: Site) -> None:
         for name, port in (("smtp", 31025), ("submission", 31587), ("submissions", 31465))
         for host in ("127.0.0.9", "::1")
     )
-    assert process(planned).ready == (Readiness(planned.topology.roles[Role.METRICS]),)
+    assert process(planned).ready == (Readiness(planned.topology.roles[METRICS]),)
 
 
 def test_it_becomes_the_user_of_the_services(site: Site) -> None:

@@ -1,0 +1,41 @@
+"""Where plug-ins are: folders of `gatepost.plugins`, and entry points of other distributions.
+
+Another distribution adds a plug-in with an entry point of the group ``gatepost.plugins`` that leads
+to its module ``plugin`` (https://packaging.python.org/en/latest/specifications/entry-points/)::
+
+    [project.entry-points."gatepost.plugins"]
+    toy = "gatepost_toy.plugin"
+
+The modules of a plug-in have the same names in every package, so each room asks for its own:
+``plugin`` for the registry, ``cli`` for the command line, ``checks`` for the proof. This module
+imports nothing of Gatepost: ``gatepost --help`` must be quick.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from types import ModuleType
+
+from gatepost import plugins as folder
+
+GROUP = "gatepost.plugins"
+
+
+@cache
+def packages() -> tuple[str, ...]:
+    """Return the package of every plug-in: ours in the order of their names, then the others."""
+    ours = (f"{folder.__name__}.{module.name}" for module in pkgutil.iter_modules(folder.__path__))
+    others = (entry.module.rpartition(".")[0] for entry in entry_points(group=GROUP))
+    return tuple(dict.fromkeys((*ours, *sorted(others))))
+
+
+def modules(name: str) -> Iterator[ModuleType]:
+    """Yield the module of this name of each plug-in that has one."""
+    for package in packages():
+        if find_spec(f"{package}.{name}"):
+            yield import_module(f"{package}.{name}")

@@ -1,0 +1,20 @@
+"""The toy's row of the proof."""
+
+from __future__ import annotations
+
+from gatepost.model import Status
+from gatepost.verify.check import Check
+from gatepost.verify.run import Outcome, Run
+
+EXPECTED = "the bell hangs"
+
+
+def hangs(run: Run) -> Outcome:
+    """Look whether the bell's file is in the configuration in use."""
+    there = run.home is not None and (run.home.config / "toy" / "bell.conf").exists()
+    if there:
+        return Outcome(Status.PASS, EXPECTED, "it hangs")
+    return Outcome(Status.FAIL, EXPECTED, "no bell", fix="Set TOY_BELL=yes: gatepost up --detach")
+
+
+CHECKS = (Check("toy", EXPECTED, "Look up: gatepost config show", judge=hangs),)
