@@ -9,7 +9,7 @@ import pytest
 
 from gatepost import assembly, registry
 from gatepost.errors import SettingsError
-from gatepost.model import Address, Home, Plan, Role, Site, SocketPath
+from gatepost.model import DELIVERY, QUOTA_STATUS, SASL, Address, Home, Plan, Site, SocketPath
 from gatepost.plugins.dovecot.listeners import API
 from gatepost.plugins.gate.plan import METRICS
 from gatepost.settings import Place, Settings, load
@@ -52,9 +52,9 @@ def test_roles_are_offered_at_the_contracts_ports() -> None:
     """Postfix would not find delivery, SASL or quota status in another container."""
     found = assembly.topology(settings(Place.CONTAINER, MDA_HTTP_API="yes"), unit="mda")
     assert {role: [str(one) for one in ends] for role, ends in found.offers.items()} == {
-        Role.DELIVERY: ["0.0.0.0:2003", "[::]:2003"],
-        Role.SASL: ["0.0.0.0:2004", "[::]:2004"],
-        Role.QUOTA_STATUS: ["0.0.0.0:2005", "[::]:2005"],
+        DELIVERY: ["0.0.0.0:2003", "[::]:2003"],
+        SASL: ["0.0.0.0:2004", "[::]:2004"],
+        QUOTA_STATUS: ["0.0.0.0:2005", "[::]:2005"],
         API: ["0.0.0.0:8080", "[::]:8080"],
     }
 
@@ -65,9 +65,9 @@ def test_on_one_machine_roles_are_sockets_of_the_user_who_asks(place: Place) -> 
     found = assembly.topology(settings(place, SERVICE_BIND_ADDRESS="all", MDA_HTTP_API="yes"))
     folder = Path("/srv/gatepost/run/dovecot")
     sockets = {
-        Role.DELIVERY: SocketPath(folder / "lmtp", "postfix"),
-        Role.SASL: SocketPath(folder / "sasl", "postfix"),
-        Role.QUOTA_STATUS: SocketPath(folder / "quota-status", "postfix"),
+        DELIVERY: SocketPath(folder / "lmtp", "postfix"),
+        SASL: SocketPath(folder / "sasl", "postfix"),
+        QUOTA_STATUS: SocketPath(folder / "quota-status", "postfix"),
         API: SocketPath(folder / "http", "root"),
     }
     metrics = {METRICS} & found.offers.keys()
@@ -83,7 +83,7 @@ def test_nobody_needs_the_interface_for_administration(service: str | None) -> N
     found = assembly.topology(settings(Place.CONTAINER), unit=service)
     assert API not in found.offers
     assert API not in found.roles
-    assert Role.DELIVERY in found.offers
+    assert DELIVERY in found.offers
 
 
 def test_the_port_that_became_a_socket_is_named() -> None:
@@ -93,7 +93,7 @@ def test_the_port_that_became_a_socket_is_named() -> None:
     # The control: a mail store elsewhere, and a port of another program.
     for other in ("store.example:2003", "127.0.0.1:24"):
         found = assembly.topology(settings(MDA_LMTP_ADDRESS=other))
-        assert str(found.roles[Role.DELIVERY]) == other
+        assert str(found.roles[DELIVERY]) == other
 
 
 def test_public_addresses_follow_the_proxy() -> None:
@@ -203,12 +203,12 @@ MDA = {"imap", "imaps", "pop3", "pop3s", "sieve"}
 def test_the_other_service_is_found_by_its_internal_service() -> None:
     """Mail would wait in the queue for ever: nobody answers on the pod's own loopback."""
     topology = assembly.topology(settings(Place.CONTAINER), unit="mta")
-    assert topology.roles[Role.DELIVERY] == Address("mda-internal", 2003)
-    assert topology.roles[Role.SASL] == Address("mda-internal", 2004)
-    assert topology.roles[Role.QUOTA_STATUS] == Address("mda-internal", 2005)
+    assert topology.roles[DELIVERY] == Address("mda-internal", 2003)
+    assert topology.roles[SASL] == Address("mda-internal", 2004)
+    assert topology.roles[QUOTA_STATUS] == Address("mda-internal", 2005)
     assert topology.clients["imap"] == Address("mda-internal", 143)
     assert topology.clients["smtp"] == Address("127.0.0.1", 32025)
-    assert Role.SASL not in topology.offers
+    assert SASL not in topology.offers
     other = assembly.topology(settings(Place.CONTAINER), unit="mda")
     assert other.clients["smtp"] == Address("mta-internal", 25)
 
@@ -222,9 +222,9 @@ def test_where_the_mail_store_is_can_be_set() -> None:
         MDA_QUOTA_STATUS_ADDRESS="[fd00::5]:2005",
     )
     roles = assembly.topology(found, unit="mta").roles
-    assert roles[Role.DELIVERY] == Address("store.example", 24)
-    assert roles[Role.SASL] == Address("store.example", 12345)
-    assert roles[Role.QUOTA_STATUS] == Address("fd00::5", 2005)
+    assert roles[DELIVERY] == Address("store.example", 24)
+    assert roles[SASL] == Address("store.example", 12345)
+    assert roles[QUOTA_STATUS] == Address("fd00::5", 2005)
 
 
 def test_another_pods_port_that_demands_a_header_is_refused() -> None:

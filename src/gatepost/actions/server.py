@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.actions import configuration, inspection
 from gatepost.errors import GatepostError, PreflightError, StartError, UsageError
-from gatepost.model import Address, BoundListener, Directory, Home, KeyPair, Plan, Role, Topology
+from gatepost.model import (
+    DELIVERY,
+    Address,
+    BoundListener,
+    Directory,
+    Home,
+    KeyPair,
+    Plan,
+    Topology,
+)
 from gatepost.run import control, environment, locks, logs, memory, preflight, record, rights
 from gatepost.settings import Place, Settings
 from gatepost.settings.concerns import DatabaseDriver
@@ -224,7 +233,7 @@ def _write(
     files.make_users(plan.users)
     site.prepare(settings, service)
     plugins = assembly.used(settings, service)
-    delivers = any(Role.DELIVERY in plugin.offers for plugin in plugins)
+    delivers = any(DELIVERY in plugin.offers for plugin in plugins)
     _introduce(settings, home, plugins)
     if delivers:
         _keep_mail_aside(settings, home)

@@ -7,6 +7,9 @@ Data flows one way: settings → `Topology` → `Plan` → files and processes �
 from gatepost.model.contributions import Handoff, Standing
 from gatepost.model.evidence import Event, Finding, Observation, Status
 from gatepost.model.listeners import (
+    DELIVERY,
+    QUOTA_STATUS,
+    SASL,
     SOCKET_PATH_BYTES,
     Address,
     BoundListener,
@@ -35,6 +38,9 @@ from gatepost.model.plan import (
 from gatepost.model.secrets import KeyPair, Secret, Token
 
 __all__ = [
+    "DELIVERY",
+    "QUOTA_STATUS",
+    "SASL",
     "SOCKET_PATH_BYTES",
     "Address",
     "BoundListener",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar
+from typing import NewType
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -140,26 +140,19 @@ class BoundListener:
         return self.listener.name
 
 
-class Role(str):
-    """What one plug-in offers to others, found by role and never by the plug-in's name.
+Role = NewType("Role", str)
+"""What one plug-in offers to others, found by role and never by the plug-in's name.
 
-    Any plug-in may define one of its own: ``Role("filter")``. Here are those that two plug-ins
-    know, the one that offers and the one that needs it.
-    """
+Any plug-in may define one: ``Role("filter")``. Here are those that two plug-ins know, the one that
+offers and the one that needs it.
+"""
 
-    __slots__ = ()
-
-    DELIVERY: ClassVar[Role]
-    """LMTP (RFC 2033): takes a message for a mailbox."""
-    SASL: ClassVar[Role]
-    """Dovecot's authentication protocol, for SMTP AUTH."""
-    QUOTA_STATUS: ClassVar[Role]
-    """Postfix policy protocol: would this mailbox accept this message?"""
-
-
-Role.DELIVERY = Role("delivery")
-Role.SASL = Role("sasl")
-Role.QUOTA_STATUS = Role("quota-status")
+DELIVERY = Role("delivery")
+"""LMTP (RFC 2033): takes a message for a mailbox."""
+SASL = Role("sasl")
+"""Dovecot's authentication protocol, for SMTP AUTH."""
+QUOTA_STATUS = Role("quota-status")
+"""Postfix policy protocol: would this mailbox accept this message?"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gatepost.contracts import Context
-from gatepost.model import Process, Role, SocketPath
+from gatepost.model import QUOTA_STATUS, SASL, Process, SocketPath
 from gatepost.sasl import NAME, TAKERS
 
 
@@ -23,8 +23,8 @@ def process(context: Context, user: str) -> Process:
         argv=(
             str(context.site.program.with_name("python")),
             *("-I", "-m", "gatepost.sasl"),
-            str(context.topology.roles[Role.SASL]),
-            str(context.topology.roles[Role.QUOTA_STATUS]),
+            str(context.topology.roles[SASL]),
+            str(context.topology.roles[QUOTA_STATUS]),
             user,
         ),
         sockets=tuple((name, listens(context, user, name)) for name in (NAME, TAKERS)),

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from gatepost.errors import PreflightError
-from gatepost.model import Address, Home, Role, Topology
+from gatepost.model import DELIVERY, Address, Home, Topology
 from gatepost.run import preflight
 
 ALL_CAPABILITIES = (1 << 41) - 1
@@ -75,7 +75,7 @@ def test_a_roles_port_is_looked_at_too(
     home: Home, topology: Callable[..., Topology], taken: Address
 ) -> None:
     """A port that no mail program knows, such as LMTP's, would be found taken by a daemon only."""
-    wanted = replace(topology(), offers={Role.DELIVERY: (taken,)})
+    wanted = replace(topology(), offers={DELIVERY: (taken,)})
     (problem,) = problems(home, wanted)
     assert problem.startswith(f"Port {taken} is taken by ")
 

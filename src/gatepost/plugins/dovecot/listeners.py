@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gatepost.model import (
+    DELIVERY,
+    QUOTA_STATUS,
+    SASL,
     Address,
     BoundListener,
     Endpoint,
@@ -87,9 +90,9 @@ API = Role("api")
 """HTTP interface for administration."""
 
 OFFERS = {
-    Role.DELIVERY: Offer(2003, "LMTP: takes a message for a mailbox", "lmtp", "MDA_LMTP_ADDRESS"),
-    Role.SASL: Offer(2004, "checks logins for SMTP AUTH", "sasl", "MDA_SASL_ADDRESS"),
-    Role.QUOTA_STATUS: Offer(
+    DELIVERY: Offer(2003, "LMTP: takes a message for a mailbox", "lmtp", "MDA_LMTP_ADDRESS"),
+    SASL: Offer(2004, "checks logins for SMTP AUTH", "sasl", "MDA_SASL_ADDRESS"),
+    QUOTA_STATUS: Offer(
         2005,
         "would this mailbox accept this message?",
         "quota-status",
@@ -101,9 +104,9 @@ OFFERS = {
 """What Postfix and others ask of the mail store."""
 
 _SERVICES = {
-    Role.DELIVERY: "lmtp",
-    Role.SASL: "auth",
-    Role.QUOTA_STATUS: "quota-status",
+    DELIVERY: "lmtp",
+    SASL: "auth",
+    QUOTA_STATUS: "quota-status",
     API: "doveadm",
 }
 """Role → Dovecot's service that offers it."""

@@ -7,12 +7,12 @@ from pathlib import Path
 from gatepost.accounts.pgsql import servers_of
 from gatepost.contracts import Context
 from gatepost.model import (
+    DELIVERY,
     Check,
     Directory,
     Home,
     Process,
     Readiness,
-    Role,
     SystemUser,
 )
 from gatepost.plugins.dovecot.files import ACCOUNTS, FOLDER, MAIL_USER, NAME, sieve_state
@@ -51,7 +51,7 @@ def _ready(context: Context) -> tuple[Readiness, ...]:
             Readiness(bound.internal[0].reachable, bound.listener.greeting)
             for bound in context.topology.of(NAME)
         ),
-        Readiness(context.topology.offers[Role.DELIVERY][0].reachable, b"220 "),
+        Readiness(context.topology.offers[DELIVERY][0].reachable, b"220 "),
     )
 
 

@@ -14,6 +14,8 @@ from gatepost.accounts.expansion import MOST_TARGETS
 from gatepost.accounts.pgsql import Connection
 from gatepost.contracts import Context
 from gatepost.model import (
+    DELIVERY,
+    QUOTA_STATUS,
     Address,
     Copy,
     Endpoint,
@@ -21,7 +23,6 @@ from gatepost.model import (
     OnChange,
     Part,
     RenderedFile,
-    Role,
 )
 from gatepost.plugins.postfix.listeners import smtpd_services
 from gatepost.rendering import render
@@ -149,10 +150,10 @@ def _main(context: Context) -> dict[str, Any]:
         "mailname": mail.mailname,
         "inet_protocols": "all" if site.ipv6 else "ipv4",
         "mynetworks": _networks(mail.mynetworks),
-        "delivery": _endpoint(roles[Role.DELIVERY]),
+        "delivery": _endpoint(roles[DELIVERY]),
         "sasl": _endpoint(sasl.listens(context, USER)),
         "takers": _endpoint(sasl.listens(context, USER, TAKERS)),
-        "quota_status": _endpoint(roles[Role.QUOTA_STATUS]),
+        "quota_status": _endpoint(roles[QUOTA_STATUS]),
         "alias_targets": MOST_TARGETS,
         "alias_expansion": 10 * MOST_TARGETS,
         "message_size_limit": mail.message_size_limit,
@@ -176,7 +177,7 @@ def _endpoint(found: Endpoint) -> str:
 
 def _store_host(context: Context) -> str:
     """Return how ``lmtp`` calls the mail store's host; behind a UNIX socket it is our own."""
-    found = context.topology.roles[Role.DELIVERY]
+    found = context.topology.roles[DELIVERY]
     return found.host if isinstance(found, Address) else context.settings.mail.mailname
 
 
@@ -186,7 +187,7 @@ def _stores(context: Context) -> tuple[str, ...]:
     This is ``HOST[ADDRESS]:PORT``, ``HOST[ADDRESS]`` or the host, which is no secret when it is our
     own. The address of a UNIX socket is its path.
     """
-    found, host = context.topology.roles[Role.DELIVERY], _expression(_store_host(context))
+    found, host = context.topology.roles[DELIVERY], _expression(_store_host(context))
     if isinstance(found, Address):
         return (rf"{host}\[[^]]*\]:[0-9]+", rf"{host}\[[^]]*\]", host)
     return (rf"{host}\[{_expression(str(found.path))}\]",)

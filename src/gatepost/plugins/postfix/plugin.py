@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gatepost.contracts import Plugin
-from gatepost.model import Role
+from gatepost.model import DELIVERY, QUOTA_STATUS, SASL
 from gatepost.plugins.postfix.files import USER, copies, files
 from gatepost.plugins.postfix.listeners import LISTENERS
 from gatepost.plugins.postfix.process import checks, directories, handoffs, processes, sockets
@@ -14,7 +14,7 @@ PLUGIN = Plugin(
     unit="mta",
     listeners=LISTENERS,
     proxied=lambda settings: settings.proxy.mta_upstream_proxy,
-    needs=dict.fromkeys((Role.DELIVERY, Role.SASL, Role.QUOTA_STATUS), USER),
+    needs=dict.fromkeys((DELIVERY, SASL, QUOTA_STATUS), USER),
     contributes=handoffs,
     packages=lambda settings: ("postfix", f"postfix-{settings.database.db_driver}"),
     # -d: the compiled-in value, so that a broken /etc/postfix/main.cf does not matter.
