@@ -319,6 +319,7 @@ def assemble(settings: Settings, site: Site, unit: str | None = None) -> Plan:
         directories=tuple(d for plugin in here for d in plugin.directories(context)),
         users=tuple({user.name: user for plugin in here for user in plugin.users}.values()),
         checks=tuple(check for plugin in here for check in plugin.checks(context)),
+        jobs=tuple(job for plugin in here for job in plugin.jobs(context)),
     )
 
 

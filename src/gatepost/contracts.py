@@ -19,6 +19,7 @@ from gatepost.model import (
     Check,
     Directory,
     Home,
+    Job,
     Listener,
     Observation,
     Offer,
@@ -129,6 +130,8 @@ class Plugin:
     """Return the configuration files."""
     processes: Callable[[Context], tuple[Process, ...]] = _nothing
     """Return the processes; assembly adds the other plug-ins' to `Process.after`."""
+    jobs: Callable[[Context], tuple[Job, ...]] = _nothing
+    """Return the programs that run now and then."""
     directories: Callable[[Context], tuple[Directory, ...]] = _nothing
     """Return the folders that must exist before it starts."""
     sockets: Callable[[Home], tuple[Path, ...]] = _nothing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,23 @@ def test_it_is_started_written_and_proven(server: Instance) -> None:
     assert verdict(server) == "pass"
 
 
+def test_its_job_has_run(server: Instance) -> None:
+    """Nothing could be done every hour, and nobody would see how it went."""
+    server.wait_for_log("toy-tuning | in tune")
+    deadline = time.monotonic() + 10
+    while not (job := server.status()["jobs"][0])["last"]:
+        assert time.monotonic() < deadline, job
+        time.sleep(0.1)
+    assert job["name"] == "toy-tuning"
+    assert not job["running"]
+    assert job["last"]["problem"] == ""
+    assert job["next"] > job["last"]["began"]
+    assert "toy-tuning | in tune" in server.call("logs", "toy-tuning")
+    shown = server.call("status")
+    assert "toy-tuning" in shown
+    assert "done" in shown
+
+
 def test_switched_off_it_is_gone(server: Instance) -> None:
     """The control: it would run, or pass, whatever the settings say."""
     server.settings["TOY_BELL"] = "no"
@@ -49,6 +67,7 @@ def test_switched_off_it_is_gone(server: Instance) -> None:
     assert "toy" not in services(server)
     assert {"dovecot", "postfix"} <= services(server)
     assert verdict(server) == "fail"
+    assert server.status()["jobs"] == []
     server.settings["TOY_BELL"] = "yes"
     server.up()
     assert verdict(server) == "pass"

@@ -98,7 +98,8 @@ settings = registry.load(os.environ)
 plan = assembly.assemble(settings, site(settings, DEBIAN_12))
 print([str(f.path) for f in plan.files], [p.name for p in plan.processes],
       [str(d.path) for d in plan.directories], [u.name for u in plan.users],
-      [f.content for f in plan.files if f.process == "toy"], plan.topology.offers.get("bell"))
+      [j.name for j in plan.jobs], [f.content for f in plan.files if f.process == "toy"],
+      plan.topology.offers.get("bell"))
 """
 
 
@@ -115,5 +116,6 @@ def test_the_plan_has_its_parts(bell: str, *, toy: bool) -> None:
         "'gatepost-toy'",
         "key = unit-test-key",
         "run/toy/bell",
+        "'toy-tuning'",
     ):
         assert (part in planned) is (toy and bell == "yes"), (part, planned)

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,6 @@ from gatepost.actions import configuration, inspection
 from gatepost.errors import GatepostError, PreflightError, StartError, UsageError
 from gatepost.model import (
     DELIVERY,
-    Address,
-    BoundListener,
     Directory,
     Home,
     KeyPair,
@@ -137,38 +135,6 @@ def down(tell: Tell) -> bool:
     tell("Stopping the mail server")
     _await_end(home, answer["pid"], deadline)
     return True
-
-
-def status() -> dict[str, Any]:
-    """Return what runs and where it listens, in the form of the contract."""
-    home = home_of(configuration.settings())
-    running = control.ask(home, "status")
-    known = record.current(home)
-    problems = running.get("problems", []) if running else []
-    services = running["services"] if running else []
-    if not running and known:
-        services = [
-            {"name": p.name, "state": "stopped", "pid": None, "restarts": 0, "since": None}
-            for p in known.processes
-        ]
-    return {
-        "ready": bool(running and running["ready"] and not problems),
-        "problems": problems,
-        "services": services,
-        "listeners": [_listener(bound) for bound in known.topology.listeners] if known else [],
-    }
-
-
-def log_lines(count: int, service: str | None) -> list[str]:
-    """Return the last lines of the log; raise `UsageError` for a service that there is not."""
-    home = home_of(configuration.settings())
-    _known_service(home, service)
-    return logs.tail(logs.path(home), count, service)
-
-
-def follow_log(service: str | None) -> Iterator[str]:
-    """Yield lines of the log as they are written."""
-    return logs.follow(logs.path(home_of(configuration.settings())), service)
 
 
 def missing_packages(*, install: bool) -> tuple[Any, tuple[str, ...]]:
@@ -467,31 +433,6 @@ def _open_patiently(settings: Settings, tell: Tell, health: Health) -> Store:
 
 
 # --- small answers --------------------------------------------------------------------------
-
-
-def _listener(bound: BoundListener) -> dict[str, Any]:
-    kinds = {"public": bound.public, "service": bound.service, "internal": bound.internal}
-    return {
-        "name": bound.name,
-        "protocol": bound.listener.protocol,
-        "tls": bound.listener.tls,
-        **{kind: _first(addresses) for kind, addresses in kinds.items()},
-        "addresses": {kind: [str(a) for a in addresses] for kind, addresses in kinds.items()},
-    }
-
-
-def _first(addresses: tuple[Address, ...]) -> str | None:
-    return str(addresses[0]) if addresses else None
-
-
-def _known_service(home: Home, service: str | None) -> None:
-    known = record.current(home)
-    names = [*(p.name for p in known.processes), logs.OWN_NAME] if known else []
-    if service is not None and service not in names:
-        raise UsageError(
-            f'logs: "{service}" is not a service of this server. '
-            + (f"Name one of: {', '.join(names)}." if names else "Start it first: gatepost up")
-        )
 
 
 def _await_end(home: Home, pid: int, deadline: float) -> None:

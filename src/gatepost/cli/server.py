@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gatepost.actions import server
+from gatepost.actions import status as looks
 
 _STARTED = time.monotonic()
 
@@ -48,7 +49,7 @@ def status(*, as_json: bool) -> None:
     A server is not ready either when its services run another configuration than the one that
     `gatepost up` wrote last. Exits 0 when it is ready, 1 when not.
     """
-    found = server.status()
+    found = looks.status()
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
@@ -81,6 +82,15 @@ def _print_status(found: dict[str, Any]) -> None:
             row["since"] or "-",
         )
     out.print(services)
+    if found["jobs"]:
+        jobs = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for heading in ("job", "last", "result", "next"):
+            jobs.add_column(heading, overflow="fold")
+        for row in found["jobs"]:
+            last = row["last"] or {"began": "-", "problem": "-"}
+            result = "running" if row["running"] else last["problem"] or "done"
+            jobs.add_row(row["name"], last["began"], Text(result), row["next"])
+        out.print(jobs)
     listeners = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("listener", "tls", "public", "service", "internal"):
         listeners.add_column(heading, overflow="fold")
@@ -107,10 +117,10 @@ def logs(service: str | None, *, follow: bool, lines: int) -> None:
 
     Each line begins with the name of the service that wrote it.
     """
-    for line in server.log_lines(lines, service):
+    for line in looks.log_lines(lines, service):
         click.echo(line)
     if follow:
-        for line in server.follow_log(service):
+        for line in looks.follow_log(service):
             click.echo(line)
 
 

@@ -28,6 +28,7 @@ from gatepost.model.place import Certificate, Copy, Home, Installed, Original, P
 from gatepost.model.plan import (
     Check,
     Directory,
+    Job,
     OnChange,
     Plan,
     Process,
@@ -56,6 +57,7 @@ __all__ = [
     "IPAddress",
     "IPNetwork",
     "Installed",
+    "Job",
     "KeyPair",
     "Listener",
     "Observation",

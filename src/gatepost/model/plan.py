@@ -125,6 +125,27 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class Job:
+    """A program that the supervisor runs now and then, and never twice at once."""
+
+    name: str
+    """Name in the log and in ``status``; unique among jobs and processes."""
+    argv: tuple[str, ...]
+    every: float = 0.0
+    """Seconds from one start to the next; 0 for a job with a time of day."""
+    at: str = ""
+    """Time of day, ``HH:MM`` in the machine's time zone; empty for a job with an interval."""
+    after_start: bool = False
+    """Whether it also runs when the services have become ready, and when the job has changed."""
+    limit_seconds: float = 3600.0
+    """How long it may take before it is ended."""
+    user: str = "root"
+    events: str = ""
+    """Pattern of lines that come with traffic, as in `Process`."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What to write and what to start: the whole outcome of a configuration."""
 
@@ -135,3 +156,4 @@ class Plan:
     directories: tuple[Directory, ...]
     users: tuple[SystemUser, ...]
     checks: tuple[Check, ...]
+    jobs: tuple[Job, ...] = ()

@@ -13,6 +13,7 @@ from gatepost.model import (
     Check,
     Directory,
     Home,
+    Job,
     OnChange,
     Original,
     Plan,
@@ -62,12 +63,13 @@ class Record:
     files: tuple[FileRecord, ...]
     checks: tuple[Check, ...] = ()
     directories: tuple[Directory, ...] = ()
+    jobs: tuple[Job, ...] = ()
 
     @classmethod
     def of(cls, plan: Plan) -> Record:
         """Return the record of a plan."""
         files = tuple(FileRecord.of(file) for file in plan.files)
-        return cls(plan.topology, plan.processes, files, plan.checks, plan.directories)
+        return cls(plan.topology, plan.processes, files, plan.checks, plan.directories, plan.jobs)
 
     def dump(self) -> str:
         """Return it as JSON."""

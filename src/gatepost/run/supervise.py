@@ -33,6 +33,7 @@ from gatepost.run import (
 from gatepost.run.account_watch import AccountWatch
 from gatepost.run.child import end_session
 from gatepost.run.health import Health
+from gatepost.run.jobs import Jobs
 from gatepost.run.logs import LogStream
 from gatepost.run.memory import Started
 from gatepost.run.programs import ProgramWatch
@@ -85,6 +86,9 @@ class Supervisor:
         """What belongs to another user than the daemon that needs it."""
         self._elsewhere = ServerWatch(self._servers, log.say)
         self._accounts = AccountWatch(self._services.values, log.say, self._lost_accounts)
+        self._jobs = Jobs(
+            home, log, lambda: self._record.jobs if self._record else (), self._remember
+        )
         self._renewing = Renewing(home, lambda: self._record, self._apply, log.say)
 
     async def run(self) -> None:
@@ -144,6 +148,7 @@ class Supervisor:
                 self._keep("servers elsewhere", self._watch_servers),
                 self._keep("certificates and passwords", self._renewing.run),
                 self._keep("updated programs", self._watch_programs),
+                self._keep("jobs", self._jobs.run),
             ]
             self._search = self._keep("owners of files", self._search_foreign)
         self._started.set()
@@ -341,6 +346,7 @@ class Supervisor:
             "problems": self._problems(),
             "foreign": self._foreign,
             "services": services,
+            "jobs": self._jobs.status,
             # This process too: it keeps listening sockets for its services.
             "processes": [os.getpid(), *(s["pid"] for s in services if s["pid"]), *self._retired()],
         }
@@ -424,8 +430,9 @@ class Supervisor:
             for child in (service.child, *service.retiring)
             if child
         )
+        jobs = (Started(child.pid, child.created) for child in self._jobs.children.values())
         try:
-            memory.remember(self._home, running)
+            memory.remember(self._home, (*running, *jobs))
         except OSError as error:
             # A full disk must not keep a service down. What is not written down would only be
             # missed if this supervisor were killed before the next time.

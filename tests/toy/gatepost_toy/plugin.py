@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from gatepost.contracts import Context, Plugin
-from gatepost.model import Directory, Offer, Process, RenderedFile, Role, SystemUser, Token
+from gatepost.model import Directory, Job, Offer, Process, RenderedFile, Role, SystemUser, Token
 from gatepost.settings.concerns import Boolean, Concern
 
 BELL = Role("bell")
@@ -34,6 +34,7 @@ PLUGIN = Plugin(
     secrets=(Token("toy.key"),),
     files=files,
     processes=lambda _context: (Process(name="toy", argv=("sleep", "infinity")),),
+    jobs=lambda _context: (Job("toy-tuning", ("echo", "in tune"), every=3600.0, after_start=True),),
     directories=lambda context: (Directory(context.site.home.state / "toy"),),
     users=(SystemUser("gatepost-toy", "Gatepost's bell"),),
 )

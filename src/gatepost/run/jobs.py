@@ -1,0 +1,192 @@
+"""Jobs: programs that run every so often, at a time of day, or once after a start.
+
+The supervisor runs them as it runs services: with their user, their output in the log, and ended
+with it. A job never runs twice at once. Its last result is kept across restarts, so a weekly job
+does not begin its week anew with each of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gatepost.model import Home, Job, Process
+from gatepost.run import reports
+from gatepost.run.child import Child
+from gatepost.run.logs import LogStream
+
+_LOOK_SECONDS = 1.0
+"""Between two looks at what is due."""
+_SOON_SECONDS = 60.0
+"""A job that has never run, or is overdue, begins within this after the start."""
+_JITTER = 0.1
+"""Part of the interval by which each start is moved, so that many servers do not ask at once."""
+_LATEST_SECONDS = 600.0
+"""How long after its time of day a job begins at the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a job went the last time."""
+
+    began: str
+    """ISO 8601, UTC."""
+    seconds: float
+    problem: str = ""
+    """Why it failed; empty when it did what it should."""
+
+
+class Jobs:
+    """Runs the jobs of the configuration in use."""
+
+    def __init__(
+        self,
+        home: Home,
+        log: LogStream,
+        used: Callable[[], Iterable[Job]],
+        changed: Callable[[], None],
+    ) -> None:
+        """Take the jobs that there are now, and who notes down which children run."""
+        self._file = home.state / "jobs.json"
+        self._log = log
+        self._used = used
+        self._changed = changed
+        self._known: dict[str, Job] = {}
+        self._due: dict[str, dt.datetime] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._last = _read(self._file)
+        self.children: dict[str, Child] = {}
+        """Jobs that run now."""
+
+    async def run(self) -> None:
+        """Start what is due, again and again; this never ends. Cancelled, it ends what runs."""
+        try:
+            while True:
+                await self._look()
+                await asyncio.sleep(_LOOK_SECONDS)
+        finally:
+            await self._end(tuple(self._tasks))
+
+    @property
+    def status(self) -> list[dict[str, Any]]:
+        """What ``gatepost status`` shows of each."""
+        return [
+            {
+                "name": name,
+                "running": name in self.children,
+                "next": self._due[name].isoformat(timespec="seconds"),
+                "last": asdict(last) if (last := self._last.get(name)) else None,
+            }
+            for name in self._known
+        ]
+
+    async def _look(self) -> None:
+        now = _now()
+        jobs = {job.name: job for job in self._used()}
+        gone = [name for name, job in self._known.items() if jobs.get(name) != job]
+        await self._end(gone)
+        for name in gone:
+            del self._known[name], self._due[name]
+        for name, job in jobs.items():
+            if name not in self._known:
+                self._known[name] = job
+                self._due[name] = now if job.after_start else self._next(job, now)
+                self._log.limit(name, job.events)
+            if self._due[name] <= now and name not in self._tasks:
+                self._tasks[name] = asyncio.create_task(self._run(job))
+
+    async def _end(self, names: Iterable[str]) -> None:
+        tasks = [task for name in names if (task := self._tasks.pop(name, None))]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _next(self, job: Job, now: dt.datetime) -> dt.datetime:
+        """Return when a job is due, from its last run and its times."""
+        chance = random.random()  # noqa: S311  it guards nothing
+        if job.at:
+            return _time_of_day(job.at, now) + dt.timedelta(seconds=_LATEST_SECONDS * chance)
+        soon = now + dt.timedelta(seconds=min(_SOON_SECONDS, job.every) * chance)
+        last = self._last.get(job.name)
+        if last is None:
+            return soon
+        interval = job.every * (1 + _JITTER * (2 * chance - 1))
+        return max(soon, dt.datetime.fromisoformat(last.began) + dt.timedelta(seconds=interval))
+
+    async def _run(self, job: Job) -> None:
+        """Run a job once, and plan its next run. Ended with the server, it has not run."""
+        began, problem = _now(), ""
+        process = Process(job.name, job.argv, user=job.user, environment=job.environment)
+        child: Child | None = None
+        try:
+            child = await Child.start(process, lambda block: self._log.feed(job.name, block))
+            self.children[job.name] = child
+            self._changed()
+            async with asyncio.timeout(job.limit_seconds):
+                code = await child.wait()
+            problem = _ending(code)
+        except TimeoutError:
+            problem = f"it took longer than {job.limit_seconds:g} s and was ended"
+        except OSError as error:
+            problem = f"it cannot be started: {error}"
+        finally:
+            if child:
+                await asyncio.shield(child.stop(seconds=_LOOK_SECONDS))
+            self._log.finish(job.name)
+            self.children.pop(job.name, None)
+            self._changed()
+        self._tasks.pop(job.name, None)
+        self._keep(job.name, Result(_written(began), _seconds_since(began), problem))
+        if problem:
+            self._log.say(f"the job {job.name} failed: {problem}")
+        # Its times may have changed meanwhile; then it has been planned anew.
+        if self._known.get(job.name) == job:
+            self._due[job.name] = self._next(job, _now())
+
+    def _keep(self, name: str, result: Result) -> None:
+        self._last[name] = result
+        kept = {name: asdict(one) for name, one in self._last.items() if name in self._known}
+        # A full disk must not end the supervisor: the job runs once too often, at worst.
+        with contextlib.suppress(OSError):
+            reports.write(self._file, json.dumps(kept, indent=1).encode())
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        return f"it was killed by signal {-code}"
+    return f"it ended with exit code {code}" if code else ""
+
+
+def _time_of_day(at: str, now: dt.datetime) -> dt.datetime:
+    """Return the next moment with this time of day, in the machine's time zone."""
+    hour, _, minute = at.partition(":")
+    local = now.astimezone()
+    due = local.replace(hour=int(hour), minute=int(minute), second=0, microsecond=0)
+    return due if due > local else due + dt.timedelta(days=1)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def _written(moment: dt.datetime) -> str:
+    return moment.isoformat(timespec="seconds")
+
+
+def _seconds_since(moment: dt.datetime) -> float:
+    return round((_now() - moment).total_seconds(), 1)
+
+
+def _read(file: Path) -> dict[str, Result]:
+    """Return what is kept of earlier runs; nothing when it cannot be read or understood."""
+    try:
+        return {name: Result(**one) for name, one in json.loads(file.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
