@@ -25,11 +25,6 @@ class Home:
         return self.root / "config" / "generations"
 
     @property
-    def queue(self) -> Path:
-        """Postfix's queue_directory."""
-        return self.root / "queue"
-
-    @property
     def state(self) -> Path:
         """What daemons remember between runs: a folder for each."""
         return self.root / "state"

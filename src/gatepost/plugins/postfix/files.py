@@ -19,6 +19,7 @@ from gatepost.model import (
     Address,
     Copy,
     Endpoint,
+    Home,
     IPNetwork,
     OnChange,
     Part,
@@ -116,6 +117,11 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
     )
 
 
+def queue(home: Home) -> Path:
+    """Return Postfix's queue_directory."""
+    return home.root / "queue"
+
+
 def copies(settings: Settings) -> Mapping[str, tuple[Part, Path]]:
     """Return the file with the login at the relay host, when there is one."""
     passwords = settings.mail.relay_passwd_file
@@ -145,7 +151,7 @@ def _main(context: Context) -> dict[str, Any]:
     return {
         "tables": "proxy:pgsql" if _on_server(context) else "sqlite",
         "proxied_tables": tuple(_queries(context)) if _on_server(context) else (),
-        "queue_directory": site.home.queue,
+        "queue_directory": queue(site.home),
         "data_directory": site.home.state / "postfix",
         "mailname": mail.mailname,
         "inet_protocols": "all" if site.ipv6 else "ipv4",

@@ -7,7 +7,7 @@ from pathlib import Path
 from gatepost.accounts.pgsql import servers_of
 from gatepost.contracts import Context
 from gatepost.model import Check, Directory, Handoff, Home, Process, Readiness
-from gatepost.plugins.postfix.files import FOLDER, USER
+from gatepost.plugins.postfix.files import FOLDER, USER, queue
 from gatepost.plugins.postfix.listeners import pass_service, standings
 from gatepost.sasl import plan as sasl
 
@@ -63,7 +63,7 @@ def handoffs(context: Context) -> tuple[Handoff, ...]:
     return tuple(
         Handoff(
             bound.name,
-            context.site.home.queue / "private" / pass_service(bound, standing),
+            queue(context.site.home) / "private" / pass_service(bound, standing),
             NAME,
             standing,
         )
@@ -75,7 +75,7 @@ def handoffs(context: Context) -> tuple[Handoff, ...]:
 
 def sockets(home: Home) -> tuple[Path, ...]:
     """Return the socket of Postfix's log. Without it Postfix would end without a word."""
-    return (home.queue / "public" / "postlog",)
+    return (queue(home) / "public" / "postlog",)
 
 
 def directories(context: Context) -> tuple[Directory, ...]:
@@ -86,10 +86,10 @@ def directories(context: Context) -> tuple[Directory, ...]:
     """
     home = context.site.home
     return (
-        Directory(home.queue),
+        Directory(queue(home)),
         Directory(home.state / NAME, mode=0o700, owner=NAME, contents=NAME),
         *(
-            Directory(home.queue / name, mode=0o700, owner=NAME, contents=NAME)
+            Directory(queue(home) / name, mode=0o700, owner=NAME, contents=NAME)
             for name in _MESSAGES
         ),
     )

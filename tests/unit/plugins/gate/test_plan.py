@@ -42,7 +42,7 @@ def test_the_file_says_what_the_settings_say(site: Site, tmp_path: Path) -> None
     written.write_text(file.content)
     read_back = load(written)
     assert ipaddress.ip_network("10.42.0.0/16") in read_back.trusted
-    queue = site.home.queue / "private"
+    queue = site.home.root / "queue" / "private"
     assert read_back == Configuration(
         hostname="mail.example.org",
         trusted=planned.topology.trusted_proxies,
