@@ -110,25 +110,31 @@ python:
 	@[ -n "$$($(FIND_PYTHON))" ] || { echo "Python 3.11 or newer is needed; this system has" \
 		"$$(python3 --version 2>&1)." "Gatepost runs on Debian 12 and newer." >&2; exit 1; }
 
-.venv/ready: pyproject.toml constraints.txt | python
+# Every file that is installed has its hash in a lock; uv takes seconds where pip takes a minute.
+INSTALL = .venv/bin/uv pip install --quiet --python .venv/bin/python
+LOCKED = $(INSTALL) --require-hashes $(addprefix --requirement locks/,$(addsuffix .txt,$(1)))
+
+.venv/ready: pyproject.toml $(addprefix locks/,uv.txt build.txt run.txt traefik.txt) | python
 	$(call step,Making a virtual environment in .venv,\
-		.venv/bin/python -c '' || "$$($(FIND_PYTHON))" -m venv --clear .venv)
+		.venv/bin/python -c '' || "$$($(FIND_PYTHON))" -m venv --clear .venv; \
+		.venv/bin/python -m pip install --disable-pip-version-check --require-hashes \
+			--requirement locks/uv.txt)
 	$(call step,Installing Gatepost and its libraries into .venv,\
-		.venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \
-			--editable '.[traefik]'; \
+		$(call LOCKED,build run traefik); \
+		$(INSTALL) --no-deps --no-build-isolation --editable .; \
 		.venv/bin/python -m compileall -q src)
 	@touch $@
 
-.venv/ready-dev: .venv/ready
-	$(call step,Installing the developers' tools into .venv,\
-		.venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \
-			--editable '.[dev]')
+.venv/ready-unit: .venv/ready locks/unit.txt
+	$(call step,Installing what unit tests need into .venv,$(call LOCKED,unit))
 	@touch $@
 
-.venv/ready-docs: .venv/ready
-	$(call step,Installing Sphinx into .venv,\
-		.venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \
-			--editable '.[docs]')
+.venv/ready-dev: .venv/ready-unit locks/dev.txt
+	$(call step,Installing the developers' tools into .venv,$(call LOCKED,dev))
+	@touch $@
+
+.venv/ready-docs: .venv/ready locks/docs.txt
+	$(call step,Installing Sphinx into .venv,$(call LOCKED,docs))
 	@touch $@
 
 $(TRAEFIK_TYPES): | .venv/ready-dev
@@ -151,7 +157,7 @@ test: lint docs test-packages ## Install what tests need; lint, build the docs, 
 		tests/images tests/cluster tests/hostile tests/faults tests/soak tests/real
 
 .PHONY: test-unit
-test-unit: .venv/ready-dev ## Run the tests that need neither root nor daemons (under a minute)
+test-unit: .venv/ready-unit ## Run the tests that need neither root nor daemons (under a minute)
 	@$(PYTEST) $(SIDE_BY_SIDE) $(ARGS) tests/unit
 
 .PHONY: test-debian-13
@@ -219,15 +225,25 @@ rendered: .venv/ready ## Write the configurations anew that tests compare with
 
 # --- upkeep ---------------------------------------------------------------------------------
 
-.PHONY: constraints
-constraints: | python ## Pin the newest libraries that fit into constraints.txt
+# The locks have neither names of hosts nor paths, so they serve behind any index. All are of one
+# resolution: what is in two of them has the same version.
+LOCK = .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+	--python-version 3.11
+EXTRAS := build traefik unit dev docs
+EXTRA = import sys, tomllib; print(*tomllib.load(sys.stdin.buffer)["project"]$(\
+	)["optional-dependencies"][sys.argv[1]], sep="\n")
+
+.PHONY: locks
+locks: .venv/ready ## Pin the newest libraries that fit, with their hashes, in locks/
 	$(call step,Resolving the newest libraries that fit,\
 		folder=$$(mktemp -d); \
 		trap 'rm -rf "$$folder"' EXIT; \
-		"$$($(FIND_PYTHON))" -m venv "$$folder"; \
-		"$$folder/bin/python" -m pip install --disable-pip-version-check '.[traefik$(comma)dev$(comma)docs]'; \
-		"$$folder/bin/python" -m pip uninstall --yes gatepost; \
-		{ sed '/^[^#]/$(comma)$$d' constraints.txt; "$$folder/bin/python" -m pip freeze --local; } \
-			> "$$folder/constraints.txt"; \
-		cp "$$folder/constraints.txt" constraints.txt)
-comma := ,
+		$(LOCK) --all-extras --upgrade --output-file "$$folder/all.txt" pyproject.toml; \
+		$(LOCK) --constraint "$$folder/all.txt" --output-file locks/run.txt pyproject.toml; \
+		for extra in $(EXTRAS); do \
+			.venv/bin/python -c '$(EXTRA)' "$$extra" <pyproject.toml >"$$folder/$$extra.in"; \
+			$(LOCK) --constraint "$$folder/all.txt" --output-file "locks/$$extra.txt" \
+				"$$folder/$$extra.in"; \
+		done; \
+		echo uv >"$$folder/uv.in"; \
+		$(LOCK) --upgrade --output-file locks/uv.txt "$$folder/uv.in")

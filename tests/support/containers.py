@@ -44,7 +44,7 @@ _KEPT_DAYS = 14
 _KEPT_IMAGES = 60
 _SOURCES = (
     *("src", "deploy/Containerfile", "deploy/build-images", ".dockerignore"),
-    *("constraints.txt", "pyproject.toml", "README.md", "LICENSE"),
+    *("locks", "pyproject.toml", "README.md", "LICENSE"),
 )
 
 
