@@ -114,18 +114,22 @@ python:
 INSTALL = .venv/bin/uv pip install --quiet --python .venv/bin/python
 LOCKED = $(INSTALL) --require-hashes $(addprefix --requirement locks/,$(addsuffix .txt,$(1)))
 
-.venv/ready: pyproject.toml $(addprefix locks/,uv.txt build.txt run.txt traefik.txt) | python
+.venv/ready-run: pyproject.toml $(addprefix locks/,uv.txt build.txt run.txt) | python
 	$(call step,Making a virtual environment in .venv,\
 		.venv/bin/python -c '' || "$$($(FIND_PYTHON))" -m venv --clear .venv; \
 		.venv/bin/python -m pip install --disable-pip-version-check --require-hashes \
 			--requirement locks/uv.txt)
 	$(call step,Installing Gatepost and its libraries into .venv,\
-		$(call LOCKED,build run traefik); \
+		$(call LOCKED,build run); \
 		$(INSTALL) --no-deps --no-build-isolation --editable .; \
 		.venv/bin/python -m compileall -q src)
 	@touch $@
 
-.venv/ready-unit: .venv/ready locks/unit.txt
+.venv/ready: .venv/ready-run locks/traefik.txt
+	$(call step,Installing Traefik into .venv,$(call LOCKED,traefik))
+	@touch $@
+
+.venv/ready-unit: .venv/ready-run locks/unit.txt
 	$(call step,Installing what unit tests need into .venv,$(call LOCKED,unit))
 	@touch $@
 
@@ -133,7 +137,7 @@ LOCKED = $(INSTALL) --require-hashes $(addprefix --requirement locks/,$(addsuffi
 	$(call step,Installing the developers' tools into .venv,$(call LOCKED,dev))
 	@touch $@
 
-.venv/ready-docs: .venv/ready locks/docs.txt
+.venv/ready-docs: .venv/ready-run locks/docs.txt
 	$(call step,Installing Sphinx into .venv,$(call LOCKED,docs))
 	@touch $@
 
@@ -143,7 +147,7 @@ $(TRAEFIK_TYPES): | .venv/ready-dev
 		npm pack --silent --pack-destination $(@D) @kubernetes-models/traefik@2.0.0)
 
 .PHONY: test-packages
-test-packages: .venv/ready-dev $(TRAEFIK_TYPES)
+test-packages: .venv/ready .venv/ready-dev $(TRAEFIK_TYPES)
 	$(if $(call missing,$(TEST_PACKAGES)),\
 		$(call debian_packages,$(call missing,$(TEST_PACKAGES))))
 	@$(GATEPOST) packages --install
@@ -234,7 +238,7 @@ EXTRA = import sys, tomllib; print(*tomllib.load(sys.stdin.buffer)["project"]$(\
 	)["optional-dependencies"][sys.argv[1]], sep="\n")
 
 .PHONY: locks
-locks: .venv/ready ## Pin the newest libraries that fit, with their hashes, in locks/
+locks: .venv/ready-run ## Pin the newest libraries that fit, with their hashes, in locks/
 	$(call step,Resolving the newest libraries that fit,\
 		folder=$$(mktemp -d); \
 		trap 'rm -rf "$$folder"' EXIT; \
