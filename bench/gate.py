@@ -63,7 +63,9 @@ def two_ways() -> Iterator[tuple[Instance, dict[str, tuple[str, int]]]]:
             command = ["postconf", "-c", str(config / "postfix"), *arguments]
             subprocess.run(command, check=True)
 
-        postconf("-e", "mynetworks=127.0.0.0/8", "default_transport=discard:")
+        # The address that a header names gives no right to relay (MYNETWORKS).
+        postconf("-e", "mynetworks=127.0.0.0/8", "relay_domains=outside.test")
+        postconf("-e", "relay_transport=discard:")
         # Postfix would not count clients in mynetworks.
         postconf("-e", "smtpd_client_event_limit_exceptions=")
         # It would pause for a second at a time when mail comes faster than it leaves.

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gatepost.actions.accounts import existing, unread_roles
 from gatepost.errors import CheckError, OperationError, PreflightError, UsageError
 from gatepost.model import Home
 from gatepost.settings import Place, Settings
@@ -82,6 +81,7 @@ def _machine(settings: Settings, found: Inspection) -> None:
     """Look whether this machine can run the plan; raises as `up` does."""
     from gatepost import assembly  # noqa: PLC0415
     from gatepost.actions import server  # noqa: PLC0415
+    from gatepost.actions.accounts import existing  # noqa: PLC0415  slow to import
     from gatepost.run import apply, control, packages, preflight, site  # noqa: PLC0415
     from gatepost.run import files as writing  # noqa: PLC0415
 
@@ -151,6 +151,8 @@ def _database(settings: Settings, found: Inspection) -> None:
 
 def _accounts(settings: Settings, found: Inspection) -> None:
     """Look whether mailboxes can be told apart from extensions; raises as `up` does."""
+    from gatepost.actions.accounts import existing, unread_roles  # noqa: PLC0415  slow to import
+
     if settings.database.db_driver is DatabaseDriver.SQLITE and os.geteuid() != 0:
         found.unseen.append("the accounts")
         return
