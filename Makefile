@@ -111,8 +111,15 @@ python:
 		"$$(python3 --version 2>&1)." "Gatepost runs on Debian 12 and newer." >&2; exit 1; }
 
 # Every file that is installed has its hash in a lock; uv takes seconds where pip takes a minute.
-INSTALL = .venv/bin/uv pip install --quiet --python .venv/bin/python
-LOCKED = $(INSTALL) --require-hashes $(addprefix --requirement locks/,$(addsuffix .txt,$(1)))
+# uv is told of the index and the authority that pip is told of. Compiled at once, by its owner:
+# root would leave files of its own in .venv that nobody else can remove.
+PIP_SAYS = $$(.venv/bin/python -m pip config get global.$(1) 2>/dev/null || :)
+OF_PIP = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$(call PIP_SAYS,index-url)}}"; \
+	authority="$${SSL_CERT_FILE:-$${PIP_CERT:-$(call PIP_SAYS,cert)}}"; \
+	[ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index"; \
+	[ -z "$$authority" ] || export SSL_CERT_FILE="$$authority"
+INSTALL = .venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python
+LOCKED = $(OF_PIP); $(INSTALL) --require-hashes $(addprefix --requirement locks/,$(addsuffix .txt,$(1)))
 
 .venv/ready-run: pyproject.toml $(addprefix locks/,uv.txt build.txt run.txt) | python
 	$(call step,Making a virtual environment in .venv,\
@@ -240,6 +247,7 @@ EXTRA = import sys, tomllib; print(*tomllib.load(sys.stdin.buffer)["project"]$(\
 .PHONY: locks
 locks: .venv/ready-run ## Pin the newest libraries that fit, with their hashes, in locks/
 	$(call step,Resolving the newest libraries that fit,\
+		$(OF_PIP); \
 		folder=$$(mktemp -d); \
 		trap 'rm -rf "$$folder"' EXIT; \
 		$(LOCK) --all-extras --upgrade --output-file "$$folder/all.txt" pyproject.toml; \

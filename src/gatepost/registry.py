@@ -33,6 +33,11 @@ def plugins() -> tuple[Plugin, ...]:
                 f'Two plug-ins have the name "{plugin.name}"; one of them is {module.__name__}. '
                 "Remove the package that has it, or rename its plug-in."
             )
+        if plugin.listeners and not plugin.unit:
+            raise UsageError(
+                f'The plug-in "{plugin.name}" has listeners and no unit: give it one in '
+                f"{module.__name__}, the name of its Kubernetes Service."
+            )
         found[plugin.name] = plugin
     return tuple(found[name] for name in sorted(found))
 

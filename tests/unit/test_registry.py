@@ -65,3 +65,32 @@ def test_a_module_without_plugin_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     another_package(monkeypatch, None)
     with pytest.raises(UsageError, match=r'"other\.plugin" has no plug-in'):
         registry.plugins()
+
+
+def test_listeners_without_a_unit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command would end in a traceback: nobody knows where its clients connect."""
+    row = registry.plugins()[0].listeners[0]
+    registry.plugins.cache_clear()
+    discovery.packages.cache_clear()
+    another_package(monkeypatch, Plugin(name="toy", listeners=(row,)))
+    with pytest.raises(UsageError, match='"toy" has listeners and no unit'):
+        registry.plugins()
+
+
+@pytest.mark.parametrize("value", ["toy", "toy.settings", "toy.plugin.more"])
+def test_an_entry_point_to_another_module_is_refused(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """The plug-in would be missing without a word, or every command end in a traceback."""
+    entries = EntryPoints([EntryPoint("mine", value, discovery.GROUP)])
+    monkeypatch.setattr(discovery, "entry_points", entries.select)
+    with pytest.raises(UsageError, match=rf'"mine" of the group .* leads to "{value}"'):
+        discovery.packages()
+
+
+def test_a_package_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The administrator would read a traceback and not know what to remove."""
+    entries = EntryPoints([EntryPoint("mine", "no_such_package.plugin", discovery.GROUP)])
+    monkeypatch.setattr(discovery, "entry_points", entries.select)
+    with pytest.raises(UsageError, match='"no_such_package" cannot be used'):
+        registry.plugins()

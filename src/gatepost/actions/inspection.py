@@ -122,7 +122,9 @@ def _service(settings: Settings) -> str | None:
     if settings.place is not Place.CONTAINER:
         return None
     has: Callable[[str], bool] = lambda name: all(  # noqa: E731
-        site.find_program(daemon.version_command[0]) for daemon in assembly.of_unit(name)
+        site.find_program(plugin.version_command[0])
+        for plugin in assembly.of_unit(name)
+        if plugin.version_command
     )
     here = [name for name in assembly.units() if has(name)]
     return here[0] if len(here) == 1 else None

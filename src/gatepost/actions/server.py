@@ -308,16 +308,18 @@ def _introduce(settings: Settings, home: Home, plugins: Iterable[Plugin]) -> Non
     """Let the MTA, which may be elsewhere, know the certificates of those that relay."""
     from gatepost.run import certificates  # noqa: PLC0415
 
-    relaying = (
+    relaying = [
         secret
         for plugin in plugins
         for secret in plugin.secrets
         if isinstance(secret, KeyPair) and secret.relays
-    )
+    ]
+    host = socket.gethostname()
     for secret in relaying:
         certificate = certificates.files_of(secret, home).cert_file
+        name = f"{host}/{secret.name}" if len(relaying) > 1 else host
         with _open_accounts(settings) as store:
-            store.set_relay_client(socket.gethostname(), certificates.fingerprint(certificate))
+            store.set_relay_client(name, certificates.fingerprint(certificate))
 
 
 def _keep_mail_aside(settings: Settings, home: Home) -> None:

@@ -89,7 +89,7 @@ def _print_status(found: dict[str, Any]) -> None:
         for row in found["jobs"]:
             last = row["last"] or {"began": "-", "problem": "-"}
             result = "running" if row["running"] else last["problem"] or "done"
-            jobs.add_row(row["name"], last["began"], Text(result), row["next"])
+            jobs.add_row(row["name"], last["began"], Text(result), row["next"] or "-")
         out.print(jobs)
     listeners = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("listener", "tls", "public", "service", "internal"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -136,13 +137,23 @@ class Job:
     at: str = ""
     """Time of day, ``HH:MM`` in the machine's time zone; empty for a job with an interval."""
     after_start: bool = False
-    """Whether it also runs when the services have become ready, and when the job has changed."""
+    """Whether it runs when the services have become ready, and when the job has changed; without
+    `every` and `at`, only then."""
     limit_seconds: float = 3600.0
     """How long it may take before it is ended."""
     user: str = "root"
     events: str = ""
     """Pattern of lines that come with traffic, as in `Process`."""
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for times that there are not, and for a job that would never run."""
+        if self.at and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", self.at):
+            raise ValueError(f'job {self.name}: "{self.at}" is no time of day such as 03:30')
+        if bool(self.at) + bool(self.every > 0) + self.after_start == 0 or (self.at and self.every):
+            raise ValueError(
+                f"job {self.name}: give it an interval or a time of day, or have it run after_start"
+            )
 
 
 @dataclass(frozen=True, slots=True)

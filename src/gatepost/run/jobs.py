@@ -59,7 +59,8 @@ class Jobs:
         self._used = used
         self._changed = changed
         self._known: dict[str, Job] = {}
-        self._due: dict[str, dt.datetime] = {}
+        self._due: dict[str, dt.datetime | None] = {}
+        """When each is due; None for one that has run and waits for the next start."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._last = _read(self._file)
         self.children: dict[str, Child] = {}
@@ -81,10 +82,10 @@ class Jobs:
             {
                 "name": name,
                 "running": name in self.children,
-                "next": self._due[name].isoformat(timespec="seconds"),
+                "next": due.isoformat(timespec="seconds") if due else None,
                 "last": asdict(last) if (last := self._last.get(name)) else None,
             }
-            for name in self._known
+            for name, due in self._due.items()
         ]
 
     async def _look(self) -> None:
@@ -96,29 +97,36 @@ class Jobs:
             del self._known[name], self._due[name]
         for name, job in jobs.items():
             if name not in self._known:
-                self._known[name] = job
                 self._due[name] = now if job.after_start else self._next(job, now)
+                self._known[name] = job
                 self._log.limit(name, job.events)
-            if self._due[name] <= now and name not in self._tasks:
+            due = self._due[name]
+            if due and due <= now and name not in self._tasks:
                 self._tasks[name] = asyncio.create_task(self._run(job))
 
     async def _end(self, names: Iterable[str]) -> None:
-        tasks = [task for name in names if (task := self._tasks.pop(name, None))]
+        tasks = [task for name in names if (task := self._tasks.get(name))]
         for task in tasks:
             task.cancel()
+        # Each leaves the table by itself, when nothing of its program is left.
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _next(self, job: Job, now: dt.datetime) -> dt.datetime:
+    def _next(self, job: Job, now: dt.datetime) -> dt.datetime | None:
         """Return when a job is due, from its last run and its times."""
         chance = random.random()  # noqa: S311  it guards nothing
-        if job.at:
-            return _time_of_day(job.at, now) + dt.timedelta(seconds=_LATEST_SECONDS * chance)
-        soon = now + dt.timedelta(seconds=min(_SOON_SECONDS, job.every) * chance)
         last = self._last.get(job.name)
-        if last is None:
-            return soon
+        # A clock that was wrong may have noted down a time to come.
+        began = min(now, dt.datetime.fromisoformat(last.began)) if last else None
+        if job.at:
+            before, due = _times_of_day(job.at, now)
+            if began and began < before:  # the server was down at its time
+                return now + dt.timedelta(seconds=_SOON_SECONDS * chance)
+            return due + dt.timedelta(seconds=_LATEST_SECONDS * chance)
+        if not job.every:
+            return None
+        soon = now + dt.timedelta(seconds=min(_SOON_SECONDS, job.every) * chance)
         interval = job.every * (1 + _JITTER * (2 * chance - 1))
-        return max(soon, dt.datetime.fromisoformat(last.began) + dt.timedelta(seconds=interval))
+        return max(soon, began + dt.timedelta(seconds=interval)) if began else soon
 
     async def _run(self, job: Job) -> None:
         """Run a job once, and plan its next run. Ended with the server, it has not run."""
@@ -134,15 +142,17 @@ class Jobs:
             problem = _ending(code)
         except TimeoutError:
             problem = f"it took longer than {job.limit_seconds:g} s and was ended"
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  whatever is wrong with one, the others go on
             problem = f"it cannot be started: {error}"
         finally:
-            if child:
-                await asyncio.shield(child.stop(seconds=_LOOK_SECONDS))
-            self._log.finish(job.name)
-            self.children.pop(job.name, None)
-            self._changed()
-        self._tasks.pop(job.name, None)
+            try:
+                if child:
+                    await _ended(child)
+            finally:
+                self._log.finish(job.name)
+                self.children.pop(job.name, None)
+                self._tasks.pop(job.name, None)
+                self._changed()
         self._keep(job.name, Result(_written(began), _seconds_since(began), problem))
         if problem:
             self._log.say(f"the job {job.name} failed: {problem}")
@@ -158,18 +168,36 @@ class Jobs:
             reports.write(self._file, json.dumps(kept, indent=1).encode())
 
 
+async def _ended(child: Child) -> None:
+    """End what is left of a child, to the end, though it is cancelled meanwhile."""
+    stop = asyncio.ensure_future(child.stop(seconds=_LOOK_SECONDS))
+    cancelled = False
+    while not stop.done():
+        try:
+            await asyncio.shield(stop)
+        except asyncio.CancelledError:
+            cancelled = True
+    stop.result()
+    if cancelled:
+        raise asyncio.CancelledError
+
+
 def _ending(code: int) -> str:
     if code < 0:
         return f"it was killed by signal {-code}"
     return f"it ended with exit code {code}" if code else ""
 
 
-def _time_of_day(at: str, now: dt.datetime) -> dt.datetime:
-    """Return the next moment with this time of day, in the machine's time zone."""
+def _times_of_day(at: str, now: dt.datetime) -> tuple[dt.datetime, dt.datetime]:
+    """Return the last and the next moment with this time of day, in the machine's time zone.
+
+    Reckoned without an offset, for tomorrow's may be another (daylight saving).
+    """
     hour, _, minute = at.partition(":")
-    local = now.astimezone()
-    due = local.replace(hour=int(hour), minute=int(minute), second=0, microsecond=0)
-    return due if due > local else due + dt.timedelta(days=1)
+    local = now.astimezone().replace(tzinfo=None)
+    today = local.replace(hour=int(hour), minute=int(minute), second=0, microsecond=0)
+    days = [(today + dt.timedelta(days=number)).astimezone() for number in (-1, 0, 1)]
+    return max(day for day in days if day <= now), min(day for day in days if day > now)
 
 
 def _now() -> dt.datetime:
@@ -187,6 +215,8 @@ def _seconds_since(moment: dt.datetime) -> float:
 def _read(file: Path) -> dict[str, Result]:
     """Return what is kept of earlier runs; nothing when it cannot be read or understood."""
     try:
-        return {name: Result(**one) for name, one in json.loads(file.read_text()).items()}
+        found = {name: Result(**one) for name, one in json.loads(file.read_text()).items()}
+        zones = [dt.datetime.fromisoformat(result.began).tzinfo for result in found.values()]
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
+    return found if all(zones) else {}
