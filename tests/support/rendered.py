@@ -63,7 +63,7 @@ def announced_secrets(home: Home) -> dict[str, Pair | str]:
     return {
         secret.name: copies.announced_pair(certificates.files_of(secret, home))
         if isinstance(secret, KeyPair)
-        else f"unit-test-{secret.name.partition('.')[2] or secret.name}"
+        else "unit-test-key"
         for plugin in registry.plugins()
         for secret in plugin.secrets
     }

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.ip_addresses import address, network, plain
+from gatepost.ip_addresses import address, network, plain, within
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,29 @@ def test_bits_beyond_the_prefix_are_an_error() -> None:
     with pytest.raises(ValueError, match="host bits"):
         network("::ffff:192.0.2.1/120")
     assert str(network("::ffff:192.0.2.1/120", strict=False)) == "192.0.2.0/24"
+
+
+@pytest.mark.parametrize(
+    ("host", "inside"),
+    [
+        ("192.0.2.7", True),
+        ("::ffff:192.0.2.7", True),
+        ("192.0.3.7", False),
+        ("::ffff:192.0.3.7", False),
+        ("fe80::7%eth0", True),
+        ("2001:db8::7", False),
+    ],
+)
+def test_an_address_is_inside_in_whatever_form(host: str, *, inside: bool) -> None:
+    """A trusted proxy that writes IPv4 as IPv6 would be a stranger, or a stranger trusted."""
+    networks = [network("192.0.2.0/24"), network("fe80::/10")]
+    assert within(host, networks) is inside
+    assert within(address(host.partition("%")[0]), networks) is inside
+
+
+def test_nothing_is_inside_no_network() -> None:
+    """An empty list would trust everybody."""
+    assert not within("192.0.2.7", [])
 
 
 @given(st.ip_addresses())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import stat
 from pathlib import Path
 
@@ -92,6 +94,23 @@ def test_keys_are_made_once_and_kept(
     assert site.survey(settings).token("toy.token") == "made-at-first-start"
     assert first.pair("toy").key.content == (home.secrets / "toy.key").read_text()
     assert stat.S_IMODE((home.secrets / "toy.token").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("unit", "made"),
+    [
+        ("mta", {"tls.crt", "tls.key"}),
+        ("mda", {"tls.crt", "tls.key", "relay-client.crt", "relay-client.key", "api.key"}),
+    ],
+)
+def test_a_unit_has_its_own_secrets_only(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, home: Home, unit: str, made: set[str]
+) -> None:
+    """A container would hold the key to another one's mail."""
+    own = grp.getgrgid(os.getgid())
+    monkeypatch.setattr(grp, "getgrnam", lambda _name: own)  # the readers' need not exist here
+    site.prepare(settings, unit)
+    assert {file.name for file in home.secrets.iterdir()} == made
 
 
 def test_our_own_programs_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

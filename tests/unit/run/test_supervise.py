@@ -20,8 +20,8 @@ import pytest
 from gatepost.accounts.records import Mailbox
 from gatepost.accounts.store import Store, open_store
 from gatepost.errors import PreflightError, StartError
-from gatepost.model import Address, Home, OnChange, Plan, Process, Readiness, RenderedFile
-from gatepost.run import apply, control, logs, memory, record, supervise, watches
+from gatepost.model import Address, Home, Job, OnChange, Plan, Process, Readiness, RenderedFile
+from gatepost.run import apply, control, jobs, logs, memory, record, supervise, watches
 from gatepost.run import child as child_room
 from gatepost.run import service as service_room
 from gatepost.run.account_watch import AccountWatch
@@ -584,6 +584,23 @@ def test_only_its_own_leftovers_are_ended(
             left.kill()
     told = f"gatepost | ending what is left of process {left.pid} from before a crash"
     assert (told in lines(home)) is ours
+
+
+def test_a_job_that_runs_is_remembered(
+    home: Home, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a crash of the supervisor, the next one would run it a second time beside the first."""
+    monkeypatch.setattr(jobs, "_LOOK_SECONDS", 0.01)
+    job = Job("job", ("sleep", "60"), after_start=True)
+    apply.apply(replace(plan(sleeper("store")), jobs=(job,)), home)
+
+    async def during() -> int:
+        while not any(row["running"] for row in (await ask(home, "status"))["jobs"]):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        services = set((await pids(home)).values())
+        return len({left.pid for left in memory.recall(home)} - services)
+
+    assert run(home, during) == 1
 
 
 @pytest.mark.parametrize("text", ["", "[", "[]"])
