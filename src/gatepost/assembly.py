@@ -95,10 +95,9 @@ def topology(settings: Settings, *, ipv6: bool = True, unit: str | None = None) 
     With a `unit`, as its container has them: the others are elsewhere, and their Kubernetes
     Services publish the internal listeners. `ipv6` tells whether the kernel speaks IPv6; if not,
     the IPv6 wildcard is left out. Raises `SettingsError` when an internal address points at a port
-    that demands a PROXY header, or the home is too deep for sockets below it.
+    that demands a PROXY header.
     """
     here = used(settings, unit)
-    _check_sockets(here, Home(settings.storage.gatepost_home))
     everywhere = _bound(settings, plugins(), ipv6=ipv6, fronted=_fronted(here))
     names = {plugin.name for plugin in here}
     offers = _offers(settings, here, ipv6=ipv6, unit=unit)
@@ -109,19 +108,6 @@ def topology(settings: Settings, *, ipv6: bool = True, unit: str | None = None) 
         clients=_clients(settings, everywhere, names),
         trusted_proxies=settings.proxy.trusted_proxies,
     )
-
-
-def _check_sockets(here: Iterable[Plugin], home: Home) -> None:
-    """Refuse a home too deep for sockets below it: programs would end without a word, or later."""
-    paths = [os.fsencode(socket) for plugin in here for socket in plugin.sockets(home)]
-    longest = max(map(len, paths), default=0)
-    if longest > SOCKET_PATH_BYTES:
-        most = SOCKET_PATH_BYTES - longest + len(os.fsencode(home.root))
-        raise SettingsError(
-            f'GATEPOST_HOME: "{home.root}" is too long: UNIX sockets below it have at most '
-            f"{SOCKET_PATH_BYTES} bytes for their path, which leaves {most} for GATEPOST_HOME.\n"
-            "Choose a shorter one, for example GATEPOST_HOME=/var/lib/gatepost"
-        )
 
 
 def internal_service(unit: str) -> str:
@@ -322,6 +308,7 @@ def assemble(settings: Settings, site: Site, unit: str | None = None) -> Plan:
     Raises `UsageError` when a need is not met by any plug-in.
     """
     here = used(settings, unit)
+    _check_sockets(here, site.home)
     bare = Context(settings, topology(settings, ipv6=site.ipv6, unit=unit), site)
     given = {plugin.name: plugin.contributes(bare) for plugin in here}
     context = replace(bare, contributions=tuple(one for each in given.values() for one in each))
@@ -334,6 +321,19 @@ def assemble(settings: Settings, site: Site, unit: str | None = None) -> Plan:
         checks=tuple(check for plugin in here for check in plugin.checks(context)),
         jobs=tuple(job for plugin in here for job in plugin.jobs(context)),
     )
+
+
+def _check_sockets(here: Iterable[Plugin], home: Home) -> None:
+    """Refuse a home too deep for sockets below it: programs would end without a word, or later."""
+    paths = [os.fsencode(socket) for plugin in here for socket in plugin.sockets(home)]
+    longest = max(map(len, paths), default=0)
+    if longest > SOCKET_PATH_BYTES:
+        most = SOCKET_PATH_BYTES - longest + len(os.fsencode(home.root))
+        raise SettingsError(
+            f'GATEPOST_HOME: "{home.root}" is too long: UNIX sockets below it have at most '
+            f"{SOCKET_PATH_BYTES} bytes for their path, which leaves {most} for GATEPOST_HOME.\n"
+            "Choose a shorter one, for example GATEPOST_HOME=/var/lib/gatepost"
+        )
 
 
 def _in_order(

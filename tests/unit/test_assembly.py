@@ -260,9 +260,8 @@ def test_a_home_too_long_is_refused_with_the_number(
     longest += "y" * (most - len(longest.encode()))
     assert len(f"{longest}/{socket}".encode()) == 107
     assert assembled(site, longest, unit).files
-    # Before the ports are looked at, of which each may be a problem too.
     with pytest.raises(SettingsError, match=rf"GATEPOST_HOME: .* leaves {most} for GATEPOST_HOME"):
-        assembly.topology(settings(GATEPOST_HOME=longest + "z"), unit=unit)
+        assembled(site, longest + "z", unit)
 
 
 def assembled(site: Site, home: str, unit: str | None) -> Plan:

@@ -167,15 +167,15 @@ def _look(settings: Settings, home: Home, tell: Tell, service: str | None = None
 
     plugins = assembly.used(settings, service)
     packages.require(plugins, settings)
-    surveyed = site.survey(settings, service)
-    topology = assembly.topology(settings, ipv6=surveyed.ipv6, unit=service)
+    # First what the settings say, then what this machine has, such as ports that are taken.
+    plan = assembly.assemble(settings, site.survey(settings, service), service)
     problems = inspection.files(settings)
     if problems:
         raise UsageError(*problems)
     for warning in certificates.warnings(settings):
         tell(f"Warning: {warning}")
-    check_machine(home, topology)
-    return assembly.assemble(settings, surveyed, service)
+    check_machine(home, plan.topology)
+    return plan
 
 
 def _write(

@@ -12,7 +12,7 @@ import pytest
 
 from gatepost import assembly
 from gatepost.actions import server
-from gatepost.errors import CheckError, OperationError, PreflightError
+from gatepost.errors import CheckError, OperationError, PreflightError, SettingsError
 from gatepost.model import Home, Topology
 from gatepost.run import apply, control, memory, preflight, site
 from gatepost.run.health import Health
@@ -130,3 +130,19 @@ def test_folders_are_renamed_after_the_configuration_is_in_place(
         server._write(settings, home, plan, lambda _: None, open_accounts=server._open_accounts)
     assert folder.is_dir() is bool(refused)
     assert (home.state / "folder-names").exists() is not bool(refused)
+
+
+def test_a_home_too_long_is_named_before_the_ports(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The one setting to change would stand behind a page of ports that another server has."""
+    home = Home(tmp_path / ("x" * 100))
+    looked = MagicMock()
+    monkeypatch.setattr(server, "check_machine", looked)
+    for name in ("require", "survey"):
+        monkeypatch.setattr(f"gatepost.run.packages.{name}", MagicMock())
+    monkeypatch.setattr(site, "survey", lambda _settings, _service: MagicMock(home=home, ipv6=True))
+    settings = load({"MAILNAME": "mx.example.org", "GATEPOST_HOME": str(home.root)})
+    with pytest.raises(SettingsError, match=r"GATEPOST_HOME: .* is too long"):
+        server._look(settings, home, lambda _: None)
+    looked.assert_not_called()
