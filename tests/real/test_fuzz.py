@@ -41,8 +41,12 @@ class Run:
     failed: bool
 
     def __str__(self) -> str:
-        """Show the input and what became of it, for whoever has to cure it."""
-        return "\n".join([*(f"input: {data!r}" for data in self.crashes), self.said[-4000:]])
+        """Show the input, what was raised, and the end, for whoever has to cure it."""
+        before, found, raised = self.said.partition("=== Uncaught Python exception")
+        raised = raised[:4000] if found else before[:2000]
+        return "\n".join(
+            [*(f"input: {data!r}" for data in self.crashes), found + raised, self.said[-2000:]]
+        )
 
 
 def fuzz(

@@ -31,6 +31,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from issuing import issue, of_bits
 
 from gatepost.contracts import Plugin
 from gatepost.model import (
@@ -579,6 +580,19 @@ def test_a_certificate_that_mail_programs_refuse_is_found(
     finding = proven(world, "tls")["tls", "imaps"]
     assert finding.status is status
     assert words in finding.observed
+
+
+def test_a_certificate_that_cannot_be_read_is_found(world: World) -> None:
+    """A stranger's server would end the check in a traceback."""
+    issued = issue(NAME)
+    cert_file, key_file = issued.write(world.folder / "bits")
+    cert_file.write_text(of_bits(issued))
+    world.certificate = Certificate(cert_file, key_file)
+    world.start(LISTENERS[3])
+    finding = proven(world, "tls")["tls", "imaps"]
+    assert finding.status is Status.FAIL
+    assert "a certificate that cannot be read" in finding.observed
+    assert finding.fix
 
 
 def test_everything_dead_says_how_to_start(world: World) -> None:

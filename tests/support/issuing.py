@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import shutil
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,3 +106,15 @@ class Secret:
         if self._number > 1:
             shutil.rmtree(self.folder / f"..{self._number - 1}")
         return self.issued
+
+
+def of_bits(issued: Issued) -> str:
+    """Return a certificate in PEM whose common names are bit strings instead of text.
+
+    OpenSSL loads and serves it; Python's library stumbles when it is asked for the names.
+    """
+    der = issued.certificate.public_bytes(serialization.Encoding.DER)
+    # The first byte of a bit string says how many bits of its last byte do not count.
+    changed = re.sub(rb"(\x06\x03\x55\x04\x03)\x0c(.).", b"\\1\x03\\2\x00", der, flags=re.DOTALL)
+    assert changed != der
+    return ssl.DER_cert_to_PEM_cert(changed)

@@ -131,7 +131,7 @@ def _is_for(pair: Certificate, name: str) -> bool:
         certificate = _read(pair.cert_file, "")
         pairs.public_half(pair.key_file, pairs.read(pair.key_file, ""))
         names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    except (PreflightError, ValueError):  # a name is looked at when it is asked for
+    except PreflightError:
         return False
     return bool(names) and names[0].value == _common_name(name)
 
@@ -187,11 +187,11 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 
 
 def _read(path: Path, variable: str) -> x509.Certificate:
-    from cryptography import x509  # noqa: PLC0415
+    from gatepost import x509_reading  # noqa: PLC0415
 
     try:
-        return x509.load_pem_x509_certificates(pairs.read(path, variable))[0]
-    except (ValueError, x509.InvalidVersion):
+        return x509_reading.from_pem(pairs.read(path, variable))
+    except ValueError:
         raise PreflightError(
             f'{variable}: "{path}" holds no certificate. Give a PEM file that begins with '
             '"-----BEGIN CERTIFICATE-----", the server\'s own certificate first.'

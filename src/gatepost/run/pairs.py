@@ -107,7 +107,7 @@ def _certificates(
     path: Path, content: bytes, variable: str = "TLS_CERT_FILE"
 ) -> tuple[list[x509.Certificate], list[str]]:
     """Return the certificates of a file in its order, and what is wrong with its blocks."""
-    from cryptography import x509  # noqa: PLC0415  slow to import
+    from gatepost import x509_reading  # noqa: PLC0415  slow to import
 
     found: list[x509.Certificate] = []
     blocks = list(_blocks(content))
@@ -135,9 +135,8 @@ def _certificates(
     ]
     for number, block in enumerate(certificates, start=1):
         try:
-            certificate = x509.load_der_x509_certificate(_der(block))
-            _ = certificate.not_valid_after_utc, certificate.subject, certificate.issuer
-        except (ValueError, x509.InvalidVersion):
+            certificate = x509_reading.from_der(_der(block))
+        except ValueError:
             what = "its end is missing" if not block.text else "it is damaged"
             problems.append(
                 f'{variable}: "{path}": certificate {number}, at line {block.line}, cannot be '

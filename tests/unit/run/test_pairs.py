@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, rsa
-from issuing import Issued, issue
+from issuing import Issued, issue, of_bits
 
 from gatepost.errors import PreflightError
 from gatepost.run import pairs
@@ -124,6 +124,11 @@ def test_a_damaged_intermediate_is_told() -> None:
     lines = BETWEEN.pem.splitlines()
     lines[3] = lines[3][::-1]
     assert "certificate 2, at line" in problem(OWN.pem + "\n".join(lines) + "\n")
+
+
+def test_a_damaged_name_is_told() -> None:
+    """Whoever asked for the name would end in a traceback, at each start."""
+    assert "certificate 1, at line 1, cannot be read" in problem(of_bits(OWN) + BETWEEN.pem)
 
 
 def test_a_block_of_another_kind_is_told() -> None:

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
+from service_identity import CertificateError, VerificationError
+from service_identity.cryptography import (
+    verify_certificate_hostname,
+    verify_certificate_ip_address,
+)
 
+from gatepost import x509_reading
+from gatepost.errors import printable
 from gatepost.model import Status
 from gatepost.verify.run import Outcome, Run
 from gatepost.verify.sessions import any_certificate, conversation
@@ -46,10 +53,18 @@ def tls(run: Run, target: Target) -> Outcome:
         server_name=run.outside or "localhost",
     ) as session:
         served, version = session.wire.certificate, session.wire.tls_version
-    certificate = x509.load_der_x509_certificate(served)
+    try:
+        certificate = x509_reading.from_der(served)
+    except ValueError as error:
+        return Outcome(
+            Status.FAIL,
+            _expected(run),
+            f"a certificate that cannot be read: {printable(str(error))}",
+            fix="Have another one issued: mail programs may refuse this one, or not show its name.",
+        )
     days = math.floor((certificate.not_valid_after_utc - datetime.now(UTC)).total_seconds() / 86400)
     flaws = [
-        *_not_on_disk(run, served),
+        *_not_on_disk(run, certificate),
         *_wrong_name(run, certificate),
         *_expiry(days),
         *_beginning(certificate),
@@ -98,15 +113,15 @@ def _expected(run: Run) -> str:
     return _EXPECTED_IN_CLUSTER if run.cluster else _EXPECTED
 
 
-def _not_on_disk(run: Run, served: bytes) -> list[_Flaw]:
+def _not_on_disk(run: Run, certificate: x509.Certificate) -> list[_Flaw]:
     if run.certificate is None:
         return []
     file = run.certificate.cert_file
     try:
-        on_disk = x509.load_pem_x509_certificates(file.read_bytes())[0]
+        on_disk = x509_reading.from_pem(file.read_bytes())
     except (OSError, ValueError) as error:
         return [_Flaw(f"{file} cannot be read: {error}", "Check TLS_CERT_FILE.")]
-    if x509.load_der_x509_certificate(served) != on_disk:
+    if certificate != on_disk:
         return [
             _Flaw(
                 f"not the certificate in {file} (serial {on_disk.serial_number:x})",
@@ -119,11 +134,11 @@ def _not_on_disk(run: Run, served: bytes) -> list[_Flaw]:
 
 
 def _wrong_name(run: Run, certificate: x509.Certificate) -> list[_Flaw]:
+    if covers(certificate, run.mailname):
+        return []
     names = dns_names(certificate)
     if _is_address(run.mailname):
-        return [] if run.mailname in ip_addresses(certificate) else [_name_unknown(run, names)]
-    if any(fits(name, run.mailname) for name in names):
-        return []
+        return [_name_unknown(run, names)]
     if run.outside:
         return [
             _Flaw(
@@ -209,22 +224,23 @@ def _chain(run: Run, target: Target, certificate: x509.Certificate) -> list[_Fla
 # --- names ----------------------------------------------------------------------------------
 
 
+def covers(certificate: x509.Certificate, name: str) -> bool:
+    """Tell whether a certificate is made out for a host name or an IP address (RFC 9525)."""
+    verify = verify_certificate_ip_address if _is_address(name) else verify_certificate_hostname
+    try:
+        verify(certificate, name)
+    except (VerificationError, CertificateError, *x509_reading.UNREADABLE):
+        return False
+    return True
+
+
 def dns_names(certificate: x509.Certificate) -> list[str]:
-    """Return the DNS names that a certificate is made out for (RFC 9525: no others count)."""
+    """Return the DNS names that a certificate says it is made out for, none when unreadable."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *x509_reading.UNREADABLE):
         return []
     return names.value.get_values_for_type(x509.DNSName)
-
-
-def ip_addresses(certificate: x509.Certificate) -> list[str]:
-    """Return the IP addresses that a certificate is made out for."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError):
-        return []
-    return [str(address) for address in names.value.get_values_for_type(x509.IPAddress)]
 
 
 def _is_address(name: str) -> bool:
@@ -233,14 +249,6 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def fits(pattern: str, name: str) -> bool:
-    """Tell whether a certificate's DNS name covers a host name (RFC 9525 section 6.3)."""
-    pattern, name = pattern.lower().rstrip("."), name.lower().rstrip(".")
-    if pattern.startswith("*."):
-        return "." in name and name.partition(".")[2] == pattern[2:]
-    return pattern == name
 
 
 # --- outdated versions ------------------------------------------------------------------------
