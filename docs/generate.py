@@ -15,7 +15,7 @@ import click
 import manifests
 from gatepost.cli import group
 from gatepost.model import Listener, Offer, Role, Tls
-from gatepost.registry import concerns, plugins
+from gatepost.registry import concerns, plugins, preferred_proxy
 from gatepost.settings import documentation
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -188,7 +188,7 @@ def kubernetes() -> str:
 
 
 PAGES = {
-    "settings.md": lambda: documentation.page(concerns()),
+    "settings.md": lambda: documentation.page(concerns(), preferred_proxy()),
     "ports.md": ports,
     "commands.md": commands,
     "kubernetes.md": kubernetes,

@@ -24,7 +24,7 @@ with fuzzing.instrumented("gatepost.run.certificates"):
 
 from gatepost.errors import PreflightError
 from gatepost.model import Certificate
-from gatepost.settings import load
+from gatepost.registry import load
 
 problems = certificates.problems
 """What is fuzzed; a test puts a broken one here, to see that it is found out."""

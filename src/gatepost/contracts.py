@@ -89,6 +89,8 @@ class Plugin:
     chosen_by: str = ""
     """The setting that must have the plug-in's name as its value, such as ``REVERSE_PROXY``. Empty:
     no setting decides."""
+    preferred: bool = False
+    """Whether it is the one that the setting chooses on a machine when nobody has set it."""
     used: Callable[[Settings, tuple[BoundListener, ...]], bool] = _always
     """Tell whether it is used, from the settings and the listeners of the same place."""
     fronts: bool = False

@@ -46,6 +46,16 @@ def within(
     return any(found in network for network in networks)
 
 
+def network_within(
+    inner: ipaddress.IPv4Network | ipaddress.IPv6Network,
+    outers: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network],
+) -> bool:
+    """Tell whether a network lies inside one of others."""
+    return any(
+        inner.network_address in outer and inner.prefixlen >= outer.prefixlen for outer in outers
+    )
+
+
 def network(text: str, *, strict: bool = True) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """Read a network that anybody may have written; raise `ValueError` when it is none.
 

@@ -12,6 +12,7 @@ from gatepost.contracts import Plugin
 from gatepost.errors import UsageError
 from gatepost.settings import Settings
 from gatepost.settings.concerns import Concern
+from gatepost.settings.loading import NO_PLUGIN
 
 
 @cache
@@ -47,6 +48,11 @@ def concerns() -> tuple[type[Concern], ...]:
     return tuple(concern for plugin in plugins() for concern in plugin.settings)
 
 
+def preferred_proxy() -> str:
+    """Return the name of the plug-in that stands in front of a machine by default, or ``none``."""
+    return next((plugin.name for plugin in plugins() if plugin.preferred), NO_PLUGIN)
+
+
 def load(
     environ: Mapping[str, str],
     *,
@@ -54,4 +60,6 @@ def load(
     hostname: Callable[[], str] = socket.getfqdn,
 ) -> Settings:
     """Read and check every variable, those of plug-ins too; see `gatepost.settings.load`."""
-    return settings.load(environ, dotenv=dotenv, hostname=hostname, plugins=concerns())
+    return settings.load(
+        environ, dotenv=dotenv, hostname=hostname, plugins=concerns(), proxy=preferred_proxy()
+    )

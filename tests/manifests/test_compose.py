@@ -13,7 +13,7 @@ from shipped import DEPLOY, KUSTOMIZE, container
 
 from gatepost import assembly, registry
 from gatepost.model import Address, Listener
-from gatepost.settings import load
+from gatepost.registry import load
 from gatepost.settings.concerns import DatabaseDriver
 
 Compose = dict[str, Any]

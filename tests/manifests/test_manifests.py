@@ -27,8 +27,8 @@ from gatepost import assembly, registry
 from gatepost.errors import SettingsError
 from gatepost.model import Listener
 from gatepost.plugins.gate.plan import METRICS_PORT
+from gatepost.registry import load
 from gatepost.run import health
-from gatepost.settings import load
 
 KUBERNETES = kubernetes_validate.latest_version()
 TRAEFIK = {"app.kubernetes.io/name": "traefik"}

@@ -27,7 +27,7 @@ from shipped import (
 )
 
 from gatepost import assembly, registry
-from gatepost.settings import load
+from gatepost.registry import load
 from gatepost.settings.concerns import DatabaseTls
 
 OVERLAYS = sorted(folder.name for folder in (KUSTOMIZE / "overlays").iterdir())

@@ -19,7 +19,7 @@ from gatepost.accounts.pgsql import Connection, PgsqlDatabase
 from gatepost.accounts.records import Account, Alias, Mailbox
 from gatepost.accounts.sqlite import SqliteDatabase
 from gatepost.accounts.store import Store, open_store
-from gatepost.settings import load
+from gatepost.registry import load
 
 AS_POSTFIX = (
     "env",

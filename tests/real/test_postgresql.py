@@ -27,7 +27,7 @@ from psycopg import DataError, sql
 
 from gatepost.accounts.database import database_of
 from gatepost.accounts.store import open_store
-from gatepost.settings import load
+from gatepost.registry import load
 
 UNKNOWN = "nobody@example.org"
 BACK_SECONDS = 15.0

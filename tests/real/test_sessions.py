@@ -24,7 +24,7 @@ from sleeping import wait_until_all_sleep
 from gatepost.accounts.database import database_of
 from gatepost.accounts.passwords import hashed
 from gatepost.accounts.store import open_store
-from gatepost.settings import load
+from gatepost.registry import load
 
 SECONDS = 1.0
 """How soon a session must have ended."""

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from gatepost import assembly, registry
 from gatepost.model import Home, Installed, KeyPair, Pair, Part, RenderedFile, Site
+from gatepost.registry import load
 from gatepost.run import certificates, copies
-from gatepost.settings import Settings, load
+from gatepost.settings import Settings
 
 RENDERED = Path(__file__).parents[1] / "unit" / "rendered"
 ENVIRONMENT = "environment"

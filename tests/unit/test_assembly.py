@@ -12,7 +12,8 @@ from gatepost.errors import SettingsError
 from gatepost.model import DELIVERY, QUOTA_STATUS, SASL, Address, Home, Plan, Site, SocketPath
 from gatepost.plugins.dovecot.listeners import API
 from gatepost.plugins.gate.plan import METRICS
-from gatepost.settings import Place, Settings, load
+from gatepost.registry import load
+from gatepost.settings import Place, Settings
 
 BASE = {"MAILNAME": "mail.example.org", "GATEPOST_HOME": "/srv/gatepost"}
 

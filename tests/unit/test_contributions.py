@@ -10,7 +10,7 @@ import pytest
 from gatepost import assembly
 from gatepost.contracts import Context, Plugin
 from gatepost.model import Plan, Process, RenderedFile, Site
-from gatepost.settings import load
+from gatepost.registry import load
 
 
 @dataclass(frozen=True)

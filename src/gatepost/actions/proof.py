@@ -61,7 +61,7 @@ def prove(
         daemons=registry.plugins(),
         make_mailbox=make_mailbox,
         relaying=settings.mail.mynetworks,
-        relaying_proxies=settings.proxy.mta_relaying_proxies,
+        relaying_proxies=settings.value("MTA_RELAYING_PROXIES"),
     )
     return _report(subject, checks, tell)
 
@@ -104,7 +104,7 @@ def prove_in_cluster(
         daemons=registry.plugins(),
         make_mailbox=make_mailbox,
         relaying=settings.mail.mynetworks,
-        relaying_proxies=settings.proxy.mta_relaying_proxies,
+        relaying_proxies=settings.value("MTA_RELAYING_PROXIES"),
         cluster=around,
     )
     return _report(subject, checks, tell)

@@ -6,24 +6,28 @@ The first sentence is the meaning that ``gatepost config show`` prints.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from gatepost.model import Address, IPAddress, IPNetwork
 from gatepost.settings import parsing
 
+if TYPE_CHECKING:
+    from gatepost.settings.loading import Settings
 
-def _text(read: Any) -> BeforeValidator:
+
+def text(read: Any) -> BeforeValidator:
     """Parse text; values that are ready made (defaults) pass through."""
     return BeforeValidator(
         lambda value: read(parsing.one_line(value)) if isinstance(value, str) else value
     )
 
 
-def _list(read: Any) -> BeforeValidator:
+def items(read: Any) -> BeforeValidator:
     """Parse a list, which may stand on several lines."""
     return BeforeValidator(
         lambda value: (
@@ -32,7 +36,9 @@ def _list(read: Any) -> BeforeValidator:
     )
 
 
-def _choice(kind: type[StrEnum]) -> BeforeValidator:
+def choice(kind: type[StrEnum]) -> BeforeValidator:
+    """Parse one of a few words, in any case."""
+
     def read(text: str) -> StrEnum:
         try:
             return kind(text.lower())
@@ -42,16 +48,16 @@ def _choice(kind: type[StrEnum]) -> BeforeValidator:
                 f'"{text}" is not one of: {known}.\nSet {{name}}={next(iter(kind))}'
             ) from None
 
-    return _text(read)
+    return text(read)
 
 
-Boolean = Annotated[bool, _text(parsing.boolean)]
-Networks = Annotated[tuple[IPNetwork, ...], _list(parsing.networks)]
-BindAddresses = Annotated[tuple[IPAddress, ...], _list(parsing.addresses)]
-HostPort = Annotated[Address, _text(parsing.host_port)]
-AbsolutePath = Annotated[Path, _text(parsing.path)]
-Count = Annotated[int, _text(parsing.count)]
-Seconds = Annotated[float, _text(parsing.seconds)]
+Boolean = Annotated[bool, text(parsing.boolean)]
+Networks = Annotated[tuple[IPNetwork, ...], items(parsing.networks)]
+BindAddresses = Annotated[tuple[IPAddress, ...], items(parsing.addresses)]
+HostPort = Annotated[Address, text(parsing.host_port)]
+AbsolutePath = Annotated[Path, text(parsing.path)]
+Count = Annotated[int, text(parsing.count)]
+Seconds = Annotated[float, text(parsing.seconds)]
 
 
 class Place(StrEnum):
@@ -66,13 +72,6 @@ class PublicPorts(StrEnum):
 
     ENTRYPOINTS = "entrypoints"
     STANDARD = "standard"
-
-
-class DirectClients(StrEnum):
-    """What a peer without a PROXY header gets on a proxied SMTP port."""
-
-    REJECT = "reject"
-    ACCEPT = "accept"
 
 
 class DatabaseDriver(StrEnum):
@@ -121,30 +120,29 @@ class Concern(BaseModel):
         frozen=True, use_attribute_docstrings=True, extra="forbid", arbitrary_types_allowed=True
     )
 
+    @classmethod
+    def derived(cls, _settings: Settings) -> Mapping[str, object]:
+        """Return a plug-in's defaults that depend on Gatepost's own settings, by attribute."""
+        return {}
+
+    def contradictions(self, _settings: Settings) -> Iterator[str]:
+        """Yield what is wrong with a plug-in's values beside Gatepost's own, a sentence each."""
+        yield from ()
+
+    def doubts(self, _settings: Settings) -> Iterator[str]:
+        """Yield allowed values of a plug-in that deserve a second look, a sentence each."""
+        yield from ()
+
 
 class ProxySettings(Concern):
     """The reverse proxy, and who is trusted to say who a client is."""
 
-    reverse_proxy: Annotated[str, _text(parsing.name)] = Field(
-        json_schema_extra={"default": "traefik on one machine, none in a container"}
+    reverse_proxy: Annotated[str, text(parsing.name)] = Field(
+        json_schema_extra={"default": "{proxy} on one machine, none in a container"}
     )
     """The reverse proxy that `gatepost up` starts in front of the mail server.
 
-    `traefik`, or `none`: clients, or a proxy of your own, reach the service ports directly."""
-    mda_upstream_proxy: Boolean = Field(
-        json_schema_extra={"default": "true behind a proxy of ours, otherwise false"}
-    )
-    """Enable the PROXY protocol for MDA (Dovecot) IMAP, POP3 and ManageSieve services.
-
-    The service ports then demand a PROXY header and take it from `TRUSTED_PROXIES` only; the
-    internal ports never take one."""
-    mta_upstream_proxy: Boolean = Field(
-        json_schema_extra={"default": "true behind a proxy of ours, otherwise false"}
-    )
-    """Enable the PROXY protocol for MTA (Postfix) SMTP services.
-
-    The service ports then demand a PROXY header and take it from `TRUSTED_PROXIES` only; the
-    internal ports never take one."""
+    With `none`, clients or a proxy of your own connect to the service ports directly."""
     trusted_proxies: Networks = Field(
         json_schema_extra={"default": "the address of a proxy of ours, otherwise empty"}
     )
@@ -153,25 +151,12 @@ class ProxySettings(Concern):
     Whoever is inside can claim any client address, so name no more than your proxies: a network
     wider than /16 (IPv4) or /48 (IPv6) is warned about. It may not overlap `MYNETWORKS`. Example:
     `TRUSTED_PROXIES=10.42.0.0/24,fd00:42::/64`."""
-    mta_relaying_proxies: Networks = ()
-    """Proxies whose PROXY headers may name a client of `MYNETWORKS` that relays, comma-separated.
-
-    None by default: the address in a header gives no right to relay, so clients behind a proxy log
-    in, or connect to the internal port. Every program that connects from one of these addresses
-    can send mail to anybody, by claiming an address of `MYNETWORKS`. So name only a proxy that
-    shares its address with no other program. Each must be inside `TRUSTED_PROXIES`."""
-    mta_direct_clients: Annotated[DirectClients, _choice(DirectClients)] = DirectClients.REJECT
-    """What a peer outside `TRUSTED_PROXIES` gets on a proxied SMTP port.
-
-    `reject`, or `accept` as a direct client under its own address."""
-    mta_proxy_header_seconds: Seconds = 3.0
-    """How long a trusted proxy may take to send its PROXY header on an SMTP port."""
 
 
 class ListenSettings(Concern):
     """Addresses and ports to listen on."""
 
-    public_ports: Annotated[PublicPorts, _choice(PublicPorts)] = PublicPorts.ENTRYPOINTS
+    public_ports: Annotated[PublicPorts, choice(PublicPorts)] = PublicPorts.ENTRYPOINTS
     """Which ports the reverse proxy opens.
 
     `entrypoints`: 3325, 33587, 33143, …, for a load balancer or a port mapping in front;
@@ -189,65 +174,20 @@ class ListenSettings(Concern):
     neither has to be reached from elsewhere."""
 
 
-class ClientSettings(Concern):
-    """Where Gatepost's own clients connect.
-
-    They may point at the proxy's internal ports or at the internal listeners; unset, they are the
-    internal listeners. A port that demands a PROXY header is refused: a client would hang there.
-    """
-
-    mda_imap_address: HostPort | None = None
-    """Internal IMAP service address (points to the proxy). Example: `traefik-internal:33143`."""
-    mda_imaps_address: HostPort | None = None
-    """Internal IMAPS service address (points to the proxy). Example: `traefik-internal:33993`."""
-    mda_pop3_address: HostPort | None = None
-    """Internal POP3 service address (points to the proxy). Example: `traefik-internal:33110`."""
-    mda_pop3s_address: HostPort | None = None
-    """Internal POP3S service address (points to the proxy). Example: `traefik-internal:33995`."""
-    mta_smtp_address: HostPort | None = None
-    """Internal SMTP service address (points to the proxy). Example: `traefik-internal:3325`.
-
-    Sieve redirects and vacation replies are submitted here."""
-    mta_smtp_submission_address: HostPort | None = None
-    """Internal SMTP submission service address (points to the proxy).
-
-    Example: `traefik-internal:33587`."""
-
-
-class ServiceSettings(Concern):
-    """Where the MTA finds the mail store, when the two run in containers of their own.
-
-    On one machine they use UNIX sockets, and these addresses need not be set.
-    """
-
-    mda_lmtp_address: HostPort | None = Field(
-        default=None, json_schema_extra={"default": "mda-internal:2003 beside an MDA elsewhere"}
-    )
-    """Where mail is delivered by LMTP (RFC 2033)."""
-    mda_sasl_address: HostPort | None = Field(
-        default=None, json_schema_extra={"default": "mda-internal:2004 beside an MDA elsewhere"}
-    )
-    """Where submission asks whether a login is right (Dovecot's authentication protocol)."""
-    mda_quota_status_address: HostPort | None = Field(
-        default=None, json_schema_extra={"default": "mda-internal:2005 beside an MDA elsewhere"}
-    )
-    """Where Postfix asks whether a mailbox takes a message (its policy protocol)."""
-
-
 class MailSettings(Concern):
     """Names, limits and routes of the mail itself."""
 
-    mailname: Annotated[str, _text(parsing.host_name)] = Field(
+    mailname: Annotated[str, text(parsing.host_name)] = Field(
         json_schema_extra={"default": "the machine's full host name"}
     )
     """The name in banners, in HELO and in the certificate.
 
     Other servers look it up: it should resolve to your public address and back."""
-    postmaster: Annotated[str, _text(parsing.mail_address)] = Field(
+    postmaster: Annotated[str, text(parsing.mail_address)] = Field(
         json_schema_extra={"default": "postmaster@ and the domain of MAILNAME"}
     )
-    """Who receives mail to `postmaster` and `abuse` of every domain, and Postfix's own notices."""
-    recipient_delimiter: Annotated[str, _text(parsing.delimiters)] = "+"
+    """The mailbox for `postmaster` and `abuse` of every domain, and for notices of the server."""
+    recipient_delimiter: Annotated[str, text(parsing.delimiters)] = "+"
     """Characters that begin an address extension: `you+shop@example.org` reaches `you`.
 
     One or more. The longest name that is a mailbox or an alias wins: with `+-`, mail for
@@ -259,7 +199,7 @@ class MailSettings(Concern):
     Nobody by default, not even this machine. Only the address from which a client itself connects
     counts, not one that a PROXY header names (see `MTA_RELAYING_PROXIES`). It may not overlap
     `TRUSTED_PROXIES`."""
-    message_size_limit: Annotated[int, _text(parsing.message_size)] = 50 * 1024 * 1024
+    message_size_limit: Annotated[int, text(parsing.message_size)] = 50 * 1024 * 1024
     """The largest message taken, in bytes, or with K, M or G (of 1024).
 
     Attachments grow by a third on the way: 50M carries files of about 36 MB."""
@@ -271,28 +211,28 @@ class MailSettings(Concern):
     the internal ports are not counted."""
     mta_client_connections_per_minute: Count = 300
     """Connections that one client may open in a minute on an SMTP port; 0 is no limit."""
-    relayhost: Annotated[str, _text(parsing.relay_host)] | None = None
-    """The server that outgoing mail is given to, as Postfix writes it.
+    relayhost: Annotated[str, text(parsing.relay_host)] | None = None
+    """The server that outgoing mail is given to: `[host]:port`, or a domain.
 
     `[smtp.example.net]:587` is that host, `example.net` the MX hosts of a domain. Port 465 uses
     TLS from the start. Unset, mail goes to each recipient's own server."""
     relay_passwd_file: AbsolutePath | None = None
-    """File with the login at `RELAYHOST`, as Postfix writes it.
+    """File with the login at `RELAYHOST`.
 
-    One line: `[smtp.example.net]:587 user:password`. Postfix gets a copy, which is
+    It has one line: `[smtp.example.net]:587 user:password`. The MTA gets a copy, which is
     renewed when the file changes."""
 
 
 class StorageSettings(Concern):
     """Where it runs, and where everything is kept."""
 
-    gatepost_place: Annotated[Place, _choice(Place)] = Place.MACHINE
+    gatepost_place: Annotated[Place, choice(Place)] = Place.MACHINE
     """Where the program runs: `machine` or `container`. The images set it.
 
     In a container the daemons listen on all addresses, the proxy is somebody else's, and health is
     told over HTTP on port 2007: `/ready` and `/live`."""
 
-    gatepost_home: Annotated[Path, _text(parsing.folder)] = Path("/var/lib/gatepost")
+    gatepost_home: Annotated[Path, text(parsing.folder)] = Path("/var/lib/gatepost")
     """The folder of everything Gatepost writes: configuration, queue, mail, accounts, logs.
 
     A second instance on the same machine needs one of its own."""
@@ -305,17 +245,17 @@ class DatabaseSettings(Concern):
     the one they name. PostgreSQL needs `DB_HOST`, `DB_NAME`, `DB_USER` and `DB_PASSWORD`.
     """
 
-    db_driver: Annotated[DatabaseDriver, _text(_driver)] = DatabaseDriver.SQLITE
+    db_driver: Annotated[DatabaseDriver, text(_driver)] = DatabaseDriver.SQLITE
     """Where accounts are kept: `sqlite`, in `GATEPOST_HOME`, or `pgsql`, a PostgreSQL server.
 
-    Postfix and Dovecot ask the database themselves, for every message and every login."""
-    db_host: Annotated[str, _text(parsing.database_host)] | None = None
+    The daemons query the database themselves, for every message and every login."""
+    db_host: Annotated[str, text(parsing.database_host)] | None = None
     """Host name or IP address of the database server."""
-    db_port: Annotated[int, _text(parsing.port)] = 5432
+    db_port: Annotated[int, text(parsing.port)] = 5432
     """Port of the database server."""
-    db_name: Annotated[str, _text(parsing.database_word)] | None = None
+    db_name: Annotated[str, text(parsing.database_word)] | None = None
     """Name of the database; `DB_USER` must own it, and Gatepost makes its tables there."""
-    db_user: Annotated[str, _text(parsing.database_word)] | None = None
+    db_user: Annotated[str, text(parsing.database_word)] | None = None
     """User at the database server."""
     db_password: (
         Annotated[
@@ -325,7 +265,7 @@ class DatabaseSettings(Concern):
         | None
     ) = None
     """Password at the database server."""
-    db_tls_mode: Annotated[DatabaseTls, _choice(DatabaseTls)] = Field(
+    db_tls_mode: Annotated[DatabaseTls, choice(DatabaseTls)] = Field(
         json_schema_extra={"default": "`verify-full` with `DB_TLS_CA_FILE`, otherwise `require`"}
     )
     """How the connection to the database server is protected, in PostgreSQL's own words.
@@ -336,7 +276,7 @@ class DatabaseSettings(Concern):
     db_tls_ca_file: AbsolutePath | None = None
     """PEM file with the certificates that the database server's own is signed by.
 
-    Postfix and Dovecot get copies, which are renewed when the file changes."""
+    The daemons get copies, which are renewed when the file changes."""
 
 
 class TlsSettings(Concern):
@@ -359,8 +299,6 @@ class TlsSettings(Concern):
 CONCERNS: dict[str, type[Concern]] = {
     "mail": MailSettings,
     "proxy": ProxySettings,
-    "clients": ClientSettings,
-    "services": ServiceSettings,
     "listen": ListenSettings,
     "tls": TlsSettings,
     "storage": StorageSettings,

@@ -28,13 +28,16 @@ with commas.
 """
 
 
-def page(plugins: Iterable[type[Concern]]) -> str:
-    """Return the page as Markdown, with the settings of plug-ins behind ours."""
+def page(plugins: Iterable[type[Concern]], proxy: str) -> str:
+    """Return the page as Markdown, with the settings of plug-ins behind ours.
+
+    `proxy` is the one that stands in front of a machine by default.
+    """
     concerns = (*CONCERNS.values(), *plugins)
-    return "\n".join([_HEAD, *(part for concern in concerns for part in _section(concern))])
+    return "\n".join([_HEAD, *(part for concern in concerns for part in _section(concern, proxy))])
 
 
-def _section(concern: type[Concern]) -> Iterator[str]:
+def _section(concern: type[Concern], proxy: str) -> Iterator[str]:
     title, _, rest = (concern.__doc__ or "").strip().partition("\n\n")
     yield f"## {title.rstrip('.')}\n"
     if rest:
@@ -42,7 +45,7 @@ def _section(concern: type[Concern]) -> Iterator[str]:
     for name, info in concern.model_fields.items():
         yield f"### `{name.upper()}`\n"
         yield f"{info.description}\n"
-        yield f"Default: {_default(info)}\n"
+        yield f"Default: {_default(info).replace('{proxy}', proxy)}\n"
 
 
 def _default(info: FieldInfo) -> str:

@@ -54,7 +54,7 @@ def relay_without_brackets(mail: MailSettings) -> Iterator[str]:
     host, colon, port = (mail.relayhost or "").rpartition(":")
     if colon and not host.startswith("["):
         yield (
-            f'RELAYHOST: without brackets "{mail.relayhost}" is a domain: Postfix connects to port '
+            f'RELAYHOST: without brackets "{mail.relayhost}" is a domain: mail goes to port '
             f"{port} of the domain's MX hosts, which rarely accept mail there. For the host with "
             f"this name set RELAYHOST=[{host}]:{port}"
         )

@@ -6,7 +6,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,14 +17,12 @@ from gatepost.model import IPAddress, IPNetwork
 from gatepost.settings import database, doubts
 from gatepost.settings.concerns import (
     CONCERNS,
-    ClientSettings,
     Concern,
     DatabaseSettings,
     ListenSettings,
     MailSettings,
     Place,
     ProxySettings,
-    ServiceSettings,
     StorageSettings,
     TlsSettings,
 )
@@ -56,8 +54,6 @@ class Settings:
 
     proxy: ProxySettings
     listen: ListenSettings
-    clients: ClientSettings
-    services: ServiceSettings
     mail: MailSettings
     storage: StorageSettings
     database: DatabaseSettings
@@ -66,8 +62,8 @@ class Settings:
     """What is allowed and deserves a second look, a sentence each."""
     sources: Mapping[str, Source] = field(default_factory=dict)
     """Variable → who set it; a variable that is not there has its default."""
-    plugins: tuple[type[Concern], ...] = ()
-    """The concerns of plug-ins that were checked with the others."""
+    plugins: tuple[Concern, ...] = ()
+    """The groups of plug-ins, checked with the others."""
     given: Mapping[str, Given] = field(default_factory=dict, repr=False)
     """Variable → what was set, secrets too."""
 
@@ -78,16 +74,16 @@ class Settings:
 
     def of(self, concern: type[Chosen]) -> Chosen:
         """Return the settings of a plug-in; raise `SettingsError` with what is wrong with them."""
-        built: Chosen = _group(concern, self.given, {})
+        for group in self.plugins:
+            if isinstance(group, concern):
+                return group
+        built: Chosen = _group(concern, self.given, concern.derived(self))
         return built
 
     @property
     def groups(self) -> tuple[Concern, ...]:
         """All settings, a group for each concern: ours, then the plug-ins'."""
-        return (
-            *(getattr(self, attribute) for attribute in CONCERNS),
-            *(self.of(concern) for concern in self.plugins),
-        )
+        return (*(getattr(self, attribute) for attribute in CONCERNS), *self.plugins)
 
     def value(self, variable: str) -> Any:
         """Return the value of one variable; raise `KeyError` when there is none of that name."""
@@ -123,18 +119,20 @@ def load(
     dotenv: Path | None = None,
     hostname: Callable[[], str] = socket.getfqdn,
     plugins: Iterable[type[Concern]] = (),
+    proxy: str = NO_PLUGIN,
 ) -> Settings:
     """Read and check every variable.
 
     `dotenv` is a file to read beside the environment; `hostname` tells the machine's name when
-    ``MAILNAME`` is not set. `plugins` are the concerns of plug-ins. Raises `SettingsError` with
-    every problem found.
+    ``MAILNAME`` is not set. `plugins` are the concerns of plug-ins, and `proxy` is the one that
+    stands in front of a machine unless ``REVERSE_PROXY`` says otherwise. Raises `SettingsError`
+    with every problem found.
     """
     plugins = tuple(plugins)
     problems: list[str] = []
     warnings: list[str] = []
     given = gather(environ, dotenv, problems, warnings)
-    defaults = _Defaults(given, hostname, warnings)
+    defaults = _Defaults(given, hostname, proxy, warnings)
     groups: dict[str, Any] = {}
     # In this order because later defaults are derived from earlier values.
     first = ("storage", "mail", "listen", "proxy")
@@ -143,32 +141,34 @@ def load(
             groups[attribute] = _group(CONCERNS[attribute], given, defaults.of(attribute, groups))
         except SettingsError as error:
             problems.extend(error.problems)
+    ours = Settings(given=given, **groups) if not problems else None
+    theirs: list[Concern] = []
     for concern in plugins:
         try:
-            _group(concern, given, {})
+            theirs.append(_group(concern, given, concern.derived(ours) if ours else {}))
         except SettingsError as error:
             problems.extend(error.problems)
     problems.extend(database.incomplete(given))
-    if not problems:
+    if ours and not problems:
         problems.extend(_contradictions(groups))
-        problems.extend(database.contradictions(groups["database"]))
-    if problems:
+        problems.extend(database.contradictions(ours.database))
+        problems.extend(problem for one in theirs for problem in one.contradictions(ours))
+    if problems or not ours:
         raise SettingsError(*problems)
     known = {
         name.upper() for concern in (*CONCERNS.values(), *plugins) for name in concern.model_fields
     }
     warnings.extend(_width(groups["proxy"]))
-    warnings.extend(_relaying(groups["proxy"]))
     warnings.extend(_own_proxy_untrusted(groups["proxy"], groups["listen"]))
     warnings.extend(doubts.relay_without_brackets(groups["mail"]))
     warnings.extend(doubts.placeholders(given, known))
     warnings.extend(doubts.unknown(given, known))
-    return Settings(
+    warnings.extend(doubt for one in theirs for doubt in one.doubts(ours))
+    return replace(
+        ours,
         warnings=tuple(warnings),
         sources={name: value.source for name, value in given.items() if name in known},
-        plugins=plugins,
-        given=given,
-        **groups,
+        plugins=tuple(theirs),
     )
 
 
@@ -202,6 +202,7 @@ class _Defaults:
 
     given: Mapping[str, Given]
     hostname: Callable[[], str]
+    front: str
     warnings: list[str]
 
     def of(self, attribute: str, groups: Mapping[str, Any]) -> dict[str, object]:
@@ -214,7 +215,7 @@ class _Defaults:
             loopback: tuple[IPAddress, ...] = (ipaddress.ip_address("127.0.0.1"),)
             return {"service_bind_address": ANY_ADDRESS if in_container else loopback}
         if attribute == "proxy":
-            return self._proxy(groups.get("listen"), NO_PLUGIN if in_container else "traefik")
+            return self._proxy(groups.get("listen"), NO_PLUGIN if in_container else self.front)
         if attribute == "database":
             return {"db_tls_mode": database.tls_mode(self.given)}
         return {}
@@ -248,8 +249,6 @@ class _Defaults:
         ours = chosen.lower() != NO_PLUGIN
         return {
             "reverse_proxy": fallback,
-            "mda_upstream_proxy": ours,
-            "mta_upstream_proxy": ours,
             "trusted_proxies": _own_proxy(listen) if ours and listen else (),
         }
 
@@ -270,17 +269,6 @@ def _contradictions(groups: Mapping[str, Any]) -> Iterator[str]:
     proxy: ProxySettings = groups["proxy"]
     mail: MailSettings = groups["mail"]
     tls: TlsSettings = groups["tls"]
-    switches = {
-        "MDA_UPSTREAM_PROXY": proxy.mda_upstream_proxy,
-        "MTA_UPSTREAM_PROXY": proxy.mta_upstream_proxy,
-    }
-    for variable, on in switches.items():
-        if on and not proxy.trusted_proxies:
-            yield (
-                f'{variable}: "true" demands PROXY headers, and TRUSTED_PROXIES is empty, so '
-                "nobody could send one.\nName the proxy's address: TRUSTED_PROXIES=10.42.0.7/32, "
-                f"or set {variable}=false"
-            )
     for trusted in proxy.trusted_proxies:
         for relaying in mail.mynetworks:
             if trusted.version == relaying.version and trusted.overlaps(relaying):
@@ -289,42 +277,28 @@ def _contradictions(groups: Mapping[str, Any]) -> Iterator[str]:
                     "behind the proxy might relay.\nTake the proxy out of MYNETWORKS; programs "
                     "that send mail log in on submission"
                 )
-    for relaying in proxy.mta_relaying_proxies:
-        if not any(_within(relaying, trusted) for trusted in proxy.trusted_proxies):
-            yield (
-                f'MTA_RELAYING_PROXIES: "{relaying}" is not inside TRUSTED_PROXIES '
-                f'"{show(proxy.trusted_proxies)}", so its headers are not believed.\n'
-                "Name proxies that are in TRUSTED_PROXIES, or add this one there"
-            )
     pairs = (
-        (
-            "MTA_RELAYING_PROXIES",
-            show(proxy.mta_relaying_proxies),
-            "MYNETWORKS",
-            mail.mynetworks,
-        ),
         ("TLS_CERT_FILE", tls.tls_cert_file, "TLS_KEY_FILE", tls.tls_key_file),
         ("TLS_KEY_FILE", tls.tls_key_file, "TLS_CERT_FILE", tls.tls_cert_file),
         ("RELAY_PASSWD_FILE", mail.relay_passwd_file, "RELAYHOST", mail.relayhost),
     )
     for variable, value, other, needed in pairs:
-        if value and not needed:
-            yield f'{variable}: "{value}" is of no use without {other}.\nSet {other}, or unset it'
+        yield from of_no_use(variable, value, other, needed)
 
 
-def _within(inner: IPNetwork, outer: IPNetwork) -> bool:
-    """Tell whether one network lies inside another."""
-    if isinstance(inner, ipaddress.IPv4Network):
-        return isinstance(outer, ipaddress.IPv4Network) and inner.subnet_of(outer)
-    return isinstance(outer, ipaddress.IPv6Network) and inner.subnet_of(outer)
+def of_no_use(variable: str, value: object, other: str, needed: object) -> Iterator[str]:
+    """Yield that a value has no effect without another variable, when that is not set."""
+    if value and not needed:
+        yield f'{variable}: "{show(value)}" is of no use without {other}.\nSet {other}, or unset it'
 
 
-def _relaying(proxy: ProxySettings) -> Iterator[str]:
-    if proxy.mta_relaying_proxies:
+def demands_headers(variable: str, *, on: bool, settings: Settings) -> Iterator[str]:
+    """Yield that a variable demands PROXY headers which no peer may send."""
+    if on and not settings.proxy.trusted_proxies:
         yield (
-            f'MTA_RELAYING_PROXIES: "{show(proxy.mta_relaying_proxies)}": every program that '
-            "connects from there can send mail to anybody, by claiming an address of MYNETWORKS. "
-            "Name only proxies that share their address with no other program."
+            f'{variable}: "true" demands PROXY headers, and TRUSTED_PROXIES is empty, so '
+            "nobody could send one.\nName the proxy's address: TRUSTED_PROXIES=10.42.0.7/32, "
+            f"or set {variable}=false"
         )
 
 

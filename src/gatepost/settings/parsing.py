@@ -189,7 +189,7 @@ def host_port(text: str) -> Address:
     if not match or not 0 < int(match[3]) <= _MAX_PORT or not _is_host(match[1] or match[2]):
         raise ValueError(
             f'"{text}" is not HOST:PORT with a port from 1 to 65535.\n'
-            "Write for example {name}=traefik-internal:33143, or [fd00::1]:33143 for IPv6"
+            "Write for example {name}=mail.internal:33143, or [fd00::1]:33143 for IPv6"
         )
     return Address(_plain_host(match[1] or match[2]), int(match[3]))
 
@@ -312,14 +312,14 @@ def delimiters(text: str) -> str:
 
 
 def relay_host(text: str) -> str:
-    """Read a relay host as Postfix writes it: ``[host]:port``, ``host`` (its MX), ``host:port``."""
+    """Read a relay host (postconf(5)): ``[host]:port``, ``host`` (its MX), ``host:port``."""
     match = re.fullmatch(r"(?:\[([^\[\]\s]+)\]|([^:\[\]\s]+))(?::([0-9]{1,5}|[a-z]+))?", text)
     host = match and (match[1] or match[2])
     port = match and match[3]
     bad_port = bool(port) and str(port).isdigit() and not 0 < int(str(port)) <= _MAX_PORT
     if not host or bad_port or not _is_host(host.removeprefix("ipv6:").removeprefix("IPv6:")):
         raise ValueError(
-            f'"{text}" is not a relay host as Postfix writes it.\n'
+            f'"{text}" is not a relay host.\n'
             "Write {name}=[smtp.example.net]:587 for one host, or example.net for its MX hosts"
         )
     return text
@@ -355,5 +355,5 @@ def folder(text: str) -> Path:
 def name(text: str) -> str:
     """Read a plain word, such as the name of a plug-in."""
     if not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_-]*", text):
-        raise ValueError(f'"{text}" is not a name.\nWrite for example {{name}}=traefik')
+        raise ValueError(f'"{text}" is not a name.\nWrite for example {{name}}=none')
     return text.lower()

@@ -15,7 +15,6 @@ from dataclasses import replace
 from gatepost import assembly
 from gatepost.model import Address, BoundListener, Topology
 from gatepost.settings import Settings
-from gatepost.settings.concerns import DirectClients
 from gatepost.verify.checks.internal_address import resolved
 from gatepost.verify.kubernetes import Api
 from gatepost.verify.objects import Cluster
@@ -33,7 +32,7 @@ def around(settings: Settings, api: Api) -> Cluster:
         namespace=api.namespace,
         proxy_namespace=rest.partition(".")[0] or api.namespace,
         services=assembly.units_of(),
-        direct_clients=settings.proxy.mta_direct_clients is DirectClients.ACCEPT,
+        direct_clients=settings.value("MTA_DIRECT_CLIENTS") == "accept",
     )
 
 

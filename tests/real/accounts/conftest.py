@@ -15,7 +15,7 @@ from postgres import Cluster
 from gatepost.accounts.database import Database, database_of
 from gatepost.accounts.pgsql import PgsqlDatabase
 from gatepost.accounts.store import open_store
-from gatepost.settings import load
+from gatepost.registry import load
 
 __all__ = ["home", "store"]
 

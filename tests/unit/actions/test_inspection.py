@@ -9,8 +9,8 @@ import pytest
 from gatepost.actions import inspection
 from gatepost.actions.inspection import Inspection
 from gatepost.errors import UsageError
+from gatepost.registry import load
 from gatepost.run import rights
-from gatepost.settings import load
 
 SETTINGS = load({"MAILNAME": "mail.example.org"})
 

@@ -14,9 +14,9 @@ from gatepost import assembly
 from gatepost.actions import server
 from gatepost.errors import CheckError, OperationError, PreflightError, SettingsError
 from gatepost.model import Home, Topology
+from gatepost.registry import load
 from gatepost.run import apply, control, memory, preflight, site
 from gatepost.run.health import Health
-from gatepost.settings import load
 
 
 def test_it_waits_says_so_once_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

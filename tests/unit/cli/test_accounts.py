@@ -19,8 +19,8 @@ from gatepost.actions import configuration
 from gatepost.cli import accounts
 from gatepost.errors import GatepostError
 from gatepost.model import Home
+from gatepost.registry import load
 from gatepost.run import control
-from gatepost.settings import load
 
 HASH = "{SSHA}c2FsdGVkIGFuZCBoYXNoZWQ="
 

@@ -17,8 +17,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gatepost.errors import PreflightError
 from gatepost.model import Home, KeyPair
+from gatepost.registry import load
 from gatepost.run import certificates
-from gatepost.settings import Settings, load
+from gatepost.settings import Settings
 
 TODAY = dt.datetime.now(dt.UTC)
 

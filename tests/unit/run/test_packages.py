@@ -9,9 +9,9 @@ import pytest
 
 from gatepost.contracts import Plugin
 from gatepost.errors import OperationError, PreflightError
+from gatepost.registry import load
 from gatepost.run import packages
 from gatepost.run.packages import Package
-from gatepost.settings import load
 
 SETTINGS = load({"MAILNAME": "mail.example.org"})
 

@@ -10,9 +10,9 @@ import pytest
 
 from gatepost import assembly
 from gatepost.model import Home, Plan, RenderedFile, Site
+from gatepost.registry import load
 from gatepost.run import record
 from gatepost.run.record import Record
-from gatepost.settings import load
 
 
 def write(home: Home, text: str) -> None:

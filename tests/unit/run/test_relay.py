@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gatepost.registry import load
 from gatepost.run import relay
-from gatepost.settings import load
 
 
 def problems(tmp_path: Path, text: str, host: str = "[smtp.example.net]:587") -> list[str]:

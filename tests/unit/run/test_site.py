@@ -13,8 +13,9 @@ from gatepost import assembly
 from gatepost.contracts import Plugin
 from gatepost.errors import PreflightError
 from gatepost.model import Home, KeyPair, Token
+from gatepost.registry import load
 from gatepost.run import environment, site
-from gatepost.settings import Settings, load
+from gatepost.settings import Settings
 
 TOY = Plugin(name="toy", secrets=(Token("toy.token"), KeyPair("toy", "a toy")))
 

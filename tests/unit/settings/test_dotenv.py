@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from gatepost.errors import SettingsError
-from gatepost.settings import Settings, load
+from gatepost.registry import load
+from gatepost.settings import Settings
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from gatepost.errors import SettingsError
 from gatepost.model import Address
-from gatepost.settings import Place, Settings, load
+from gatepost.registry import load
+from gatepost.settings import Place, Settings
 from gatepost.settings.sources import Source
 
 
@@ -30,13 +31,13 @@ def problems(**variables: str) -> tuple[str, ...]:
 def test_true(text: str) -> None:
     """A switch that was turned on would stay off."""
     assert settings(REVERSE_PROXY="none", MDA_UPSTREAM_PROXY=text, TRUSTED_PROXIES="10.0.0.1").proxy
-    assert settings(MDA_UPSTREAM_PROXY=text).proxy.mda_upstream_proxy is True
+    assert settings(MDA_UPSTREAM_PROXY=text).value("MDA_UPSTREAM_PROXY") is True
 
 
 @pytest.mark.parametrize("text", ["false", "No", "OFF", "0"])
 def test_false(text: str) -> None:
     """A switch that was turned off would stay on."""
-    assert settings(MDA_UPSTREAM_PROXY=text).proxy.mda_upstream_proxy is False
+    assert settings(MDA_UPSTREAM_PROXY=text).value("MDA_UPSTREAM_PROXY") is False
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_false(text: str) -> None:
         ("MYNETWORKS", "300.0.0.1", "MYNETWORKS="),
         ("PUBLIC_BIND_ADDRESS", "1.2.3", "all"),
         ("SERVICE_BIND_ADDRESS", "localhost", "SERVICE_BIND_ADDRESS=127.0.0.1"),
-        ("MDA_IMAP_ADDRESS", "traefik-internal", "traefik-internal:33143"),
+        ("MDA_IMAP_ADDRESS", "traefik-internal", "MDA_IMAP_ADDRESS=mail.internal:33143"),
         ("MDA_IMAPS_ADDRESS", "host:0", "1 to 65535"),
         ("MDA_POP3_ADDRESS", "host:65536", "1 to 65535"),
         ("MDA_POP3S_ADDRESS", "fd00::1:995", "[fd00::1]"),
@@ -70,7 +71,7 @@ def test_false(text: str) -> None:
         ("RELAY_PASSWD_FILE", "secret", "RELAY_PASSWD_FILE=/"),
         ("PUBLIC_PORTS", "both", "entrypoints"),
         ("MTA_DIRECT_CLIENTS", "yes", "reject"),
-        ("REVERSE_PROXY", "my proxy", "REVERSE_PROXY=traefik"),
+        ("REVERSE_PROXY", "my proxy", "REVERSE_PROXY=none"),
         ("GATEPOST_HOME", "mail", "GATEPOST_HOME=/"),
         ("DB_DRIVER", "mysql", "later"),
         ("DB_DRIVER", "oracle", "DB_DRIVER=sqlite"),
@@ -166,7 +167,7 @@ def test_an_ipv4_address_in_ipv6_form_is_an_ipv4_address() -> None:
     ]
     assert [str(network) for network in found.mail.mynetworks] == ["192.0.2.0/24"]
     assert found.listen.service_bind_address == (ipaddress.ip_address("127.0.0.1"),)
-    assert found.clients.mda_imap_address == Address("10.0.0.9", 33143)
+    assert found.value("MDA_IMAP_ADDRESS") == Address("10.0.0.9", 33143)
     # An overlap is one in either form.
     (problem,) = problems(TRUSTED_PROXIES="::ffff:10.0.0.2", MYNETWORKS="10.0.0.0/8")
     assert "MYNETWORKS" in problem
@@ -353,8 +354,8 @@ def test_defaults_on_one_machine() -> None:
     assert found.mail.postmaster == "postmaster@example.org"
     assert found.mail.message_size_limit == 50 * 1024 * 1024
     assert found.proxy.reverse_proxy == "traefik"
-    assert found.proxy.mda_upstream_proxy
-    assert found.proxy.mta_upstream_proxy
+    assert found.value("MDA_UPSTREAM_PROXY")
+    assert found.value("MTA_UPSTREAM_PROXY")
     assert found.proxy.trusted_proxies == (ipaddress.ip_network("127.0.0.1/32"),)
     assert found.listen.service_bind_address == (ipaddress.ip_address("127.0.0.1"),)
     assert found.storage.gatepost_home == Path("/var/lib/gatepost")
@@ -365,8 +366,8 @@ def test_defaults_in_a_container() -> None:
     """A pod would listen on its loopback only, and start a proxy of its own."""
     found = settings(Place.CONTAINER)
     assert found.proxy.reverse_proxy == "none"
-    assert not found.proxy.mda_upstream_proxy
-    assert not found.proxy.mta_upstream_proxy
+    assert not found.value("MDA_UPSTREAM_PROXY")
+    assert not found.value("MTA_UPSTREAM_PROXY")
     assert found.proxy.trusted_proxies == ()
     assert len(found.listen.service_bind_address) == 2
 
@@ -421,7 +422,7 @@ def test_relay_hosts_as_postfix_writes_them(text: str) -> None:
 
 def test_addresses_may_be_ipv6() -> None:
     """Internal clients in an IPv6 cluster would have nowhere to go."""
-    found = settings(MDA_IMAP_ADDRESS="[fd00::1]:33143").clients.mda_imap_address
+    found = settings(MDA_IMAP_ADDRESS="[fd00::1]:33143").value("MDA_IMAP_ADDRESS")
     assert found == Address("fd00::1", 33143)
     assert str(found) == "[fd00::1]:33143"
 

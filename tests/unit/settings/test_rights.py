@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gatepost.errors import SettingsError
-from gatepost.settings import load
+from gatepost.registry import load
 
 
 @pytest.fixture

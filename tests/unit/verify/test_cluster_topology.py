@@ -10,7 +10,8 @@ from verify_cluster import SERVICES, Small
 from gatepost.actions import proof
 from gatepost.errors import UsageError
 from gatepost.model import Address
-from gatepost.settings import Settings, load
+from gatepost.registry import load
+from gatepost.settings import Settings
 from gatepost.verify import cluster
 from gatepost.verify.checks import internal_address
 from gatepost.verify.wire import ProbeError, Trouble

@@ -18,8 +18,8 @@ from gatepost.model import (
     Standing,
 )
 from gatepost.plugins.gate.configuration import Configuration, Limits
+from gatepost.plugins.gate.settings import DirectClients, GateSettings
 from gatepost.settings import Settings
-from gatepost.settings.concerns import DirectClients
 
 NAME = "gate"
 METRICS = Role("metrics")
@@ -36,12 +36,13 @@ def used(_settings: Settings, listeners: tuple[BoundListener, ...]) -> bool:
 def files(context: Context) -> tuple[RenderedFile, ...]:
     """Return the gate's file, for connections that are handed over to the daemons' services."""
     settings = context.settings
+    own = settings.of(GateSettings)
     configuration = Configuration(
         hostname=settings.mail.mailname,
         trusted=context.topology.trusted_proxies,
-        relaying=settings.proxy.mta_relaying_proxies,
-        accept_direct=settings.proxy.mta_direct_clients is DirectClients.ACCEPT,
-        header_seconds=settings.proxy.mta_proxy_header_seconds,
+        relaying=own.mta_relaying_proxies,
+        accept_direct=own.mta_direct_clients is DirectClients.ACCEPT,
+        header_seconds=own.mta_proxy_header_seconds,
         limits=Limits(
             open_connections=settings.mail.mta_client_connections,
             connections_per_minute=settings.mail.mta_client_connections_per_minute,

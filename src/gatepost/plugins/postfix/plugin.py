@@ -7,13 +7,15 @@ from gatepost.model import DELIVERY, QUOTA_STATUS, SASL
 from gatepost.plugins.postfix.files import USER, copies, files
 from gatepost.plugins.postfix.listeners import LISTENERS
 from gatepost.plugins.postfix.process import checks, directories, handoffs, processes, sockets
+from gatepost.plugins.postfix.settings import PostfixSettings
 from gatepost.plugins.postfix.witness import observe
 
 PLUGIN = Plugin(
     name="postfix",
     unit="mta",
+    settings=(PostfixSettings,),
     listeners=LISTENERS,
-    proxied=lambda settings: settings.proxy.mta_upstream_proxy,
+    proxied=lambda settings: settings.of(PostfixSettings).mta_upstream_proxy,
     needs=dict.fromkeys((DELIVERY, SASL, QUOTA_STATUS), USER),
     contributes=handoffs,
     packages=lambda settings: ("postfix", f"postfix-{settings.database.db_driver}"),

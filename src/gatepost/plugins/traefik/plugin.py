@@ -9,6 +9,7 @@ from gatepost.plugins.traefik.process import USER, processes
 PLUGIN = Plugin(
     name="traefik",
     chosen_by="REVERSE_PROXY",
+    preferred=True,
     fronts=True,
     version_command=("traefik", "version"),
     files=files,

@@ -19,7 +19,7 @@ from gatepost.errors import UsageError
 from gatepost.model import Address, Home, Installed, RenderedFile, Site, SocketPath
 from gatepost.plugins.dovecot.listeners import LISTENERS
 from gatepost.plugins.dovecot.plugin import PLUGIN
-from gatepost.settings import load
+from gatepost.registry import load
 
 VERSIONS = {"2.3": Installed("2.3.19.1"), "2.4": Installed("2.4.1-4", frozenset({"flatcurve"}))}
 SERVICE = {listener.name: listener.service_port for listener in LISTENERS}

@@ -9,7 +9,7 @@ from gatepost import assembly
 from gatepost.model import Address, OnChange, Plan, Process, Readiness, Site, Standing
 from gatepost.plugins.gate.configuration import Configuration, Limits, load
 from gatepost.plugins.gate.plan import METRICS, METRICS_PORT, NAME
-from gatepost.settings import load as settings
+from gatepost.registry import load as settings
 
 
 def plan(site: Site, **values: str) -> Plan:

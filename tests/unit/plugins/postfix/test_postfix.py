@@ -14,8 +14,8 @@ from gatepost.contracts import Context
 from gatepost.model import Home, Installed, Part, Site, SocketPath
 from gatepost.plugins.postfix.listeners import LISTENERS
 from gatepost.plugins.postfix.plugin import PLUGIN
+from gatepost.registry import load
 from gatepost.run import copies
-from gatepost.settings import load
 
 INTERNAL = {listener.internal_port for listener in LISTENERS}
 SERVICE = {listener.service_port for listener in LISTENERS}

@@ -9,7 +9,7 @@ from gatepost import assembly
 from gatepost.contracts import Context
 from gatepost.model import OnChange, Site
 from gatepost.plugins.traefik.plugin import PLUGIN
-from gatepost.settings import load
+from gatepost.registry import load
 
 
 def context(site: Site, **variables: str) -> Context:
