@@ -46,14 +46,14 @@ class ProxyProtocolError(ValueError):
 
 
 class Command(IntEnum):
-    """Whether a connection is relayed, or the proxy's own (a health check)."""
+    """The kind of a connection: relayed, or the proxy's own, such as a health check (2.2)."""
 
     LOCAL = 0
     PROXY = 1
 
 
 class Family(IntEnum):
-    """What the addresses are (2.2.1)."""
+    """The family of the addresses (2.2.1)."""
 
     UNSPEC = 0
     INET = 1
@@ -62,7 +62,7 @@ class Family(IntEnum):
 
 
 class Transport(IntEnum):
-    """What the client speaks to the proxy (2.2.1)."""
+    """The transport between client and proxy (2.2.1)."""
 
     UNSPEC = 0
     STREAM = 1
@@ -99,16 +99,16 @@ class Tlv:
 
 @dataclass(frozen=True, slots=True)
 class Ssl:
-    """What the proxy tells of the TLS session between client and proxy (2.2.6)."""
+    """The TLS session between client and proxy, as the proxy reports it (2.2.6)."""
 
     over_tls: bool
-    """PP2_CLIENT_SSL: the client came by TLS."""
+    """PP2_CLIENT_SSL: the client connected by TLS."""
     certificate_on_connection: bool
     """PP2_CLIENT_CERT_CONN."""
     certificate_in_session: bool
     """PP2_CLIENT_CERT_SESS."""
     verified: bool
-    """Whether the client showed a certificate that was verified."""
+    """True if the client showed a certificate and the proxy verified it."""
     version: str | None = None
     common_name: str | None = None
     cipher: str | None = None
@@ -122,13 +122,13 @@ class Header(NamedTuple):
     version: int
     command: Command
     size: int
-    """Bytes of the header: what follows them is not its."""
+    """Bytes of the header; the bytes after them belong to the client."""
     family: Family = Family.UNSPEC
     transport: Transport = Transport.UNSPEC
     source: Endpoint | None = None
     """The client; None when the header names no IP address."""
     destination: Endpoint | None = None
-    """Where the client connected to; None exactly when `source` is."""
+    """The address that the client connected to; None exactly if `source` is None."""
     paths: tuple[bytes, bytes] | None = None
     """Source and destination of `Family.UNIX`, without trailing zeros."""
     tlvs: tuple[Tlv, ...] = ()
@@ -141,7 +141,7 @@ class Header(NamedTuple):
 
     @property
     def ssl(self) -> Ssl | None:
-        """What is told of the client's TLS session."""
+        """The client's TLS session; None if the header does not report it."""
         value = self._value(TlvType.SSL)
         return None if value is None else _ssl(value)
 

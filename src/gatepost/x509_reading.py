@@ -1,7 +1,7 @@
-"""Certificates read whole: the library reads names and dates only when they are asked for.
+"""Certificates, read completely: the library itself reads names and dates on demand only.
 
-So one that is damaged there is found out where it is read, and not where it is used; what the
-library raises then depends on the damage.
+A certificate with damaged names is refused where it is read, and not where it is used. The
+library's errors depend on the damage; here they are one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ UNREADABLE = (
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
-"""What the library raises for damage, sooner or later."""
+"""The library's errors for a damaged certificate."""
 
 
 def from_der(content: bytes) -> x509.Certificate:
@@ -35,7 +35,7 @@ def from_der(content: bytes) -> x509.Certificate:
 
 
 def from_pem(content: bytes) -> x509.Certificate:
-    """Return the first certificate of a PEM file; raise `ValueError` when it has none or worse."""
+    """Return the first certificate of a PEM file; raise `ValueError` if there is none."""
     try:
         first = x509.load_pem_x509_certificates(content)[0]
     except UNREADABLE as error:

@@ -1,4 +1,4 @@
-"""The variables, a class for each concern: type, default, and what a user must know.
+"""The variables, a class for each concern: type, default, and explanation.
 
 The name of a variable is the attribute's in capitals; its docstring is the reference page's text.
 The first sentence is the meaning that ``gatepost config show`` prints.
@@ -61,28 +61,28 @@ Seconds = Annotated[float, text(parsing.seconds)]
 
 
 class Place(StrEnum):
-    """Where the program runs; some defaults depend on it."""
+    """The place in which the program runs; some defaults depend on it."""
 
     MACHINE = "machine"
     CONTAINER = "container"
 
 
 class PublicPorts(StrEnum):
-    """Which ports the reverse proxy opens."""
+    """The set of ports that the reverse proxy opens."""
 
     ENTRYPOINTS = "entrypoints"
     STANDARD = "standard"
 
 
 class DatabaseDriver(StrEnum):
-    """Where accounts are kept."""
+    """The database in which accounts are kept."""
 
     SQLITE = "sqlite"
     PGSQL = "pgsql"
 
 
 class DatabaseTls(StrEnum):
-    """How the connection to a database server is protected, in PostgreSQL's own words."""
+    """The protection of the connection to a database server (PostgreSQL's `sslmode`)."""
 
     DISABLE = "disable"
     ALLOW = "allow"
@@ -93,15 +93,15 @@ class DatabaseTls(StrEnum):
 
     @property
     def verifies(self) -> bool:
-        """Whether the server's certificate is looked at."""
+        """True if the server's certificate is verified."""
         return self in {DatabaseTls.VERIFY_CA, DatabaseTls.VERIFY_FULL}
 
 
 def _driver(text: str) -> DatabaseDriver:
-    """Read the driver; the one that is promised for later is named as such."""
+    """Read the driver; refuse MySQL with a message of its own."""
     if text.lower() == "mysql":
         raise ValueError(
-            f'"{text}" comes with a later version; this one keeps accounts in SQLite or '
+            f'"{text}" is planned for a later version; this one keeps accounts in SQLite or '
             "PostgreSQL.\nSet {name}=sqlite or {name}=pgsql"
         )
     try:
@@ -135,7 +135,7 @@ class Concern(BaseModel):
 
 
 class ProxySettings(Concern):
-    """The reverse proxy, and who is trusted to say who a client is."""
+    """The reverse proxy, and the peers whose PROXY headers are believed."""
 
     reverse_proxy: Annotated[str, text(parsing.name)] = Field(
         json_schema_extra={"default": "{proxy} on one machine, none in a container"}
@@ -146,32 +146,33 @@ class ProxySettings(Concern):
     trusted_proxies: Networks = Field(
         json_schema_extra={"default": "the address of a proxy of ours, otherwise empty"}
     )
-    """Networks of the proxies that may say who a client is, comma-separated, IPv4 and IPv6.
+    """Networks of the proxies whose PROXY headers are believed, comma-separated, IPv4 and IPv6.
 
-    Whoever is inside can claim any client address, so name no more than your proxies: a network
-    wider than /16 (IPv4) or /48 (IPv6) is warned about. It may not overlap `MYNETWORKS`. Example:
-    `TRUSTED_PROXIES=10.42.0.0/24,fd00:42::/64`."""
+    Every program in these networks can claim any client address, so name only your proxies. A
+    network wider than /16 (IPv4) or /48 (IPv6) causes a warning. The networks may not overlap
+    `MYNETWORKS`. Example: `TRUSTED_PROXIES=10.42.0.0/24,fd00:42::/64`."""
 
 
 class ListenSettings(Concern):
     """Addresses and ports to listen on."""
 
     public_ports: Annotated[PublicPorts, choice(PublicPorts)] = PublicPorts.ENTRYPOINTS
-    """Which ports the reverse proxy opens.
+    """The set of ports that the reverse proxy opens.
 
-    `entrypoints`: 3325, 33587, 33143, …, for a load balancer or a port mapping in front;
-    `standard`: 25, 587, 143, …, as mail programs know them."""
+    `entrypoints` opens 3325, 33587, 33143, …, for a load balancer or a port mapping in front.
+    `standard` opens 25, 587, 143, …, which mail programs know."""
     public_bind_address: BindAddresses = parsing.ANY_ADDRESS
     """IP addresses on which the reverse proxy listens, comma-separated, or `all`.
 
-    All by default, IPv4 and IPv6. Example: `PUBLIC_BIND_ADDRESS=192.0.2.10,2001:db8::10`."""
+    By default it listens on all addresses, IPv4 and IPv6. Example:
+    `PUBLIC_BIND_ADDRESS=192.0.2.10,2001:db8::10`."""
     service_bind_address: BindAddresses = Field(
         json_schema_extra={"default": "127.0.0.1 on one machine, all in a container"}
     )
     """IP addresses on which the daemons listen, comma-separated, or `all`.
 
-    The service ports are for the proxy and the internal ports for Gatepost itself: on one machine
-    neither has to be reached from elsewhere."""
+    The proxy connects to the service ports, and Gatepost itself to the internal ports. On one
+    machine no other machine needs to reach them."""
 
 
 class MailSettings(Concern):
@@ -182,7 +183,8 @@ class MailSettings(Concern):
     )
     """The name in banners, in HELO and in the certificate.
 
-    Other servers look it up: it should resolve to your public address and back."""
+    Other servers look this name up. It should resolve to your public address, and the address
+    back to the name."""
     postmaster: Annotated[str, text(parsing.mail_address)] = Field(
         json_schema_extra={"default": "postmaster@ and the domain of MAILNAME"}
     )
@@ -190,32 +192,32 @@ class MailSettings(Concern):
     recipient_delimiter: Annotated[str, text(parsing.delimiters)] = "+"
     """Characters that begin an address extension: `you+shop@example.org` reaches `you`.
 
-    One or more. The longest name that is a mailbox or an alias wins: with `+-`, mail for
-    `anna-maria+shop@` goes to the mailbox `anna-maria@` and never to `anna@`. Both as mailboxes
-    beside each other are refused, because it would not be clear whose `anna-maria-shop@` is."""
+    Set one character or more. The longest name that is a mailbox or an alias wins: with `+-`, mail
+    for `anna-maria+shop@` goes to the mailbox `anna-maria@` and never to `anna@`. Gatepost refuses
+    both mailboxes beside each other, because `anna-maria-shop@` could belong to either."""
     mynetworks: Networks = ()
     """Networks that relay without logging in, comma-separated.
 
-    Nobody by default, not even this machine. Only the address from which a client itself connects
-    counts, not one that a PROXY header names (see `MTA_RELAYING_PROXIES`). It may not overlap
-    `TRUSTED_PROXIES`."""
+    By default no network relays, not even this machine. Only the address from which a client
+    itself connects counts, not an address in a PROXY header (see `MTA_RELAYING_PROXIES`). The
+    networks may not overlap `TRUSTED_PROXIES`."""
     message_size_limit: Annotated[int, text(parsing.message_size)] = 50 * 1024 * 1024
-    """The largest message taken, in bytes, or with K, M or G (of 1024).
+    """The largest message accepted, in bytes, or with K, M or G (of 1024).
 
-    Attachments grow by a third on the way: 50M carries files of about 36 MB."""
+    Attachments grow by a third when they are sent: 50M carries files of about 36 MB."""
     mta_client_connections: Count = 50
-    """Sessions that one client may have at once on an SMTP port; 0 is no limit.
+    """Sessions that one client may have at once on an SMTP port; 0 means no limit.
 
-    Counted by the client's own address, never the proxy's. IPv6 clients are counted by their /64;
-    behind a proxy also by their /56, which may take four times as much. Gatepost's own clients on
-    the internal ports are not counted."""
+    Sessions are counted by the client's own address, never by the proxy's. IPv6 clients are counted
+    by their /64, and behind a proxy also by their /56, for which the limit is four times as high.
+    Gatepost's own clients on the internal ports are not counted."""
     mta_client_connections_per_minute: Count = 300
-    """Connections that one client may open in a minute on an SMTP port; 0 is no limit."""
+    """Connections that one client may open in a minute on an SMTP port; 0 means no limit."""
     relayhost: Annotated[str, text(parsing.relay_host)] | None = None
-    """The server that outgoing mail is given to: `[host]:port`, or a domain.
+    """The server to which outgoing mail is sent: `[host]:port`, or a domain.
 
     `[smtp.example.net]:587` is that host, `example.net` the MX hosts of a domain. Port 465 uses
-    TLS from the start. Unset, mail goes to each recipient's own server."""
+    TLS from the first byte. If it is unset, mail goes to each recipient's own server."""
     relay_passwd_file: AbsolutePath | None = None
     """File with the login at `RELAYHOST`.
 
@@ -224,29 +226,30 @@ class MailSettings(Concern):
 
 
 class StorageSettings(Concern):
-    """Where it runs, and where everything is kept."""
+    """The place and the folder of the server."""
 
     gatepost_place: Annotated[Place, choice(Place)] = Place.MACHINE
-    """Where the program runs: `machine` or `container`. The images set it.
+    """The place in which the program runs: `machine` or `container`. The images set it.
 
-    In a container the daemons listen on all addresses, the proxy is somebody else's, and health is
-    told over HTTP on port 2007: `/ready` and `/live`."""
+    In a container the daemons listen on all addresses, no proxy is started, and health checks are
+    answered over HTTP on port 2007: `/ready` and `/live`."""
 
     gatepost_home: Annotated[Path, text(parsing.folder)] = Path("/var/lib/gatepost")
-    """The folder of everything Gatepost writes: configuration, queue, mail, accounts, logs.
+    """The folder of everything that Gatepost writes: configuration, queue, mail, accounts, logs.
 
-    A second instance on the same machine needs one of its own."""
+    A second instance on the same machine needs a folder of its own."""
 
 
 class DatabaseSettings(Concern):
     """The database of accounts.
 
-    SQLite needs `DB_DRIVER` only, and refuses the others: accounts would end in another place than
-    the one they name. PostgreSQL needs `DB_HOST`, `DB_NAME`, `DB_USER` and `DB_PASSWORD`.
+    SQLite needs `DB_DRIVER` only. It refuses the other variables, because accounts would not be
+    kept on the server that they name. PostgreSQL needs `DB_HOST`, `DB_NAME`, `DB_USER` and
+    `DB_PASSWORD`.
     """
 
     db_driver: Annotated[DatabaseDriver, text(_driver)] = DatabaseDriver.SQLITE
-    """Where accounts are kept: `sqlite`, in `GATEPOST_HOME`, or `pgsql`, a PostgreSQL server.
+    """The database of accounts: `sqlite`, in `GATEPOST_HOME`, or `pgsql`, a PostgreSQL server.
 
     The daemons query the database themselves, for every message and every login."""
     db_host: Annotated[str, text(parsing.database_host)] | None = None
@@ -254,7 +257,7 @@ class DatabaseSettings(Concern):
     db_port: Annotated[int, text(parsing.port)] = 5432
     """Port of the database server."""
     db_name: Annotated[str, text(parsing.database_word)] | None = None
-    """Name of the database; `DB_USER` must own it, and Gatepost makes its tables there."""
+    """Name of the database. `DB_USER` must own it; Gatepost creates its tables there."""
     db_user: Annotated[str, text(parsing.database_word)] | None = None
     """User at the database server."""
     db_password: (
@@ -268,13 +271,14 @@ class DatabaseSettings(Concern):
     db_tls_mode: Annotated[DatabaseTls, choice(DatabaseTls)] = Field(
         json_schema_extra={"default": "`verify-full` with `DB_TLS_CA_FILE`, otherwise `require`"}
     )
-    """How the connection to the database server is protected, in PostgreSQL's own words.
+    """The protection of the connection to the database server (PostgreSQL's `sslmode`).
 
-    `require` encrypts and believes any certificate; `verify-ca` and `verify-full` also ask who the
-    server is, and need `DB_TLS_CA_FILE`. `disable`, `allow` and `prefer` may send everything in
-    clear, password hashes included: only for a network where nobody else listens."""
+    `require` encrypts and accepts any certificate. `verify-ca` and `verify-full` also verify the
+    server's certificate, and need `DB_TLS_CA_FILE`. `disable`, `allow` and `prefer` may send
+    everything in clear text, password hashes included: use them only on a network where nobody
+    else can listen."""
     db_tls_ca_file: AbsolutePath | None = None
-    """PEM file with the certificates that the database server's own is signed by.
+    """PEM file with the certificates of the authority of the database server.
 
     The daemons get copies, which are renewed when the file changes."""
 
@@ -282,14 +286,14 @@ class DatabaseSettings(Concern):
 class TlsSettings(Concern):
     """The certificate shown to clients.
 
-    Unset, a self-signed pair is made at first start and kept.
+    If it is unset, Gatepost creates a self-signed certificate at the first start and keeps it.
     """
 
     tls_cert_file: AbsolutePath | None = None
-    """PEM file with the certificate for `MAILNAME` and the chain behind it.
+    """PEM file with the certificate for `MAILNAME` and its chain.
 
-    The server's own certificate first, then the one that signed it, and so on. When the file
-    changes, the server shows the new certificate within seconds."""
+    The server's own certificate stands first, then the one that signed it, and so on. When the file
+    changes, the server uses the new certificate within seconds."""
     tls_key_file: AbsolutePath | None = None
     """PEM file with the key of `TLS_CERT_FILE`, without a password.
 

@@ -1,4 +1,4 @@
-"""What the settings of the database must be together."""
+"""Rules for the settings of the database, together."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _NEEDED = {
     "DB_USER": "Set DB_USER=gatepost",
     "DB_PASSWORD": "Set DB_PASSWORD to the password of DB_USER",
 }
-"""What a database server cannot do without, with the next step for each."""
+"""Variables that a database server needs, with the next step for each."""
 _MORE = ("DB_PORT", "DB_TLS_MODE", "DB_TLS_CA_FILE")
 
 
 def tls_mode(given: Mapping[str, Given]) -> DatabaseTls:
-    """Return how a connection is protected when nobody has said so: as well as can be."""
+    """Return the default protection of a connection: the best that the other settings allow."""
     return DatabaseTls.VERIFY_FULL if "DB_TLS_CA_FILE" in given else DatabaseTls.REQUIRE
 
 
 def incomplete(given: Mapping[str, Given]) -> Iterator[str]:
-    """Yield what a driver lacks, and what speaks of a server that nobody would ask."""
+    """Yield variables that a driver needs and lacks, and variables that it does not use."""
     driver = given["DB_DRIVER"].text.lower() if "DB_DRIVER" in given else DatabaseDriver.SQLITE
     if driver == DatabaseDriver.PGSQL:
         for variable, next_step in _NEEDED.items():
@@ -42,15 +42,15 @@ def incomplete(given: Mapping[str, Given]) -> Iterator[str]:
 
 
 def contradictions(database: DatabaseSettings) -> Iterator[str]:
-    """Yield what is wrong with values that are each right by themselves."""
+    """Yield values that contradict each other."""
     if database.db_driver is DatabaseDriver.SQLITE:
         return
     mode, ca_file = database.db_tls_mode, database.db_tls_ca_file
     if mode.verifies and not ca_file:
         yield (
-            f'DB_TLS_MODE: "{mode}" asks who the server is, and DB_TLS_CA_FILE does not say whose '
-            "word counts.\nSet DB_TLS_CA_FILE to the PEM file of the server's certificate "
-            "authority, or set DB_TLS_MODE=require"
+            f'DB_TLS_MODE: "{mode}" verifies the server\'s certificate, and DB_TLS_CA_FILE, '
+            "which holds its authority, is unset.\nSet DB_TLS_CA_FILE to the PEM file of the "
+            "server's certificate authority, or set DB_TLS_MODE=require"
         )
     if ca_file and not mode.verifies:
         yield (

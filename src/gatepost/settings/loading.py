@@ -39,7 +39,7 @@ _LABELS_OF_A_DOMAIN = 2
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One variable as ``gatepost config show`` tells it."""
+    """One variable as ``gatepost config show`` prints it."""
 
     name: str
     text: str
@@ -59,17 +59,17 @@ class Settings:
     database: DatabaseSettings
     tls: TlsSettings
     warnings: tuple[str, ...] = ()
-    """What is allowed and deserves a second look, a sentence each."""
+    """Allowed values that may be mistakes, a sentence each."""
     sources: Mapping[str, Source] = field(default_factory=dict)
     """Variable → who set it; a variable that is not there has its default."""
     plugins: tuple[Concern, ...] = ()
     """The groups of plug-ins, checked with the others."""
     given: Mapping[str, Given] = field(default_factory=dict, repr=False)
-    """Variable → what was set, secrets too."""
+    """Variable → the text that was set, secrets included."""
 
     @property
     def place(self) -> Place:
-        """Where the program runs."""
+        """The place in which the program runs."""
         return self.storage.gatepost_place
 
     def of(self, concern: type[Chosen]) -> Chosen:
@@ -123,7 +123,7 @@ def load(
 ) -> Settings:
     """Read and check every variable.
 
-    `dotenv` is a file to read beside the environment; `hostname` tells the machine's name when
+    `dotenv` is a file to read beside the environment; `hostname` returns the machine's name when
     ``MAILNAME`` is not set. `plugins` are the concerns of plug-ins, and `proxy` is the one that
     stands in front of a machine unless ``REVERSE_PROXY`` says otherwise. Raises `SettingsError`
     with every problem found.
@@ -265,7 +265,7 @@ def _own_proxy(listen: ListenSettings) -> tuple[IPNetwork, ...]:
 
 
 def _contradictions(groups: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with values that are each right by themselves."""
+    """Yield values that contradict each other."""
     proxy: ProxySettings = groups["proxy"]
     mail: MailSettings = groups["mail"]
     tls: TlsSettings = groups["tls"]
@@ -287,7 +287,7 @@ def _contradictions(groups: Mapping[str, Any]) -> Iterator[str]:
 
 
 def of_no_use(variable: str, value: object, other: str, needed: object) -> Iterator[str]:
-    """Yield that a value has no effect without another variable, when that is not set."""
+    """Yield that a value has no effect without another variable, if that one is unset."""
     if value and not needed:
         yield f'{variable}: "{show(value)}" is of no use without {other}.\nSet {other}, or unset it'
 
@@ -323,7 +323,7 @@ def _own_proxy_untrusted(proxy: ProxySettings, listen: ListenSettings) -> Iterat
             yield (
                 f'TRUSTED_PROXIES: "{show(proxy.trusted_proxies)}" does not hold '
                 f"{own.network_address}, from which {proxy.reverse_proxy} on this machine "
-                "connects: whoever comes through it is refused. Add the address, or set "
+                "connects: all clients behind it are refused. Add the address, or set "
                 "REVERSE_PROXY=none."
             )
 

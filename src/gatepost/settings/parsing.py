@@ -64,7 +64,7 @@ def size(text: str) -> int:
 
 
 def message_size(text: str) -> int:
-    """Read the largest size of a message in bytes; at least 64 KiB, so that mail can be mail.
+    """Read the largest size of a message in bytes; at least 64 KiB, or ordinary mail is refused.
 
     At most 1 TiB: the daemons reckon with it in 64 bits.
     """
@@ -163,7 +163,7 @@ def _without_scope(text: str) -> str:
 
 
 def _separated(text: str, read: Callable[[str], object], what: str) -> list[str]:
-    """Split a list at its commas; say so to whoever separates by something else."""
+    """Split a list at its commas; refuse a list that is separated by anything else."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     for part in parts:
         words = [word for word in re.split(r"[\s;|]+", part) if word]

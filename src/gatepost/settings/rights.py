@@ -1,4 +1,4 @@
-"""Rights of a file of settings: whoever may write it decides what root runs."""
+"""Rights of a file of settings: users who can write it decide what root runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a value comes from: the environment, then `.env`, then the default."""
+"""Sources of a value: the environment, then `.env`, then the default."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gatepost.errors import SettingsError, printable
 from gatepost.settings.rights import refuse_what_others_may_write
 
 HIDDEN = "********"
-"""What is printed in place of a secret."""
+"""The text that is printed in place of a secret."""
 
 _SECRET = re.compile(r"PASSW|SECRET|TOKEN", re.IGNORECASE)
 _ASSIGNMENT = re.compile(r"\n\s*(?:export\s+)?[A-Z][A-Z0-9_]+=")
@@ -23,7 +23,7 @@ _LONGEST_SHOWN = 100
 
 
 class Source(StrEnum):
-    """Who set a value."""
+    """The source of a value."""
 
     ENVIRONMENT = "environment"
     DOTENV = ".env"
@@ -100,7 +100,7 @@ def _unreadable(dotenv: Path, reason: str | None, way_out: str) -> SettingsError
 
 
 def _fault(line: Binding) -> str:
-    """Say why a line sets no variable; empty when it does, or when it is blank or a comment."""
+    """Return why a line sets no variable; empty for a line that sets one, a blank or a comment."""
     text = line.original.string.strip()
     if line.error:
         _, mark, value = text.partition("=")
