@@ -17,12 +17,8 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 
 CLEAN = (
-    "README.md",
-    "CODE_OF_CONDUCT.md",
-    "docs/index.md",
-    "docs/tutorials",
-    "docs/how-to",
-    ".github",
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md"),
+    *("docs/index.md", "docs/tutorials", "docs/how-to", ".github"),
 )
 """Files and folders that are searched. Widen this, until it names `src/gatepost` and all pages."""
 
