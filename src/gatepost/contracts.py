@@ -76,13 +76,13 @@ def _always(_settings: Settings, _listeners: tuple[BoundListener, ...]) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plugin:
-    """One addition: a daemon, a proxy, the gate."""
+    """One addition, such as a daemon or a proxy."""
 
     name: str
     """Name of the plug-in, of its folder, and of its process when it has one."""
     unit: str = ""
     """The container or pod in which it runs when each has its own, such as ``mta``: the word after
-    ``gatepost run``, and the name of the Kubernetes Service. Empty: beside those it serves."""
+    ``gatepost run``, and the name under which others reach it. Empty: beside those it serves."""
 
     settings: tuple[type[Concern], ...] = ()
     """Its own variables, a class for each group; ``context.settings.of(CLASS)`` returns them."""

@@ -36,7 +36,7 @@ def plugins() -> tuple[Plugin, ...]:
         if plugin.listeners and not plugin.unit:
             raise UsageError(
                 f'The plug-in "{plugin.name}" has listeners and no unit: give it one in '
-                f"{module.__name__}, the name of its Kubernetes Service."
+                f"{module.__name__}, the name under which others reach it."
             )
         found[plugin.name] = plugin
     return tuple(found[name] for name in sorted(found))

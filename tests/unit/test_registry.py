@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -94,3 +96,28 @@ def test_a_package_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(discovery, "entry_points", entries.select)
     with pytest.raises(UsageError, match='"no_such_package" cannot be used'):
         registry.plugins()
+
+
+def of_the_core() -> list[Path]:
+    """Return the modules that every plug-in relies on."""
+    package = Path(registry.__file__).parent
+    alone = [package / f"{name}.py" for name in ("contracts", "registry", "discovery")]
+    folders = [package / name for name in ("assembly", "model")]
+    return [*alone, *(module for folder in folders for module in sorted(folder.rglob("*.py")))]
+
+
+def named_in(text: str) -> set[str]:
+    """Return the plug-ins, and places to run in, that a text names."""
+    names = "|".join([*(plugin.name for plugin in registry.plugins()), "kubernetes"])
+    return {name.lower() for name in re.findall(rf"(?i)\b(?:{names})\b", text)}
+
+
+@pytest.mark.parametrize("module", of_the_core(), ids=lambda module: module.name)
+def test_the_core_names_no_plugin(module: Path) -> None:
+    """The next mail store or proxy would have to edit the core."""
+    assert named_in(module.read_text()) == set()
+
+
+def test_a_name_would_be_seen() -> None:
+    """The control."""
+    assert named_in("what Dovecot does, and the gate; Gatepost navigates") == {"dovecot", "gate"}

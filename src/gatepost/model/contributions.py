@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class Standing(StrEnum):
-    """Kind of a connection that the gate hands over, by what is known of its client."""
+    """Kind of a connection that is handed over, by what is known of its client."""
 
     NAMED = "named"
     """A PROXY header named the client, or nothing more is known than its own address."""
@@ -24,11 +24,14 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Handoff:
-    """Where the gate hands over one kind of connections of one listener."""
+    """Where a daemon takes one kind of connections of one listener.
+
+    The plug-in that guards the listener reads PROXY headers and hands the connections over.
+    """
 
     listener: str
     socket: Path
-    """UNIX socket of a ``pass`` service (master(5))."""
+    """UNIX socket that takes a connected socket, then its addresses."""
     user: str
     """Who may connect to it."""
     standing: Standing = Standing.NAMED

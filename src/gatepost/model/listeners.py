@@ -96,7 +96,7 @@ class Listener:
     """One row of the listener table, the same on every installation."""
 
     name: str
-    """Name of the listener, of the proxy's entry point and of the Kubernetes port."""
+    """Name of the listener, of the proxy's entry point and of the port in a cluster."""
     protocol: Protocol
     tls: Tls
     public_port: int
@@ -111,8 +111,8 @@ class Listener:
     """Setting that says where Gatepost's own clients connect instead, such as
     ``MDA_IMAP_ADDRESS``; empty when there is none."""
     guarded: bool = False
-    """Whether the daemon would believe a PROXY header from any peer. The gate then answers on the
-    service port in its place, where a proxy is upstream."""
+    """Whether the daemon would believe a PROXY header from any peer. Where a proxy is upstream, the
+    plug-in that consumes `Handoff` then answers on the service port in its place."""
 
     @property
     def greeting(self) -> bytes:
@@ -150,9 +150,9 @@ offers and the one that needs it.
 DELIVERY = Role("delivery")
 """LMTP (RFC 2033): takes a message for a mailbox."""
 SASL = Role("sasl")
-"""Dovecot's authentication protocol, for SMTP AUTH."""
+"""Checks a login for SMTP AUTH, by the mail store's own protocol."""
 QUOTA_STATUS = Role("quota-status")
-"""Postfix policy protocol: would this mailbox accept this message?"""
+"""Tells the MTA whether a mailbox would accept a message, by the MTA's policy protocol."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ class RenderedFile:
     """A configuration file, ready to be written."""
 
     path: PurePosixPath
-    """Relative to the configuration's folder (`Home.config`), such as ``postfix/main.cf``."""
+    """Relative to the configuration's folder (`Home.config`), such as ``toy/bell.conf``."""
     content: str
     process: str
     """Name of the process that reads it."""
