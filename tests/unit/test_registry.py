@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from other_packages import found_anew, install
 
 from gatepost import discovery, registry
 from gatepost.contracts import Plugin
 from gatepost.errors import UsageError
+from gatepost.settings.concerns import StorageSettings
 
 
 @pytest.fixture(autouse=True)
-def found_anew() -> Iterator[None]:
+def _anew() -> Iterator[None]:
     """Look for plug-ins before and after each test."""
-    for cached in (discovery.packages, registry.plugins):
-        cached.cache_clear()
-    yield
-    for cached in (discovery.packages, registry.plugins):
-        cached.cache_clear()
+    with found_anew():
+        yield
 
 
 def another_package(monkeypatch: pytest.MonkeyPatch, plugin: object) -> None:
     """Install a package whose entry point leads to a module with this PLUGIN."""
-    package, module = ModuleType("other"), ModuleType("other.plugin")
-    package.__path__ = []
-    vars(module)["PLUGIN"] = plugin
-    module.__spec__ = package.__spec__ = type(sys.__spec__)("other.plugin", None)
-    monkeypatch.setitem(sys.modules, "other", package)
-    monkeypatch.setitem(sys.modules, "other.plugin", module)
-    entries = EntryPoints([EntryPoint("mine", "other.plugin", discovery.GROUP)])
-    monkeypatch.setattr(discovery, "entry_points", entries.select)
+    install(monkeypatch, other={"PLUGIN": plugin})
 
 
 def test_every_folder_is_a_plugin_of_the_same_name() -> None:
@@ -76,6 +66,24 @@ def test_listeners_without_a_unit_are_refused(monkeypatch: pytest.MonkeyPatch) -
     discovery.packages.cache_clear()
     another_package(monkeypatch, Plugin(name="toy", listeners=(row,)))
     with pytest.raises(UsageError, match='"toy" has listeners and no unit'):
+        registry.plugins()
+
+
+def test_a_module_may_make_several_instances(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three resolvers would be three packages."""
+    several = tuple(Plugin(name=name, settings=(StorageSettings,)) for name in ("one", "two"))
+    install(monkeypatch, other={"PLUGINS": several})
+    assert all(one in registry.plugins() for one in several)
+    assert registry.concerns().count(StorageSettings) == 1, "they share their settings"
+
+
+def test_listeners_of_the_same_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients of one listener would be sent to the other."""
+    (row, *_) = (row for plugin in registry.plugins() for row in plugin.listeners)
+    registry.plugins.cache_clear()
+    discovery.packages.cache_clear()
+    another_package(monkeypatch, Plugin(name="toy", unit="toy", listeners=(row,)))
+    with pytest.raises(UsageError, match=rf'both have a listener "{row.name}"'):
         registry.plugins()
 
 

@@ -7,19 +7,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from graphlib import TopologicalSorter
 
-from gatepost import registry
 from gatepost.assembly.topology import topology
 from gatepost.assembly.units import used
 from gatepost.contracts import Context, Plugin
-from gatepost.errors import SettingsError, UsageError
-from gatepost.model import SOCKET_PATH_BYTES, Home, Plan, Process, Role, Site
+from gatepost.errors import SettingsError
+from gatepost.model import SOCKET_PATH_BYTES, Home, Plan, Process, Site
 from gatepost.settings import Settings
 
 
 def assemble(settings: Settings, site: Site, unit: str | None = None) -> Plan:
     """Make the plan of a place with all units, or with one: what to write and what to start.
 
-    Raises `UsageError` when a need is not met by any plug-in.
+    Raises as `topology` does, and `SettingsError` for a home that is too deep.
     """
     here = used(settings, unit)
     _check_sockets(here, site.home)
@@ -57,7 +56,7 @@ def _in_order(
     started = {plugin.name: plugin.processes(context) for plugin in here}
     processes: dict[str, Process] = {}
     for plugin in here:
-        before = _predecessors(plugin, here, given)
+        before = _predecessors(context, plugin, here, given)
         needed = tuple(process.name for name in before for process in started.get(name, ()))
         for process in started[plugin.name]:
             processes[process.name] = replace(process, after=(*needed, *process.after))
@@ -66,7 +65,10 @@ def _in_order(
 
 
 def _predecessors(
-    plugin: Plugin, here: tuple[Plugin, ...], given: Mapping[str, tuple[object, ...]]
+    context: Context,
+    plugin: Plugin,
+    here: tuple[Plugin, ...],
+    given: Mapping[str, tuple[object, ...]],
 ) -> tuple[str, ...]:
     """Return the plug-ins that must be ready before one: by roles and contributions.
 
@@ -74,21 +76,11 @@ def _predecessors(
     """
     if plugin.fronts:
         return tuple(other.name for other in here if not other.fronts)
-    by_role = (_provider(role, plugin) for role in sorted(plugin.needs))
+    chosen = context.topology.chosen.get(plugin.name, {})
+    by_role = (chosen[role] for role in sorted(plugin.needs))
     by_gift = (
         name
         for name, gifts in given.items()
         if name != plugin.name and any(isinstance(gift, plugin.consumes) for gift in gifts)
     )
     return tuple(dict.fromkeys((*by_role, *by_gift)))
-
-
-def _provider(role: Role, plugin: Plugin) -> str:
-    """Return the plug-in that offers a role; say what is missing when none does."""
-    for other in registry.plugins():
-        if role in other.offers:
-            return other.name
-    raise UsageError(
-        f'{plugin.name} needs a service of role "{role}" and no plug-in offers it: '
-        "add one below gatepost/plugins whose `offers` names the role."
-    )
