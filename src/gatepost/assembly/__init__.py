@@ -1,11 +1,11 @@
-"""Plug-ins and settings → `Topology` → `Plan`. Pure: nothing is read, written or started here.
+"""Plug-ins and settings → `Layout` → `Plan`. Pure: nothing is read, written or started here.
 
 A place has all units, as one machine does, or a single one, as a container does. A new plug-in
 needs no line here.
 """
 
-from gatepost.assembly.planning import assemble
-from gatepost.assembly.topology import topology
+from gatepost.assembly.elsewhere import seen_from_outside, seen_in_cluster
+from gatepost.assembly.layout import Layout, assemble, layout, topology
 from gatepost.assembly.units import (
     client_settings,
     internal_service,
@@ -16,10 +16,14 @@ from gatepost.assembly.units import (
 )
 
 __all__ = [
+    "Layout",
     "assemble",
     "client_settings",
     "internal_service",
+    "layout",
     "of_unit",
+    "seen_from_outside",
+    "seen_in_cluster",
     "topology",
     "units",
     "units_of",

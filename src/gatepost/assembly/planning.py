@@ -7,22 +7,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from graphlib import TopologicalSorter
 
-from gatepost.assembly.topology import topology
-from gatepost.assembly.units import used
 from gatepost.contracts import Context, Plugin
 from gatepost.errors import SettingsError
-from gatepost.model import SOCKET_PATH_BYTES, Home, Plan, Process, Site
+from gatepost.model import SOCKET_PATH_BYTES, Home, Plan, Process, Site, Topology
 from gatepost.settings import Settings
 
 
-def assemble(settings: Settings, site: Site, unit: str | None = None) -> Plan:
-    """Make the plan of a place with all units, or with one: what to write and what to start.
+def planned(settings: Settings, here: tuple[Plugin, ...], topology: Topology, site: Site) -> Plan:
+    """Make the plan of the plug-ins of a place.
 
-    Raises as `topology` does, and `SettingsError` for a home that is too deep.
+    Raises `SettingsError` when the home is too deep for sockets below it.
     """
-    here = used(settings, unit)
     _check_sockets(here, site.home)
-    bare = Context(settings, topology(settings, ipv6=site.ipv6, unit=unit), site)
+    bare = Context(settings, topology, site)
     given = {plugin.name: plugin.contributes(bare) for plugin in here}
     context = replace(bare, contributions=tuple(one for each in given.values() for one in each))
     return Plan(

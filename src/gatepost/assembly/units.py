@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gatepost import registry
-from gatepost.assembly.listeners import bound_here
+from gatepost.assembly.listeners import from_here, table
 from gatepost.contracts import Plugin
 from gatepost.errors import SettingsError
 from gatepost.settings import Settings
@@ -48,7 +48,7 @@ def used(settings: Settings, unit: str | None = None) -> tuple[Plugin, ...]:
     Raises `SettingsError` when a setting chooses a plug-in that is not there.
     """
     candidates = _candidates(settings, unit)
-    listeners = bound_here(settings, candidates)
+    listeners = table(candidates, from_here(settings))
     return tuple(plugin for plugin in candidates if plugin.used(settings, listeners))
 
 
