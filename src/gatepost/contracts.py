@@ -1,10 +1,10 @@
 """A plug-in: one value that declares everything of one addition.
 
 A plug-in is a package below `gatepost.plugins` whose module ``plugin`` has the attribute
-``PLUGIN``. Other distributions add theirs as entry points of the group ``gatepost.plugins``.
-Nothing else in the program names a plug-in: `gatepost.registry` finds it. Every field but the name
-has a default, so a plug-in says only what it has. Plug-ins are pure: values in, values out. All
-facts about the machine arrive in `Site`.
+``PLUGIN``, or ``PLUGINS`` with several instances of it. Other distributions add theirs as entry
+points of the group ``gatepost.plugins``. Nothing else in the program names a plug-in:
+`gatepost.registry` finds it. Every field but the name has a default, so a plug-in says only what it
+has. Plug-ins are pure: values in, values out. All facts about the machine arrive in `Site`.
 """
 
 from __future__ import annotations
@@ -105,9 +105,12 @@ class Plugin:
     """Role → where it answers."""
     needs: Mapping[Role, str] = field(default_factory=dict)
     """Role that it cannot work without → the system user whose programs ask."""
+    chooses: Mapping[Role, str] = field(default_factory=dict)
+    """Role that it needs → setting that names the plug-in whose instance it uses. Where there is no
+    such setting, or its value is empty, the only instance is used."""
     opens: Callable[[Settings], Mapping[Role, str]] = _no_roles
     """Return the roles that it offers to programs other than plug-ins, each with the system user
-    whose programs ask. A role that nobody asks for is not offered."""
+    whose programs ask. An instance that nobody asks is not offered."""
     contributes: Callable[[Context], tuple[object, ...]] = _nothing
     """Return what it gives to other plug-ins (`gatepost.model.contributions`)."""
     consumes: tuple[type, ...] = ()

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 from gatepost import discovery, settings
 from gatepost.contracts import Plugin
@@ -19,33 +20,51 @@ from gatepost.settings.loading import NO_PLUGIN
 def plugins() -> tuple[Plugin, ...]:
     """Return every plug-in, in the order of their names.
 
-    Raises `UsageError` when a module ``plugin`` has none, or two have the same name.
+    A module ``plugin`` declares one as ``PLUGIN``, or several instances of it, each with a name of
+    its own, as ``PLUGINS``. Raises `UsageError` when it declares none, or when two plug-ins, or
+    their listeners, have the same name.
     """
     found: dict[str, Plugin] = {}
+    listeners: dict[str, str] = {}
     for module in discovery.modules("plugin"):
-        plugin = getattr(module, "PLUGIN", None)
-        if not isinstance(plugin, Plugin):
-            raise UsageError(
-                f'The module "{module.__name__}" has no plug-in: its PLUGIN is none. '
-                "Remove the package that has it, or mend it."
-            )
-        if plugin.name in found:
-            raise UsageError(
-                f'Two plug-ins have the name "{plugin.name}"; one of them is {module.__name__}. '
-                "Remove the package that has it, or rename its plug-in."
-            )
-        if plugin.listeners and not plugin.unit:
-            raise UsageError(
-                f'The plug-in "{plugin.name}" has listeners and no unit: give it one in '
-                f"{module.__name__}, the name under which others reach it."
-            )
-        found[plugin.name] = plugin
+        for plugin in _of(module):
+            if plugin.name in found:
+                raise UsageError(
+                    f'Two plug-ins have the name "{plugin.name}"; one of them is '
+                    f"{module.__name__}. Remove the package that has it, or rename its plug-in."
+                )
+            if plugin.listeners and not plugin.unit:
+                raise UsageError(
+                    f'The plug-in "{plugin.name}" has listeners and no unit: give it one in '
+                    f"{module.__name__}, the name under which others reach it."
+                )
+            for listener in plugin.listeners:
+                if listeners.setdefault(listener.name, plugin.name) != plugin.name:
+                    raise UsageError(
+                        f'The plug-ins "{listeners[listener.name]}" and "{plugin.name}" both have '
+                        f'a listener "{listener.name}". Rename the one in {module.__name__}.'
+                    )
+            found[plugin.name] = plugin
     return tuple(found[name] for name in sorted(found))
+
+
+def _of(module: ModuleType) -> tuple[Plugin, ...]:
+    """Return the plug-in of a module, or the instances that it makes of one."""
+    one, several = getattr(module, "PLUGIN", None), getattr(module, "PLUGINS", ())
+    declared = (*(() if one is None else (one,)), *several)
+    if not declared or not all(isinstance(plugin, Plugin) for plugin in declared):
+        raise UsageError(
+            f'The module "{module.__name__}" has no plug-in: its PLUGIN is none. '
+            "Remove the package that has it, or mend it."
+        )
+    return declared
 
 
 def concerns() -> tuple[type[Concern], ...]:
     """Return the settings of all plug-ins, used or not, in the order of the plug-ins' names."""
-    return tuple(concern for plugin in plugins() for concern in plugin.settings)
+    every = (concern for plugin in plugins() for concern in plugin.settings)
+    # Instances of one plug-in share their settings.
+    return tuple(dict.fromkeys(every))
 
 
 def preferred_proxy() -> str:

@@ -14,6 +14,7 @@ from gatepost.plugins.dovecot.listeners import API
 from gatepost.plugins.gate.plan import METRICS
 from gatepost.registry import load
 from gatepost.settings import Place, Settings
+from gatepost.settings.concerns import PublicPorts
 
 BASE = {"MAILNAME": "mail.example.org", "GATEPOST_HOME": "/srv/gatepost"}
 
@@ -268,3 +269,61 @@ def test_a_home_too_long_is_refused_with_the_number(
 def assembled(site: Site, home: str, unit: str | None) -> Plan:
     found = settings(GATEPOST_HOME=home)
     return assembly.assemble(found, replace(site, home=Home(Path(home))), unit)
+
+
+# --- one layout, whoever asks -------------------------------------------------------------------
+
+
+def test_a_layout_has_what_the_single_questions_answer(site: Site) -> None:
+    """`up` would start by one topology what it has checked by another."""
+    asked = settings(PUBLIC_BIND_ADDRESS="127.0.0.11")
+    here = assembly.layout(asked, ipv6=site.ipv6)
+    assert here.plugins == assembly.used(asked)
+    assert here.topology == assembly.topology(asked, ipv6=site.ipv6)
+    assert here.plan(site) == assembly.assemble(asked, site)
+    inside = assembly.layout(settings(Place.CONTAINER), unit="mda")
+    assert [plugin.name for plugin in inside.plugins] == ["dovecot"]
+    assert inside.topology == assembly.topology(settings(Place.CONTAINER), unit="mda")
+
+
+def test_from_outside_only_the_public_ports_are_seen() -> None:
+    """A proof from outside would knock at ports that no firewall lets through."""
+    hosts = ("192.0.2.1", "2001:db8::1")
+    seen = assembly.seen_from_outside(registry.plugins(), hosts, PublicPorts.STANDARD)
+    assert {bound.name: bound.public[0].port for bound in seen.listeners} == {
+        name: ports[0] for name, ports in CONTRACT.items()
+    }
+    assert seen.named("imaps").public == (Address("192.0.2.1", 993), Address("2001:db8::1", 993))
+    assert not any(bound.service or bound.internal or bound.proxied for bound in seen.listeners)
+    assert (seen.roles, seen.clients, seen.trusted_proxies) == ({}, {}, ())
+    behind = assembly.seen_from_outside(registry.plugins(), hosts, PublicPorts.ENTRYPOINTS)
+    assert behind.named("imaps").public[0] == Address("192.0.2.1", 33993)
+
+
+def test_in_a_cluster_each_unit_is_found_by_its_names() -> None:
+    """A proof in a pod of its own would look for the daemons on its own loopback."""
+    asked: list[str] = []
+
+    def hosts(name: str) -> tuple[str, ...]:
+        asked.append(name)
+        return {"proxy": ("10.43.0.9",), "mda": ("10.43.0.8", "fd00::8")}.get(name, (name,))
+
+    found = settings(
+        Place.CONTAINER,
+        MDA_UPSTREAM_PROXY="yes",
+        TRUSTED_PROXIES="10.42.0.7",
+        MDA_IMAP_ADDRESS="proxy:33143",
+    )
+    seen = assembly.seen_in_cluster(found, "proxy", hosts)
+    assert sorted(asked) == ["mda", "mda-internal", "mta", "mta-internal", "proxy"]
+    imap = seen.named("imap")
+    assert imap.public == (Address("10.43.0.9", 33143),)
+    assert imap.service == (Address("10.43.0.8", 143), Address("fd00::8", 143))
+    assert imap.internal == (Address("mda-internal", 143),)
+    assert imap.proxied
+    assert not seen.named("smtp").proxied
+    assert seen.clients["imap"] == Address("proxy", 33143)
+    assert seen.clients["sieve"] == Address("mda-internal", 4190)
+    assert seen.trusted_proxies == found.proxy.trusted_proxies
+    # The control: where the proxy is not known, no public address is made up.
+    assert assembly.seen_in_cluster(found, "", hosts).named("imap").public == ()

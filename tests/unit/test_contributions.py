@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from gatepost import assembly
+from gatepost import assembly, registry
 from gatepost.contracts import Context, Plugin
 from gatepost.model import Plan, Process, RenderedFile, Site
 from gatepost.registry import load
@@ -59,7 +59,7 @@ def planned(
     **more: str,
 ) -> Plan:
     """Make a plan with these plug-ins and no others."""
-    monkeypatch.setattr(assembly, "plugins", lambda: plugins)
+    monkeypatch.setattr(registry, "plugins", lambda: plugins)
     variables = {"MAILNAME": "mx.example.org", "REVERSE_PROXY": "none", **more}
     return assembly.assemble(load(variables), site, unit)
 

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import sys
+import re
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, EntryPoints
-from types import ModuleType
+from pathlib import Path
 
 import pytest
+from other_packages import found_anew, install
 
 from gatepost import discovery, registry
 from gatepost.contracts import Plugin
 from gatepost.errors import UsageError
+from gatepost.settings.concerns import StorageSettings
 
 
 @pytest.fixture(autouse=True)
-def found_anew() -> Iterator[None]:
+def _anew() -> Iterator[None]:
     """Look for plug-ins before and after each test."""
-    for cached in (discovery.packages, registry.plugins):
-        cached.cache_clear()
-    yield
-    for cached in (discovery.packages, registry.plugins):
-        cached.cache_clear()
+    with found_anew():
+        yield
 
 
 def another_package(monkeypatch: pytest.MonkeyPatch, plugin: object) -> None:
     """Install a package whose entry point leads to a module with this PLUGIN."""
-    package, module = ModuleType("other"), ModuleType("other.plugin")
-    package.__path__ = []
-    vars(module)["PLUGIN"] = plugin
-    module.__spec__ = package.__spec__ = type(sys.__spec__)("other.plugin", None)
-    monkeypatch.setitem(sys.modules, "other", package)
-    monkeypatch.setitem(sys.modules, "other.plugin", module)
-    entries = EntryPoints([EntryPoint("mine", "other.plugin", discovery.GROUP)])
-    monkeypatch.setattr(discovery, "entry_points", entries.select)
+    install(monkeypatch, other={"PLUGIN": plugin})
 
 
 def test_every_folder_is_a_plugin_of_the_same_name() -> None:
@@ -77,6 +69,24 @@ def test_listeners_without_a_unit_are_refused(monkeypatch: pytest.MonkeyPatch) -
         registry.plugins()
 
 
+def test_a_module_may_make_several_instances(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three resolvers would be three packages."""
+    several = tuple(Plugin(name=name, settings=(StorageSettings,)) for name in ("one", "two"))
+    install(monkeypatch, other={"PLUGINS": several})
+    assert all(one in registry.plugins() for one in several)
+    assert registry.concerns().count(StorageSettings) == 1, "they share their settings"
+
+
+def test_listeners_of_the_same_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients of one listener would be sent to the other."""
+    (row, *_) = (row for plugin in registry.plugins() for row in plugin.listeners)
+    registry.plugins.cache_clear()
+    discovery.packages.cache_clear()
+    another_package(monkeypatch, Plugin(name="toy", unit="toy", listeners=(row,)))
+    with pytest.raises(UsageError, match=rf'both have a listener "{row.name}"'):
+        registry.plugins()
+
+
 @pytest.mark.parametrize("value", ["toy", "toy.settings", "toy.plugin.more"])
 def test_an_entry_point_to_another_module_is_refused(
     monkeypatch: pytest.MonkeyPatch, value: str
@@ -94,3 +104,28 @@ def test_a_package_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(discovery, "entry_points", entries.select)
     with pytest.raises(UsageError, match='"no_such_package" cannot be used'):
         registry.plugins()
+
+
+def of_the_core() -> list[Path]:
+    """Return the modules that every plug-in relies on."""
+    package = Path(registry.__file__).parent
+    alone = [package / f"{name}.py" for name in ("contracts", "registry", "discovery")]
+    folders = [package / name for name in ("assembly", "model")]
+    return [*alone, *(module for folder in folders for module in sorted(folder.rglob("*.py")))]
+
+
+def named_in(text: str) -> set[str]:
+    """Return the plug-ins, and places to run in, that a text names."""
+    names = "|".join([*(plugin.name for plugin in registry.plugins()), "kubernetes"])
+    return {name.lower() for name in re.findall(rf"(?i)\b(?:{names})\b", text)}
+
+
+@pytest.mark.parametrize("module", of_the_core(), ids=lambda module: module.name)
+def test_the_core_names_no_plugin(module: Path) -> None:
+    """The next mail store or proxy would have to edit the core."""
+    assert named_in(module.read_text()) == set()
+
+
+def test_a_name_would_be_seen() -> None:
+    """The control."""
+    assert named_in("what Dovecot does, and the gate; Gatepost navigates") == {"dovecot", "gate"}

@@ -150,14 +150,17 @@ offers and the one that needs it.
 DELIVERY = Role("delivery")
 """LMTP (RFC 2033): takes a message for a mailbox."""
 SASL = Role("sasl")
-"""Checks a login for SMTP AUTH, by the protocol of doveadm's authentication clients."""
+"""Checks a login for SMTP AUTH, by the mail store's own protocol."""
 QUOTA_STATUS = Role("quota-status")
-"""Would this mailbox accept this message? A policy service of the MTA asks."""
+"""Tells the MTA whether a mailbox would accept a message, by the MTA's policy protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Where a daemon offers a role, depending on where its users are."""
+    """Where a plug-in offers a role, depending on where its users are.
+
+    Several plug-ins may offer one role. Each is an instance of it and has the plug-in's name.
+    """
 
     port: int
     """TCP port, for users in another container."""
@@ -176,12 +179,27 @@ class Topology:
     listeners: tuple[BoundListener, ...]
     """The rows of the daemons that run here: all, or those of one service in a container."""
     roles: Mapping[Role, Endpoint]
-    """Where each role is found, here or elsewhere, as its users connect to it."""
+    """Where each role is found that one instance offers, here or elsewhere, as its users connect to
+    it. A plug-in asks `role` instead, which also knows the instance that it uses."""
     clients: Mapping[str, Address]
     """Listener name → where Gatepost's own clients connect (the ``MDA_*``/``MTA_*_ADDRESS``)."""
     trusted_proxies: tuple[IPNetwork, ...]
     offers: Mapping[Role, tuple[Endpoint, ...]] = field(default_factory=dict)
-    """Where the daemons that run here offer each role."""
+    """Where the plug-ins that run here offer each role, all instances together."""
+    offered: Mapping[str, Mapping[Role, tuple[Endpoint, ...]]] = field(default_factory=dict)
+    """Plug-in that runs here → where it offers each of its roles."""
+    instances: Mapping[Role, Mapping[str, Endpoint]] = field(default_factory=dict)
+    """Role → plug-in that offers it, here or elsewhere → where users find it."""
+    chosen: Mapping[str, Mapping[Role, str]] = field(default_factory=dict)
+    """Plug-in that runs here → role that it needs → plug-in whose instance it uses."""
+
+    def role(self, client: str, role: Role) -> Endpoint:
+        """Return where a plug-in finds a role; raise `KeyError` when it does not need the role."""
+        return self.instances[role][self.chosen[client][role]]
+
+    def offers_of(self, plugin: str) -> Mapping[Role, tuple[Endpoint, ...]]:
+        """Return where one plug-in offers its roles; nothing when it runs elsewhere."""
+        return self.offered.get(plugin, {})
 
     def of(self, daemon: str) -> tuple[BoundListener, ...]:
         """Return the listeners that one daemon answers on, in table order."""

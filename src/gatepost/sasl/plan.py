@@ -12,8 +12,8 @@ def listens(context: Context, user: str, name: str = NAME) -> SocketPath:
     return SocketPath(context.site.home.run / name, user)
 
 
-def process(context: Context, user: str) -> Process:
-    """Return the relay's process.
+def process(context: Context, client: str, user: str) -> Process:
+    """Return the process of the relay for a plug-in, which asks at the plug-in's mail store.
 
     It begins as root, since the program may lie where nobody else can read it, and becomes the
     user before it looks at a connection.
@@ -23,8 +23,8 @@ def process(context: Context, user: str) -> Process:
         argv=(
             str(context.site.program.with_name("python")),
             *("-I", "-m", "gatepost.sasl"),
-            str(context.topology.roles[SASL]),
-            str(context.topology.roles[QUOTA_STATUS]),
+            str(context.topology.role(client, SASL)),
+            str(context.topology.role(client, QUOTA_STATUS)),
             user,
         ),
         sockets=tuple((name, listens(context, user, name)) for name in (NAME, TAKERS)),

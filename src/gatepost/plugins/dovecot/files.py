@@ -211,9 +211,9 @@ def _values(context: Context, chosen: str) -> dict[str, Any]:
         # listeners.conf
         "login_services": services,
         "trusted_proxies": " ".join(str(network) for network in topology.trusted_proxies),
-        "tcp_listeners": tcp_listeners(topology.offers),
-        "socket_listeners": socket_listeners(topology.offers, MAIL_USER),
-        "api": API in topology.offers,
+        "tcp_listeners": tcp_listeners(topology.offers_of(NAME)),
+        "socket_listeners": socket_listeners(topology.offers_of(NAME), MAIL_USER),
+        "api": API in topology.offers_of(NAME),
         "api_key": site.token(API_KEY.name),
         # processes.conf
         "mail_user": MAIL_USER,

@@ -51,7 +51,7 @@ def _ready(context: Context) -> tuple[Readiness, ...]:
             Readiness(bound.internal[0].reachable, bound.listener.greeting)
             for bound in context.topology.of(NAME)
         ),
-        Readiness(context.topology.offers[DELIVERY][0].reachable, b"220 "),
+        Readiness(context.topology.offers_of(NAME)[DELIVERY][0].reachable, b"220 "),
     )
 
 

@@ -91,6 +91,7 @@ def _services(handoffs: Sequence[Handoff]) -> dict[str, dict[Standing, str]]:
 
 
 def _metrics(context: Context) -> tuple[Address, ...]:
-    offered = tuple(one for one in context.topology.offers[METRICS] if isinstance(one, Address))
+    endpoints = context.topology.offers_of(NAME)[METRICS]
+    offered = tuple(one for one in endpoints if isinstance(one, Address))
     # The IPv6 wildcard takes IPv4 too, and a second socket would find the port taken.
     return tuple(address for address in offered if address.host == "::") or offered

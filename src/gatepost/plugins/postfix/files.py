@@ -24,6 +24,7 @@ from gatepost.model import (
     OnChange,
     Part,
     RenderedFile,
+    Role,
 )
 from gatepost.plugins.postfix.listeners import smtpd_services
 from gatepost.rendering import render
@@ -145,7 +146,7 @@ def _copy(name: str, copy: Copy, mode: int = 0o600) -> RenderedFile:
 
 def _main(context: Context) -> dict[str, Any]:
     """Decide every value of main.cf."""
-    mail, site, roles = context.settings.mail, context.site, context.topology.roles
+    mail, site = context.settings.mail, context.site
     relayhost = mail.relayhost or ""
     relay_tls_wrapper = relayhost.rpartition(":")[2] in _WRAPPER_PORTS
     return {
@@ -156,10 +157,10 @@ def _main(context: Context) -> dict[str, Any]:
         "mailname": mail.mailname,
         "inet_protocols": "all" if site.ipv6 else "ipv4",
         "mynetworks": _networks(mail.mynetworks),
-        "delivery": _endpoint(roles[DELIVERY]),
+        "delivery": _endpoint(_found(context, DELIVERY)),
         "sasl": _endpoint(sasl.listens(context, USER)),
         "takers": _endpoint(sasl.listens(context, USER, TAKERS)),
-        "quota_status": _endpoint(roles[QUOTA_STATUS]),
+        "quota_status": _endpoint(_found(context, QUOTA_STATUS)),
         "alias_targets": MOST_TARGETS,
         "alias_expansion": 10 * MOST_TARGETS,
         "message_size_limit": mail.message_size_limit,
@@ -176,6 +177,10 @@ def _main(context: Context) -> dict[str, Any]:
     }
 
 
+def _found(context: Context, role: Role) -> Endpoint:
+    return context.topology.role("postfix", role)
+
+
 def _endpoint(found: Endpoint) -> str:
     """Write where a service is found, as transport(5) and check_policy_service want it."""
     return f"inet:{found}" if isinstance(found, Address) else f"unix:{found}"
@@ -183,7 +188,7 @@ def _endpoint(found: Endpoint) -> str:
 
 def _store_host(context: Context) -> str:
     """Return how ``lmtp`` calls the mail store's host; behind a UNIX socket it is our own."""
-    found = context.topology.roles[DELIVERY]
+    found = _found(context, DELIVERY)
     return found.host if isinstance(found, Address) else context.settings.mail.mailname
 
 
@@ -193,7 +198,7 @@ def _stores(context: Context) -> tuple[str, ...]:
     This is ``HOST[ADDRESS]:PORT``, ``HOST[ADDRESS]`` or the host, which is no secret when it is our
     own. The address of a UNIX socket is its path.
     """
-    found, host = context.topology.roles[DELIVERY], _expression(_store_host(context))
+    found, host = _found(context, DELIVERY), _expression(_store_host(context))
     if isinstance(found, Address):
         return (rf"{host}\[[^]]*\]:[0-9]+", rf"{host}\[[^]]*\]", host)
     return (rf"{host}\[{_expression(str(found.path))}\]",)

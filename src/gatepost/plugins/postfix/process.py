@@ -35,7 +35,7 @@ def processes(context: Context) -> tuple[Process, ...]:
     listening sockets, and the next ``master`` cannot bind them.
     """
     config = str(context.site.home.config / FOLDER)
-    logins = sasl.process(context, USER)
+    logins = sasl.process(context, NAME, USER)
     return (
         logins,
         Process(

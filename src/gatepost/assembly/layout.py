@@ -1,0 +1,78 @@
+"""Settings → `Layout`: the plug-ins of a place and its `Topology`, made once for all who ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatepost import registry
+from gatepost.assembly import roles
+from gatepost.assembly.clients import clients
+from gatepost.assembly.listeners import from_here, table
+from gatepost.assembly.planning import planned
+from gatepost.assembly.units import used
+from gatepost.contracts import Plugin
+from gatepost.model import Plan, Site, Topology
+from gatepost.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One place: what runs there, and where it listens."""
+
+    settings: Settings
+    unit: str | None
+    """The one unit that runs there; None for all units on one machine."""
+    plugins: tuple[Plugin, ...]
+    """The plug-ins in use, in the order of their names."""
+    topology: Topology
+    """The table of listeners, without the HTTP routes, which a plan knows."""
+
+    def plan(self, site: Site) -> Plan:
+        """Make the plan: what to write and what to start.
+
+        Raises `SettingsError` for a home that is too deep.
+        """
+        return planned(self.settings, self.plugins, self.topology, site)
+
+
+def layout(settings: Settings, *, ipv6: bool = True, unit: str | None = None) -> Layout:
+    """Lay out a place with all units, or with one as its container has it.
+
+    The other units are elsewhere, and their internal listeners are found by name. `ipv6` tells
+    whether the kernel speaks IPv6; if not, the IPv6 wildcard is left out. Raises `SettingsError`
+    when a setting chooses a plug-in that is not there, when an internal address points at a port
+    that demands a PROXY header, or when it is not clear which instance of a role a plug-in uses,
+    and `UsageError` when no plug-in offers a role.
+    """
+    here = used(settings, unit)
+    everywhere = here if unit is None else used(settings)
+    fronted = any(plugin.fronts for plugin in here)
+    view = from_here(settings, ipv6=ipv6, fronted=fronted)
+    listeners = table(registry.plugins(), view)
+    names = {plugin.name for plugin in here}
+    found = roles.find(settings, here, everywhere, ipv6=ipv6, unit=unit)
+    return Layout(
+        settings,
+        unit,
+        here,
+        Topology(
+            listeners=tuple(bound for bound in listeners if bound.daemon in names),
+            offers=found.offers,
+            roles=found.single,
+            clients=clients(settings, listeners, names),
+            trusted_proxies=settings.proxy.trusted_proxies,
+            offered=found.offered,
+            instances=found.instances,
+            chosen=found.chosen,
+        ),
+    )
+
+
+def topology(settings: Settings, *, ipv6: bool = True, unit: str | None = None) -> Topology:
+    """Return the topology of a place; see `layout`."""
+    return layout(settings, ipv6=ipv6, unit=unit).topology
+
+
+def assemble(settings: Settings, site: Site, unit: str | None = None) -> Plan:
+    """Make the plan of a place with all units, or with one; see `layout` and `Layout.plan`."""
+    return layout(settings, ipv6=site.ipv6, unit=unit).plan(site)

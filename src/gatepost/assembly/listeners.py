@@ -1,0 +1,98 @@
+"""Listeners of plug-ins → the addresses that they have, as seen from some place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from gatepost.contracts import Plugin
+from gatepost.model import Address, BoundListener, IPAddress, Listener
+from gatepost.settings import Settings
+from gatepost.settings.concerns import PublicPorts
+
+Side = Callable[[Plugin, Listener], tuple[Address, ...]]
+"""Returns the addresses of one side of a listener: where clients, a proxy, or our own clients
+connect."""
+
+
+def _nowhere(_plugin: Plugin, _listener: Listener) -> tuple[Address, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Where listeners are, as seen from one place. A side that cannot be seen has no address."""
+
+    public: Side
+    service: Side = _nowhere
+    internal: Side = _nowhere
+    proxied: Callable[[Plugin], bool] = lambda _plugin: False
+    """Tell whether a plug-in's service ports demand a PROXY header."""
+
+
+def table(plugins: Iterable[Plugin], view: View) -> tuple[BoundListener, ...]:
+    """Bind the listeners of some plug-ins. Every topology is made from such a table."""
+    return tuple(
+        BoundListener(
+            listener=listener,
+            daemon=plugin.name,
+            proxied=view.proxied(plugin),
+            public=view.public(plugin, listener),
+            service=view.service(plugin, listener),
+            internal=view.internal(plugin, listener),
+        )
+        for plugin in plugins
+        for listener in plugin.listeners
+    )
+
+
+def from_here(settings: Settings, *, ipv6: bool = True, fronted: bool = False) -> View:
+    """Return the view of the machine or container itself.
+
+    `fronted` tells whether a proxy of ours listens before the daemons.
+    """
+    listen = settings.listen
+    own = hosts(listen.service_bind_address, ipv6=ipv6)
+    fronts = hosts(listen.public_bind_address, ipv6=ipv6) if fronted else ()
+
+    def service(_plugin: Plugin, listener: Listener) -> tuple[Address, ...]:
+        return at(own, listener.service_port)
+
+    def public(plugin: Plugin, listener: Listener) -> tuple[Address, ...]:
+        if fronts:
+            return at(fronts, public_port(listener, listen.public_ports))
+        # Without a proxy of ours, clients of a plain port come straight to the daemon.
+        return () if plugin.proxied(settings) else service(plugin, listener)
+
+    def internal(_plugin: Plugin, listener: Listener) -> tuple[Address, ...]:
+        return at(own, listener.internal_port)
+
+    return View(
+        public=public,
+        service=service,
+        internal=internal,
+        proxied=lambda plugin: plugin.proxied(settings),
+    )
+
+
+def from_outside(there: Iterable[str], ports: PublicPorts) -> View:
+    """Return the view of a client elsewhere, who sees the public ports of some hosts."""
+    there = tuple(there)
+    return View(public=lambda _plugin, listener: at(there, public_port(listener, ports)))
+
+
+def public_port(listener: Listener, ports: PublicPorts) -> int:
+    """Return the port on which clients find a listener."""
+    standard = ports is PublicPorts.STANDARD
+    return listener.public_port if standard else listener.entry_point_port
+
+
+def at(there: Iterable[str], port: int) -> tuple[Address, ...]:
+    """Return the addresses of some hosts at one port."""
+    return tuple(Address(host, port) for host in there)
+
+
+def hosts(addresses: Iterable[IPAddress], *, ipv6: bool) -> tuple[str, ...]:
+    """Write addresses as hosts; a kernel without IPv6 has no IPv6 wildcard."""
+    kept = [a for a in addresses if ipv6 or not (a.version == 6 and a.is_unspecified)]  # noqa: PLR2004
+    return tuple(str(address) for address in kept)
