@@ -21,9 +21,9 @@ from gatepost.accounts.records import Mailbox
 from gatepost.accounts.store import Store, open_store
 from gatepost.errors import PreflightError, StartError
 from gatepost.model import Address, Home, Job, OnChange, Plan, Process, Readiness, RenderedFile
-from gatepost.run import apply, control, jobs, logs, memory, record, supervise, watches
+from gatepost.run import answering, apply, control, jobs, logs, memory, record, watches
 from gatepost.run import child as child_room
-from gatepost.run import service as service_room
+from gatepost.run import supervised as supervised_room
 from gatepost.run.account_watch import AccountWatch
 from gatepost.run.logs import LogStream
 from gatepost.run.supervise import Supervisor
@@ -31,7 +31,7 @@ from gatepost.run.supervise import Supervisor
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_room, "_BACK_OFF", (0.02, 0.05))
+    monkeypatch.setattr(supervised_room, "_BACK_OFF", (0.02, 0.05))
     monkeypatch.setattr(child_room, "_TERM_SECONDS", 0.05)
 
 
@@ -247,7 +247,7 @@ def test_status_is_not_ready_while_one_is_down(
     home: Home, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Monitoring would be content with a server that takes no mail."""
-    monkeypatch.setattr(service_room, "_BACK_OFF", (5, 5))
+    monkeypatch.setattr(supervised_room, "_BACK_OFF", (5, 5))
     apply.apply(plan(sleeper("store"), sleeper("mta")), home)
 
     async def during() -> Any:
@@ -261,7 +261,7 @@ def test_status_is_not_ready_while_one_is_down(
     assert status["services"][1]["pid"] is None
 
 
-@pytest.mark.parametrize("words", [b'{"do": "dance"}\n', b"{}\n", b"[]\n", b"hello\n", b"\n"])
+@pytest.mark.parametrize("words", [b"{}\n", b"[]\n", b'{"do": []}\n', b"hello\n", b"\n"])
 def test_a_strange_request_is_turned_away(
     home: Home, plan: Callable[..., Plan], words: bytes
 ) -> None:
@@ -279,12 +279,28 @@ def test_a_strange_request_is_turned_away(
     assert any("a request could not be answered" in line for line in lines(home))
 
 
+def test_an_unknown_request_is_answered(home: Home, plan: Callable[..., Plan]) -> None:
+    """A newer `gatepost` could not tell an old supervisor from none, and would start another."""
+    apply.apply(plan(sleeper("store")), home)
+
+    async def during() -> tuple[Any, bool]:
+        return await ask(home, "dance"), (await ask(home, "status"))["ready"]
+
+    answer, ready = run(home, during)
+    assert answer == {
+        "error": "this supervisor speaks version 2 of the control protocol, which has no request "
+        '"dance"'
+    }
+    assert ready
+    assert any("a request could not be answered" in line for line in lines(home))
+
+
 @pytest.mark.parametrize("words", [b"", b'{"do": "sta', b"x" * 100_000])
 def test_half_a_request_is_hung_up_on(
     home: Home, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, words: bytes
 ) -> None:
     """A program that hangs would hold a descriptor of the supervisor for ever."""
-    monkeypatch.setattr(supervise, "_REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(answering, "REQUEST_SECONDS", 0.5)
     apply.apply(plan(sleeper("store")), home)
 
     async def during() -> tuple[bytes, bool]:

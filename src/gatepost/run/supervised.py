@@ -1,4 +1,4 @@
-"""One service: started, watched, restarted when it dies, stopped."""
+"""One process of the plan: started, watched, restarted when it dies, stopped."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from gatepost.run.logs import LogStream
 from gatepost.run.sockets import Sockets
 
 READY_SECONDS = 30.0
-"""How long a service may take from its start to its first answer."""
+"""How long a process may take from its start to its first answer."""
 _BACK_OFF = (0.5, 30.0)
 _STABLE_SECONDS = 5.0
-"""Who has run for so long and dies is started anew as if for the first time."""
+"""A process that has run for so long and dies is started as if for the first time."""
 _RETIRING_POLL = 0.05
 
 
 class State(StrEnum):
-    """What a service is doing."""
+    """What a supervised process is doing."""
 
     STOPPED = "stopped"
     STARTING = "starting"
@@ -31,8 +31,8 @@ class State(StrEnum):
     STOPPING = "stopping"
 
 
-class Service:
-    """Keeps one process of the plan running."""
+class Supervised:
+    """A process of the plan that the supervisor keeps running."""
 
     def __init__(
         self, process: Process, log: LogStream, on_change: Callable[[], None] = lambda: None
