@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gatepost.model import Home, OnChange, Process
-from gatepost.run import changes, environment, programs, record
+from gatepost.run import changes, environment, programs, record, versions
 from gatepost.run.control import Applied
 from gatepost.run.logs import LogStream
 from gatepost.run.record import Record
@@ -130,15 +130,22 @@ class Fleet:
         # since then have read it.
         doubtful = set(self.members) if same and moved else set(self._behind)
         self.record = new
+        parts = dict.fromkeys(part for one in new.processes for part in one.versions)
+        installed = await asyncio.to_thread(versions.installed, parts) if parts else {}
         kept = {process.name for process in new.processes}
         changed = await self._drop(old, kept)
         problems: list[str] = []
         for process in new.processes:
-            done, problem = await self._change(process, old, new, doubtful=process.name in doubtful)
+            member = self.members.get(process.name)
+            older = member is not None and _is_older(member, process, installed)
+            done, problem = await self._change(
+                process, old, new, doubtful=process.name in doubtful, older=older
+            )
             self._behind.discard(process.name)
             if done:
                 changed.append(f"{process.name} {done}")
-                self._log.say(f"{process.name} {done}: its configuration has changed")
+                why = "it ran an older version" if older else "its configuration has changed"
+                self._log.say(f"{process.name} {done}: {why}")
             if problem:
                 self._behind.add(process.name)
                 problems.append(problem)
@@ -156,11 +163,12 @@ class Fleet:
         return [f"{name} stopped" for name in gone]
 
     async def _change(
-        self, process: Process, old: Record, new: Record, *, doubtful: bool
+        self, process: Process, old: Record, new: Record, *, doubtful: bool, older: bool
     ) -> tuple[str | None, str | None]:
         """Bring one process up to date; return what was done and what went wrong.
 
-        One that is `doubtful` may run with another configuration than `old`.
+        One that is `doubtful` may run with another configuration than `old`. One that is `older`
+        than the installed version may not understand the new files.
         """
         if process.name not in self.members:
             self.members[process.name] = self._new(process)
@@ -171,9 +179,7 @@ class Fleet:
             {OnChange.RELOAD} if doubtful else set()
         )
         same = changes.as_started(process) == changes.as_started(member.process)
-        # A new version cannot have an old process read its files.
-        outdated = member.child and programs.outdated(member.child.pid)
-        if not same or outdated or OnChange.RESTART in effects:
+        if not same or older or OnChange.RESTART in effects:
             await member.restart(process)
             return "restarted", None
         if OnChange.RELOAD in effects and process.reload:
@@ -184,3 +190,15 @@ class Fleet:
             return "restarted", None
         member.process = process
         return None, None
+
+
+def _is_older(member: Supervised, process: Process, installed: Mapping[str, str]) -> bool:
+    """Tell whether a process runs something that was replaced since it was started.
+
+    The record does not tell: a process that ended meanwhile was started with what is installed.
+    """
+    if member.child is None:
+        return False
+    if dict(member.runs) != {part: installed[part] for part in process.versions}:
+        return True
+    return programs.outdated(member.child.pid) is not None

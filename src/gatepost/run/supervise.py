@@ -17,7 +17,7 @@ from typing import Any
 
 from gatepost.errors import GatepostError, StartError, printable
 from gatepost.model import Address, Home, Process
-from gatepost.run import control, locks, logs, memory, owners, watches
+from gatepost.run import control, locks, logs, memory, owners, versions, watches
 from gatepost.run.account_watch import AccountWatch
 from gatepost.run.answering import Answering
 from gatepost.run.child import end_session
@@ -53,6 +53,8 @@ class Supervisor:
         """
         self._home = home
         self._lock = lock
+        self._versions = versions.installed(versions.own())
+        """What this process itself was started with."""
         self._log = log
         self._health = health or Health()
         self._fleet = Fleet(home, log, self._remember)
@@ -237,6 +239,14 @@ class Supervisor:
             # This process too: it keeps listening sockets for the others.
             processes=(os.getpid(), *(s.pid for s in states if s.pid), *self._retired()),
             protocol=control.PROTOCOL,
+            versions={
+                logs.OWN_NAME: self._versions,
+                **{
+                    name: member.runs
+                    for name, member in self._fleet.members.items()
+                    if member.child and member.runs
+                },
+            },
         )
 
     def _obstacle(self) -> str | None:
