@@ -142,8 +142,9 @@ def missing_packages(*, install: bool) -> tuple[Any, tuple[str, ...]]:
     from gatepost.run import packages  # noqa: PLC0415
 
     settings = configuration.current()
-    found = packages.survey(assembly.used(settings), settings)
-    return found, packages.install(found) if install else ()
+    plugins = assembly.used(settings)
+    found = packages.survey(plugins, settings)
+    return found, packages.install(found, plugins) if install else ()
 
 
 # --- the steps of `up` ----------------------------------------------------------------------

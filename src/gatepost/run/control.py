@@ -98,7 +98,7 @@ class Applied:
     """The answer to `APPLY`."""
 
     changed: tuple[str, ...] = ()
-    """What was done, a phrase each, such as ``postfix reloaded``."""
+    """What was done, a phrase each, such as ``mta reloaded``."""
     problem: str | None = None
     """What went wrong; None when nothing did."""
 
