@@ -120,6 +120,8 @@ class Plugin:
     """Return the Debian packages that it cannot run without."""
     optional_packages: tuple[str, ...] = ()
     """Debian packages that it uses where the release has them."""
+    system_services: tuple[str, ...] = ()
+    """systemd services that the packages bring. They stay off: Gatepost starts the daemon."""
     version_command: tuple[str, ...] = ()
     """Command that prints the installed version; the first word is the program. Empty: the program
     is Gatepost itself."""

@@ -54,8 +54,8 @@ def _changing(settings: Settings) -> Iterator[Store]:
     """
     with accounts(settings) as store:
         yield store
-    answer = control.ask(Home(settings.storage.gatepost_home), "forget")
-    if answer and (problems := answer.get("problems")):
+    answer = control.request(Home(settings.storage.gatepost_home), control.FORGET)
+    if answer and (problems := answer.problems):
         raise OperationError(
             f"The accounts are changed, but {'; '.join(problems)}; the server tries again by "
             "itself, so look with `gatepost status` whether it has worked, and with `gatepost "

@@ -94,7 +94,7 @@ def _machine(settings: Settings, found: Inspection) -> None:
     surveyed = site.survey(settings, service)
     topology = assembly.topology(settings, ipv6=surveyed.ipv6, unit=service)
     found.problems.extend(preflight.unfit(home, topology))
-    ours = server.processes_of(home, control.ask(home, "status"))
+    ours = server.processes_of(home, control.request(home, control.STATUS))
     found.now.extend(preflight.taken(topology, ours))
     plan = assembly.assemble(settings, surveyed, service)
     # The checkers ask the tables of accounts, which the first start makes and an update changes.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatepost.actions import configuration, inspection
+from gatepost.actions import configuration, inspection, starting
+from gatepost.actions.starting import Tell
 from gatepost.errors import GatepostError, PreflightError, StartError, UsageError
 from gatepost.model import (
     DELIVERY,
@@ -21,7 +20,8 @@ from gatepost.model import (
     Plan,
     Topology,
 )
-from gatepost.run import control, environment, locks, logs, memory, preflight, record, rights
+from gatepost.run import control, locks, logs, memory, preflight, record, rights
+from gatepost.run.control import Running
 from gatepost.settings import Place, Settings
 from gatepost.settings.concerns import DatabaseDriver
 
@@ -30,15 +30,11 @@ if TYPE_CHECKING:
     from gatepost.contracts import Plugin
     from gatepost.run.health import Health
 
-Tell = Callable[[str], None]
-"""Told what is being done, a line for each step."""
-
 OpenAccounts = Callable[[Settings], "Store"]
 """Opens the database of accounts, made and migrated."""
 
 _UMASK = 0o022
 """The caller's may leave what is made open to everybody, or closed to the daemons' users."""
-_STOP_SECONDS = 60.0
 _SETTLE_SECONDS = 4.0
 _DATABASE_SECONDS = 2.0
 """How often a database that is away is tried again."""
@@ -75,16 +71,19 @@ def up(*, detach: bool, tell: Tell) -> None:
     rights.require(home, in_container=settings.place is Place.CONTAINER)
     plan = _look(settings, home, tell)
     with locks.writing(home):
-        lock = _supervisors_lock(home, tell)
+        lock = starting.lock_or_running(home, tell)
         if lock is None:
             _require_same_service(home, settings)
         _write(settings, home, plan, tell)
         # The daemons have what they need in files; the reverse proxy needs no database.
         settings.withhold_secrets(os.environ)
         if lock is None:
-            _tell_changes(home, tell)
+            if (left := starting.stop_older(home, tell)) is None:
+                starting.apply_changes(home, tell)
+            else:
+                starting.in_background(home, tell, left)
         elif detach:
-            _start_in_background(home, tell, lock)
+            starting.in_background(home, tell, lock)
     if lock is not None and not detach:
         _run_here(home, lock)
 
@@ -115,25 +114,25 @@ def down(tell: Tell) -> bool:
     long.
     """
     home = home_of(configuration.current())
-    deadline = time.monotonic() + _STOP_SECONDS
+    deadline = time.monotonic() + starting.STOP_SECONDS
     waited_for = ""
-    while (answer := control.ask(home, "stop")) is None:
+    while (answer := control.request(home, control.STOP)) is None:
         # Looked at after asking: who is not at work now has not been when we asked either.
         busy = locks.at_work(home)
-        if busy is None and control.ask(home, "status") is None:
+        if busy is None and control.request(home, control.STATUS) is None:
             return False
         if busy and busy != waited_for:
             tell(f"Waiting for {busy}")
             waited_for = busy
         if time.monotonic() > deadline:
             raise StartError(
-                f"{waited_for} in {home.root} is still at work after {_STOP_SECONDS:g} s, and "
-                "nothing was stopped. Look what it waits for, or end that process; then type "
+                f"{waited_for} in {home.root} is still at work after {starting.STOP_SECONDS:g} s, "
+                "and nothing was stopped. Look what it waits for, or end that process; then type "
                 "this again."
             )
         time.sleep(0.05)
     tell("Stopping the mail server")
-    _await_end(home, answer["pid"], deadline)
+    starting.await_end(home, answer.pid, deadline)
     return True
 
 
@@ -143,8 +142,9 @@ def missing_packages(*, install: bool) -> tuple[Any, tuple[str, ...]]:
     from gatepost.run import packages  # noqa: PLC0415
 
     settings = configuration.current()
-    found = packages.survey(assembly.used(settings), settings)
-    return found, packages.install(found) if install else ()
+    plugins = assembly.used(settings)
+    found = packages.survey(plugins, settings)
+    return found, packages.install(found, plugins) if install else ()
 
 
 # --- the steps of `up` ----------------------------------------------------------------------
@@ -204,7 +204,7 @@ def _write(
     if delivers:
         _keep_mail_aside(settings, home)
     surveyed = site.survey(settings, service, copying=True)
-    plan = assembly.assemble(settings, surveyed, service)
+    plan = site.with_versions(assembly.assemble(settings, surveyed, service), plugins, settings)
     tell("Checking the configuration with the daemons' own checkers")
     apply.apply(plan, home)
     if delivers:
@@ -224,41 +224,15 @@ def _give_to_owners(home: Home, directories: tuple[Directory, ...], tell: Tell) 
     """Mend the owners of mail and queue, where a look or the running server finds foreign ones."""
     from gatepost.run import owners  # noqa: PLC0415
 
-    running = control.ask(home, "status")
-    found = owners.look(directories).foreign or (running or {}).get("foreign")
+    running = control.request(home, control.STATUS)
+    found = owners.look(directories).foreign or (running and running.foreign)
     if not found:
         return
     tell(f"{found}: mending the owners of everything there")
     count = owners.mend(directories, tell)
     tell(f"{count:,} files and folders have their owner again")
     if running:
-        control.ask(home, "owners")
-
-
-def _supervisors_lock(home: Home, tell: Tell) -> int | None:
-    """Take the lock of a supervisor that is to be started; return None when one answers.
-
-    One that is stopping is waited for: who types `up` after `down` wants a server. One that an
-    interrupted `up` has left may be just starting.
-    """
-    deadline = time.monotonic() + _STOP_SECONDS
-    told = False
-    while True:
-        running = control.ask(home, "status")
-        if running and not running.get("stopping"):
-            return None
-        if running is None and (lock := locks.supervising(home)) is not None:
-            return lock
-        if running and not told:
-            tell("Waiting for the server that is being stopped")
-            told = True
-        if time.monotonic() > deadline:
-            raise StartError(
-                f"{locks.at_work(home) or 'The supervisor'} neither answers nor ends within "
-                f"{_STOP_SECONDS:g} s. Look at its log with `gatepost logs gatepost`, or end that "
-                "process; then type this again."
-            )
-        time.sleep(0.05)
+        control.request(home, control.OWNERS)
 
 
 def _require_same_service(home: Home, settings: Settings) -> None:
@@ -284,13 +258,13 @@ def check_machine(home: Home, topology: Topology) -> None:
     """
     deadline = time.monotonic() + _SETTLE_SECONDS
     while True:
-        running = control.ask(home, "status")
+        running = control.request(home, control.STATUS)
         ours = processes_of(home, running)
         try:
             preflight.check(home, topology, ours)
         except PreflightError as error:
             unsettled = isinstance(error, preflight.UnseenOwnerError) or (
-                running is not None and not running["ready"]
+                running is not None and not running.ready
             )
             if not unsettled or time.monotonic() > deadline:
                 raise
@@ -299,9 +273,9 @@ def check_machine(home: Home, topology: Topology) -> None:
             return
 
 
-def processes_of(home: Home, running: Any) -> list[int]:
+def processes_of(home: Home, running: Running | None) -> list[int]:
     """Return the processes of a server; what a killed supervisor has left, the next one ends."""
-    return running["processes"] if running else [left.pid for left in memory.recall(home)]
+    return list(running.processes) if running else [left.pid for left in memory.recall(home)]
 
 
 def _introduce(settings: Settings, home: Home, plugins: Iterable[Plugin]) -> None:
@@ -328,40 +302,6 @@ def _keep_mail_aside(settings: Settings, home: Home) -> None:
 
     with _open_accounts(settings) as store:
         store.keep_aside(mail_folders(home))
-
-
-def _tell_changes(home: Home, tell: Tell) -> None:
-    answer = control.ask(home, "apply")
-    if answer is None:
-        raise StartError("The supervisor has ended meanwhile. Start it again: gatepost up")
-    for change in answer["changed"]:
-        tell(change)
-    if answer.get("problem"):
-        raise StartError(answer["problem"])
-    tell("The mail server is up to date" if answer["changed"] else "Nothing has changed")
-
-
-def _start_in_background(home: Home, tell: Tell, lock: int) -> None:
-    tell("Starting the services")
-    child = subprocess.Popen(
-        [sys.executable, "-m", "gatepost.run.supervise", str(home.root), str(lock)],
-        pass_fds=(lock,),
-        env=environment.fixed(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        cwd="/",
-        start_new_session=True,
-    )
-    while (answer := control.ask(home, "wait")) is None:
-        if child.poll() is not None:
-            said = child.communicate()[1].decode().strip()
-            raise StartError(said or "The mail server was stopped while it started: gatepost down")
-        time.sleep(0.02)
-    if answer["problem"]:
-        child.wait()
-        raise StartError(answer["problem"])
-    tell("The mail server is ready")
 
 
 def _run_here(home: Home, lock: int) -> None:
@@ -408,7 +348,7 @@ def _run_in_container(
 
 def _require_nobody(home: Home) -> None:
     """Refuse to run beside a supervisor that answers; one that does not holds its lock."""
-    if control.ask(home, "status") is not None:
+    if control.request(home, control.STATUS) is not None:
         raise PreflightError(
             f"A mail server runs in {home.root} already. Nothing was changed. See it with "
             "`gatepost status`, stop it with `gatepost down`, or give this one a home of its own "
@@ -432,23 +372,3 @@ def _open_patiently(settings: Settings, tell: Tell, health: Health) -> Store:
                 told, again = reason, time.monotonic() + _TOLD_AGAIN_SECONDS
             health.wait_for(reason)
             time.sleep(_DATABASE_SECONDS)
-
-
-# --- small answers --------------------------------------------------------------------------
-
-
-def _await_end(home: Home, pid: int, deadline: float) -> None:
-    while Path(f"/proc/{pid}").exists() and not _is_zombie(pid):
-        if time.monotonic() > deadline:
-            raise StartError(
-                f"The supervisor of {home.root} (process {pid}) is still stopping after "
-                f"{_STOP_SECONDS:g} s. Look at its log: gatepost logs gatepost"
-            )
-        time.sleep(0.02)
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from gatepost.actions import configuration
 from gatepost.actions.server import home_of
 from gatepost.errors import UsageError
 from gatepost.model import Address, BoundListener, Home
-from gatepost.run import control, logs, record
+from gatepost.run import control, logs, record, versions
+from gatepost.run.control import ProcessState, Running
+from gatepost.run.versions import Older
 
 
 def status() -> dict[str, Any]:
     """Return what runs and where it listens, in the form of the contract."""
     home = home_of(configuration.settings())
-    running = control.ask(home, "status")
+    running = control.request(home, control.STATUS)
     known = record.current(home)
-    problems = running.get("problems", []) if running else []
-    services = running["services"] if running else []
+    states = running.services if running else ()
     if not running and known:
-        services = [
-            {"name": p.name, "state": "stopped", "pid": None, "restarts": 0, "since": None}
-            for p in known.processes
-        ]
+        states = tuple(ProcessState(p.name, "stopped", None, 0, None) for p in known.processes)
     return {
-        "ready": bool(running and running["ready"] and not problems),
-        "problems": problems,
-        "services": services,
-        "jobs": running.get("jobs", []) if running else [],
+        "ready": bool(running and running.ready and not running.problems),
+        "problems": list(running.problems) if running else [],
+        "services": [asdict(state) for state in states],
+        "jobs": [asdict(job) for job in running.jobs] if running else [],
         "listeners": [_listener(bound) for bound in known.topology.listeners] if known else [],
+        "older": [asdict(one) for one in _older(running)] if running else [],
     }
+
+
+def _older(running: Running) -> tuple[Older, ...]:
+    """Return what was replaced since it was started; the supervisor itself comes first."""
+    if logs.OWN_NAME in running.versions:
+        return versions.older(running.versions)
+    installed = versions.installed([versions.GATEPOST])[versions.GATEPOST]
+    return (Older(logs.OWN_NAME, versions.GATEPOST, None, installed),)
 
 
 def log_lines(count: int, service: str | None) -> list[str]:

@@ -58,47 +58,9 @@ def status(*, as_json: bool) -> None:
 
 
 def _print_status(found: dict[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from gatepost.cli import standing  # noqa: PLC0415  rich takes 0.1 s
 
-    from gatepost.cli.output import console  # noqa: PLC0415
-
-    out = console()
-    if not found["services"]:
-        out.print("No mail server has been started here yet. Start it: gatepost up --detach")
-        return
-    running = any(service["pid"] for service in found["services"])
-    out.print("Ready." if found["ready"] else "Not ready." if running else "Not running.")
-    for problem in found["problems"]:
-        out.print(Text(problem), soft_wrap=True)
-    services = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("service", "state", "process", "restarts", "since"):
-        services.add_column(heading)
-    for row in found["services"]:
-        services.add_row(
-            *(str(row[k] or "-") for k in ("name", "state", "pid")),
-            str(row["restarts"]),
-            row["since"] or "-",
-        )
-    out.print(services)
-    if found["jobs"]:
-        jobs = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for heading in ("job", "last", "result", "next"):
-            jobs.add_column(heading, overflow="fold")
-        for row in found["jobs"]:
-            last = row["last"] or {"began": "-", "problem": "-"}
-            result = "running" if row["running"] else last["problem"] or "done"
-            jobs.add_row(row["name"], last["began"], Text(result), row["next"] or "-")
-        out.print(jobs)
-    listeners = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("listener", "tls", "public", "service", "internal"):
-        listeners.add_column(heading, overflow="fold")
-    for row in found["listeners"]:
-        cells = ("\n".join(row["addresses"][k]) or "-" for k in ("public", "service", "internal"))
-        # As text: rich takes an IPv6 address in brackets for a style, and shows nothing of it.
-        listeners.add_row(row["name"], row["tls"], *map(Text, cells))
-    out.print(listeners)
+    standing.show(found)
 
 
 @click.command()

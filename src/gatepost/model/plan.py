@@ -123,6 +123,9 @@ class Process:
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_seconds: float = 10.0
     """How long it gets after SIGTERM before it is killed."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Parts that it runs, such as Debian packages, with the versions that are installed
+    (`gatepost.run.versions`) when the plan is made."""
 
 
 @dataclass(frozen=True, slots=True)

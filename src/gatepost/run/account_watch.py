@@ -14,7 +14,7 @@ from pathlib import Path
 from gatepost.accounts.changes import Change, Changes, UnavailableError, open_changes
 from gatepost.model import Process
 from gatepost.run.child import Child
-from gatepost.run.service import Service, State
+from gatepost.run.supervised import State, Supervised
 
 EVERY = 0.25
 """Seconds between looks."""
@@ -22,20 +22,20 @@ EVERY = 0.25
 
 @dataclass(slots=True)
 class _Pending:
-    """What a service has not done yet about changed accounts."""
+    """What a process has not done yet about changed accounts."""
 
     accounts: dict[str, None] = field(default_factory=dict)
-    """Whose sessions end: a line for each, as the service's command reads them."""
+    """Whose sessions end: a line for each, as the process's command reads them."""
     forgotten: bool = False
     ended: bool = False
 
 
 class AccountWatch:
-    """Watches the databases of accounts that services name in their processes."""
+    """Watches the databases of accounts that processes name."""
 
     def __init__(
         self,
-        services: Callable[[], Iterable[Service]],
+        processes: Callable[[], Iterable[Supervised]],
         say: Callable[[str], None],
         lost: Callable[[Process], None],
     ) -> None:
@@ -43,7 +43,7 @@ class AccountWatch:
 
         That is told once for each connection, with the process whose accounts it was about.
         """
-        self._services = services
+        self._processes = processes
         self._say = say
         self._lost = lost
         self._connected: set[str] = set()
@@ -64,27 +64,27 @@ class AccountWatch:
 
     @property
     def problems(self) -> list[str]:
-        """What could not be done about changed accounts until now, a sentence for each service."""
+        """What could not be done about changed accounts until now, a sentence for each process."""
         return list(self._problems.values())
 
     async def look(self) -> list[str]:
         """Look once and act; return what could not be done, which each later look tries again."""
         async with self._looking:
-            services = {s.process.name: s for s in self._services() if s.process.accounts}
-            for gone in self._pending.keys() - services.keys():
+            processes = {s.process.name: s for s in self._processes() if s.process.accounts}
+            for gone in self._pending.keys() - processes.keys():
                 self._settle(gone)
-            found = [await self._see(service) for service in services.values()]
+            found = [await self._see(one) for one in processes.values()]
             return [said for said in found if said]
 
-    async def _see(self, service: Service) -> str | None:
-        name, said = service.process.name, None
+    async def _see(self, one: Supervised) -> str | None:
+        name, said = one.process.name, None
         try:
-            changes = await self._poll(service.process)
+            changes = await self._poll(one.process)
         except (UnavailableError, OSError) as error:
             # A database that stays away is noticed elsewhere, and nothing of it gets lost.
             if name in self._connected:
                 self._connected.remove(name)
-                self._lost(service.process)
+                self._lost(one.process)
             said = f"{name} cannot be told of changed accounts: {' '.join(str(error).split())}"
         else:
             self._connected.add(name)
@@ -94,7 +94,7 @@ class AccountWatch:
                 pending.accounts |= dict.fromkeys(
                     f"{change.address}\t{change.folder}\n" for change in changes if change.address
                 )
-        return await self._act(service) or said
+        return await self._act(one) or said
 
     async def _poll(self, process: Process) -> Sequence[Change]:
         place = (await asyncio.to_thread(Path(process.accounts).read_text)).strip()
@@ -105,21 +105,21 @@ class AccountWatch:
             known = self._open[process.name] = (place, open_changes(place))
         return await asyncio.to_thread(known[1].poll)
 
-    async def _act(self, service: Service) -> str | None:
-        """Do what is pending for a service; return what has failed of it."""
-        name, child = service.process.name, service.child
+    async def _act(self, one: Supervised) -> str | None:
+        """Do what is pending for a process; return what has failed of it."""
+        name, child = one.process.name, one.child
         pending = self._pending.get(name)
-        # A service that is being started anew has no sessions, and remembers nothing.
+        # A process that is being started anew has no sessions, and remembers nothing.
         if pending is None or child is None:
             self._settle(name)
             return None
-        failed = await _done(pending, service.process, child)
+        failed = await _done(pending, one.process, child)
         if failed is None:
             if self._problems.get(name):
                 self._say(f"{name} has acted on changed accounts now")
             self._settle(name)
         # One that has just been started may not take commands yet.
-        elif service.state is not State.READY:
+        elif one.state is not State.READY:
             return None
         elif self._problems.get(name) != failed:
             self._problems[name] = failed

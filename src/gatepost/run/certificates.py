@@ -116,7 +116,7 @@ def make_pair(secret: KeyPair, home: Home) -> None:
 
 
 def fingerprint(file: Path) -> str:
-    """Return the SHA-256 of a certificate as upper-case pairs joined by colons, as Postfix does."""
+    """Return the SHA-256 of a certificate: upper-case pairs joined by colons, as an MTA logs it."""
     from cryptography.hazmat.primitives import hashes  # noqa: PLC0415  slow to import
 
     return _read(file, "certificate").fingerprint(hashes.SHA256()).hex(":").upper()

@@ -18,9 +18,9 @@ from gatepost.run import rights
 _SETTLED_SECONDS = 3.0
 """How long before now files seem to have been written.
 
-Postfix reads a file again and again until its last change is two seconds old, for somebody might
-still be writing it. Ours are whole before it sees them. Symptom without it: after each start and
-reload, every one of its processes waits for two seconds before it greets or delivers.
+Some daemons read a file again and again until its last change is two seconds old, for somebody
+might still be writing it. Ours are complete before a daemon sees them. Symptom without it: after
+each start and reload, every process of the MTA waits for two seconds before it greets or delivers.
 """
 
 

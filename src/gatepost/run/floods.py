@@ -36,9 +36,9 @@ _LONGEST = 300
 _HEAD = re.compile(
     # The date, and the host if a process with its number follows.
     rb"(?:[A-Z][a-z]{2} [ \d]\d [\d:]{8} (?:\S+ (?=\S+\[\d+\]: ))?|\d{4}-\d\d-\d\dT\S+ )?"
-    # The process, with Dovecot's user and session.
+    # The process, with its user and session.
     rb"(?:[\w/.-]+(?:[(<\[][^:]*)?: (?=(?:[Ff]atal|[Pp]anic|[Ee]rror|[Ww]arning|Info|Debug): ))?"
-    # The level of Postfix, Dovecot or Traefik.
+    # The level, in words or in three letters.
     rb"(?:(fatal|panic|error|Fatal|Panic|Error|ERR|FTL)(?=:? ))?"
 )
 _SAID = re.compile(rb"[\"'<\[]")

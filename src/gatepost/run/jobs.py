@@ -1,8 +1,8 @@
 """Jobs: programs that run every so often, at a time of day, or once after a start.
 
-The supervisor runs them as it runs services: with their user, their output in the log, and ended
-with it. A job never runs twice at once. Its last result is kept across restarts, so a weekly job
-does not begin its week anew with each of them.
+The supervisor runs them as it runs other processes: with their user, their output in the log, and
+ended with it. A job never runs twice at once. Its last result is kept across restarts, so a weekly
+job does not begin its week anew with each of them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import datetime as dt
 import json
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from gatepost.model import Home, Job, Process
 from gatepost.run import reports
 from gatepost.run.child import Child
+from gatepost.run.control import JobResult, JobState
 from gatepost.run.logs import LogStream
 
 _LOOK_SECONDS = 1.0
@@ -30,17 +30,6 @@ _JITTER = 0.1
 """Part of the interval by which each start is moved, so that many servers do not ask at once."""
 _LATEST_SECONDS = 600.0
 """How long after its time of day a job begins at the latest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How a job went the last time."""
-
-    began: str
-    """ISO 8601, UTC."""
-    seconds: float
-    problem: str = ""
-    """Why it failed; empty when it did what it should."""
 
 
 class Jobs:
@@ -76,17 +65,17 @@ class Jobs:
             await self._end(tuple(self._tasks))
 
     @property
-    def status(self) -> list[dict[str, Any]]:
+    def status(self) -> tuple[JobState, ...]:
         """What ``gatepost status`` shows of each."""
-        return [
-            {
-                "name": name,
-                "running": name in self.children,
-                "next": due.isoformat(timespec="seconds") if due else None,
-                "last": asdict(last) if (last := self._last.get(name)) else None,
-            }
+        return tuple(
+            JobState(
+                name,
+                running=name in self.children,
+                next=due.isoformat(timespec="seconds") if due else None,
+                last=self._last.get(name),
+            )
             for name, due in self._due.items()
-        ]
+        )
 
     async def _look(self) -> None:
         now = _now()
@@ -153,14 +142,14 @@ class Jobs:
                 self.children.pop(job.name, None)
                 self._tasks.pop(job.name, None)
                 self._changed()
-        self._keep(job.name, Result(_written(began), _seconds_since(began), problem))
+        self._keep(job.name, JobResult(_written(began), _seconds_since(began), problem))
         if problem:
             self._log.say(f"the job {job.name} failed: {problem}")
         # Its times may have changed meanwhile; then it has been planned anew.
         if self._known.get(job.name) == job:
             self._due[job.name] = self._next(job, _now())
 
-    def _keep(self, name: str, result: Result) -> None:
+    def _keep(self, name: str, result: JobResult) -> None:
         self._last[name] = result
         kept = {name: asdict(one) for name, one in self._last.items() if name in self._known}
         # A full disk must not end the supervisor: the job runs once too often, at worst.
@@ -212,10 +201,10 @@ def _seconds_since(moment: dt.datetime) -> float:
     return round((_now() - moment).total_seconds(), 1)
 
 
-def _read(file: Path) -> dict[str, Result]:
+def _read(file: Path) -> dict[str, JobResult]:
     """Return what is kept of earlier runs; nothing when it cannot be read or understood."""
     try:
-        found = {name: Result(**one) for name, one in json.loads(file.read_text()).items()}
+        found = {name: JobResult(**one) for name, one in json.loads(file.read_text()).items()}
         zones = [dt.datetime.fromisoformat(result.began).tzinfo for result in found.values()]
     except (OSError, ValueError, TypeError, AttributeError):
         return {}

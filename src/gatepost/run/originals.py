@@ -1,7 +1,7 @@
 """Files that the daemons' copies are made of, watched for new contents.
 
 They are looked at by name, so a link that is turned elsewhere counts as well: certbot's ``live/``
-folder and the volume of a Kubernetes Secret are renewed in that way.
+folder and a pod's volumes of secrets are renewed in that way.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from gatepost.errors import OperationError, PreflightError
 from gatepost.settings import Settings
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
-_UNITS = ("postfix", "dovecot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +56,11 @@ def require(plugins: Iterable[Plugin], settings: Settings) -> None:
         )
 
 
-def install(packages: Iterable[Package]) -> tuple[str, ...]:
+def install(packages: Iterable[Package], plugins: Iterable[Plugin] = ()) -> tuple[str, ...]:
     """Install what is missing and can be had; return the names.
 
-    Debian starts a daemon when it is installed; here the host's own Postfix and Dovecot stay off.
+    Debian starts a daemon when it is installed. The services that the `plugins` name
+    (`Plugin.system_services`) stay off: Gatepost runs the same programs by itself.
     Raises `PreflightError` without root or apt, `OperationError` with apt's words when it fails.
     """
     names = [p.name for p in packages if not p.installed and p.available]
@@ -74,12 +74,13 @@ def install(packages: Iterable[Package]) -> tuple[str, ...]:
         raise PreflightError(
             f"apt-get is missing. Install with this system's own tool: {' '.join(names)}"
         )
-    new_units = [unit for unit in _UNITS if not _has_unit(unit)]
+    services = [service for plugin in plugins for service in plugin.system_services]
+    new = [service for service in services if not _has_service(service)]
     with _no_daemon_starts():
         if not _apt("install", *names, quiet=True):
             _apt("update")
             _apt("install", *names)
-    _disable(unit for unit in new_units if _has_unit(unit))
+    _disable(service for service in new if _has_service(service))
     return tuple(names)
 
 
@@ -143,12 +144,12 @@ def _no_daemon_starts() -> Iterator[None]:
         _POLICY.unlink(missing_ok=True)
 
 
-def _has_unit(unit: str) -> bool:
-    return Path(f"/lib/systemd/system/{unit}.service").exists()
+def _has_service(service: str) -> bool:
+    return Path(f"/lib/systemd/system/{service}.service").exists()
 
 
-def _disable(units: Iterable[str]) -> None:
-    """Keep units that came with the packages from starting at the next boot."""
-    names = list(units)
+def _disable(services: Iterable[str]) -> None:
+    """Keep services that came with the packages from starting at the next boot."""
+    names = list(services)
     if names and Path("/run/systemd/system").is_dir():
         subprocess.run(["systemctl", "disable", "--quiet", "--now", *names], check=False)

@@ -38,8 +38,8 @@ def require_root() -> None:
     if missing := [name for name, bit in _CAPABILITIES.items() if not held >> bit & 1]:
         raise PreflightError(
             f"This root lacks {', '.join(missing)}: files are given to the daemons' users, and "
-            "each daemon runs as its own and is told to end. Give it these capabilities: in "
-            "Kubernetes securityContext.capabilities.add, with Docker or Podman --cap-add."
+            "each daemon runs as its own and is told to end. Give it these capabilities: in a "
+            "pod securityContext.capabilities.add, with Docker or Podman --cap-add."
         )
 
 

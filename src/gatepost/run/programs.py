@@ -20,7 +20,7 @@ from gatepost.model import Home
 from gatepost.run.apply import run_check
 from gatepost.run.logs import OWN_NAME
 from gatepost.run.record import Record
-from gatepost.run.service import Service
+from gatepost.run.supervised import Supervised
 
 EVERY = 15.0
 """Seconds between looks."""
@@ -36,13 +36,13 @@ class ProgramWatch:
     """Restarts in good order what an update has replaced."""
 
     def __init__(
-        self, home: Home, services: Mapping[str, Service], say: Callable[[str], None]
+        self, home: Home, supervised: Mapping[str, Supervised], say: Callable[[str], None]
     ) -> None:
-        """Watch the services of a home; `say` writes into the log."""
+        """Watch the processes of a home; `say` writes into the log."""
         self.problem = ""
         """Why an update has no effect yet; empty when there is nothing to tell."""
         self._home = home
-        self._services = services
+        self._supervised = supervised
         self._say = say
 
     async def run(
@@ -51,7 +51,7 @@ class ProgramWatch:
         changing: asyncio.Lock,
         ready: Callable[[str], Awaitable[str | None]],
     ) -> None:
-        """Look for ever. `record` is what runs; `ready` waits for a service, or says why not."""
+        """Look for ever. `record` is what runs; `ready` waits for a process, or says why not."""
         async for outdated in replaced(self._running):
             async with changing:
                 if now := record():
@@ -75,7 +75,7 @@ class ProgramWatch:
             return
         for process in record.processes:
             if file := outdated.get(process.name):
-                await self._services[process.name].restart(process)
+                await self._supervised[process.name].restart(process)
                 why = await ready(process.name)
                 self._say(why or f"{process.name} restarted: an update has replaced {file}")
 
@@ -98,16 +98,16 @@ class ProgramWatch:
         return ""
 
     def _running(self) -> dict[str, int]:
-        running = {name: s.child.pid for name, s in self._services.items() if s.child}
+        running = {name: one.child.pid for name, one in self._supervised.items() if one.child}
         return running | {OWN_NAME: os.getpid()}
 
 
 async def replaced(
     processes: Callable[[], Mapping[str, int]],
 ) -> AsyncIterator[Mapping[str, str]]:
-    """Yield the services whose programs have been replaced, each with one of the files.
+    """Yield the processes whose programs have been replaced, each with one of the files.
 
-    `processes` tells which service runs as which process now. A look is repeated before it counts,
+    `processes` tells the process id of each name now. A look is repeated before it counts,
     and not while dpkg(1) is at work: half of an update is no better than none. When none are left,
     an empty mapping is yielded once. This never ends.
     """
@@ -130,7 +130,7 @@ async def replaced(
 
 def outdated(pid: int) -> str | None:
     """Return a program file that a process or one of its children runs and that is gone."""
-    # Those of this process are the services, which are looked at themselves.
+    # Those of this process are the supervised ones, which are looked at themselves.
     for process in (pid, *(_children(pid) if pid != os.getpid() else ())):
         with suppress(OSError):
             maps = Path(f"/proc/{process}/maps").read_text(errors="replace")

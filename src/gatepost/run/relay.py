@@ -65,7 +65,7 @@ def _login(path: Path, relay: str, text: str) -> Iterator[str]:
             return
         logins[name.lower()] = login.strip()
     host = _host(relay)
-    # Without brackets Postfix also asks for the names of the MX hosts, which only DNS knows.
+    # Without brackets the relay host's MX hosts are asked too, and only DNS knows their names.
     certain = relay.startswith("[")
     found = next((logins[name] for name in (relay.lower(), host) if name in logins), None)
     if found is None and (certain or not logins):

@@ -14,6 +14,7 @@ from typing import Any
 
 from gatepost.model import Home, Original
 from gatepost.run import environment, originals
+from gatepost.run.control import Applied
 from gatepost.run.record import Record
 
 BACK_OFF = (10.0, 600.0)
@@ -27,7 +28,7 @@ class Renewing:
         self,
         home: Home,
         used: Callable[[], Record | None],
-        apply: Callable[[], Awaitable[dict[str, Any]]],
+        apply: Callable[[], Awaitable[Applied]],
         say: Callable[[str], None],
     ) -> None:
         """Take what is in use now, how to go over to a new configuration, and where to complain."""
@@ -64,7 +65,7 @@ class Renewing:
             self._told = problems
             if answer["renewed"]:
                 self._say(f"read anew: {', '.join(answer['renewed'])}")
-                if stuck := (await self._apply()).get("problem"):
+                if stuck := (await self._apply()).problem:
                     self._say(stuck)
             self._refusal = (self._used(), _refusal(problems, again=answer["again"]))
 

@@ -101,7 +101,7 @@ def require(home: Home, *, in_container: bool = False) -> None:
     """Raise `PreflightError` with each of the `problems` when this is root.
 
     In a container a home of root's own that others may write is closed to them: a volume of
-    Kubernetes begins open to all of its pod, and nobody else is in there.
+    a pod begins open to all of its containers, and nobody else is in there.
     """
     if os.geteuid() != 0:
         return

@@ -1,9 +1,8 @@
 """Servers elsewhere that daemons ask, such as a database: noticed when they are back.
 
-A daemon asks a server that failed less and less often: after an outage of some minutes Dovecot
-waits ten more, and Postfix always waits one. After a short outage Dovecot finds out about each of
-its connections only when it asks over it, hours later perhaps. So when such a server is back, they
-are told.
+A daemon asks a server that failed less and less often: after an outage of some minutes it may wait
+ten more. After a short outage it learns that a connection is dead only when it asks over it, hours
+later perhaps. So when such a server is back, the daemons reload.
 """
 
 from __future__ import annotations

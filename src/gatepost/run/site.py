@@ -9,13 +9,25 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from gatepost import assembly
 from gatepost.contracts import Plugin
 from gatepost.errors import PreflightError
-from gatepost.model import Home, Installed, KeyPair, Pair, Part, Secret, Site
-from gatepost.run import certificates, copies, environment, rights
+from gatepost.model import (
+    Home,
+    Installed,
+    KeyPair,
+    Pair,
+    Part,
+    Plan,
+    Process,
+    Secret,
+    Site,
+)
+from gatepost.run import certificates, copies, environment, rights, versions
 from gatepost.settings import Settings
 
 _UNKNOWN_KEY = "made-at-first-start"
@@ -94,6 +106,45 @@ def has_ipv6() -> bool:
     except OSError:
         return False
     return True
+
+
+def with_versions(plan: Plan, plugins: Iterable[Plugin], settings: Settings) -> Plan:
+    """Return a plan whose processes name the versions that are installed on this machine.
+
+    A process that has its plug-in's name runs the plug-in's packages; any other, the program in
+    its command.
+    """
+    by_name = {plugin.name: plugin for plugin in plugins}
+    packages = {
+        name: {*plugin.packages(settings), *plugin.optional_packages}
+        for name, plugin in by_name.items()
+    }
+    known = versions.debian(sorted({package for some in packages.values() for package in some}))
+    # Without one of its packages dpkg does not know the plug-in, and the program's file counts.
+    owned = {name: some for name, some in packages.items() if some & known.keys()}
+    parts = {
+        process.name: _parts(process, by_name.get(process.name), owned.get(process.name, set()))
+        for process in plan.processes
+    }
+    found = versions.installed(dict.fromkeys(part for some in parts.values() for part in some))
+    return replace(
+        plan,
+        processes=tuple(
+            replace(process, versions={part: found[part] for part in parts[process.name]})
+            for process in plan.processes
+        ),
+    )
+
+
+def _parts(process: Process, plugin: Plugin | None, packages: set[str]) -> tuple[str, ...]:
+    """Return the parts of a process (`gatepost.run.versions`)."""
+    program = Path(process.argv[0])
+    if program.parent == Path(sys.executable).parent and program.name.startswith("python"):
+        return versions.own()
+    if packages:
+        return tuple(sorted(packages))
+    command = plugin.version_command[0] if plugin and plugin.version_command else process.argv[0]
+    return (str(Path(find_program(command) or command).resolve()),)
 
 
 def find_program(name: str) -> str | None:

@@ -121,6 +121,7 @@ def test_folders_are_renamed_after_the_configuration_is_in_place(
         (server, "_give_to_owners"),
         (site, "prepare"),
         (site, "survey"),
+        (site, "with_versions"),
         (assembly, "assemble"),
     ):
         monkeypatch.setattr(owner, name, MagicMock())

@@ -13,7 +13,7 @@ from gatepost.accounts.records import Mailbox
 from gatepost.accounts.store import Store, open_store
 from gatepost.model import Home, Process
 from gatepost.run.account_watch import AccountWatch
-from gatepost.run.service import Service, State
+from gatepost.run.supervised import State, Supervised
 
 LINE = "anna@example.org\texample.org/anna\n"
 FORGET, END = ("forget",), ("end",)
@@ -69,7 +69,7 @@ def looks(serving: Serving, *steps: Callable[[], object]) -> tuple[list[list[str
     said: list[str] = []
 
     async def main() -> list[list[str]]:
-        watch = AccountWatch(lambda: [cast("Service", serving)], said.append, print)
+        watch = AccountWatch(lambda: [cast("Supervised", serving)], said.append, print)
         answers = [await watch.look()]
         for step in steps:
             step()
@@ -150,7 +150,7 @@ def test_accounts_that_cannot_be_read_are_told(
     (tmp_path / "place").write_text(f"{tmp_path}/none\n")
 
     async def main() -> list[str]:
-        return await AccountWatch(lambda: [cast("Service", serving)], print, print).look()
+        return await AccountWatch(lambda: [cast("Supervised", serving)], print, print).look()
 
     (problem,) = asyncio.run(main())
     assert problem == "store cannot be told of changed accounts: unable to open database file"
@@ -164,7 +164,7 @@ def test_a_connection_that_ends_is_told_once(serving: Serving, tmp_path: Path) -
     there, none = place.read_text(), f"{tmp_path}/none\n"
 
     async def main() -> list[int]:
-        watch = AccountWatch(lambda: [cast("Service", serving)], print, lost.append)
+        watch = AccountWatch(lambda: [cast("Supervised", serving)], print, lost.append)
         counts = []
         for words in (none, there, none, none, there):
             place.write_text(words)

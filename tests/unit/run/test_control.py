@@ -98,3 +98,65 @@ def test_who_may_not_ask_is_told_to_be_root(home: Home, monkeypatch: pytest.Monk
         f'The supervisor of "{home.root}" answers nobody but root. '
         "Run the same command with sudo, or as root."
     )
+
+
+OLD = {
+    "ready": True,
+    "stopping": False,
+    "problems": [],
+    "foreign": "",
+    "services": [
+        {"name": "mta", "state": "ready", "pid": 7, "restarts": 0, "since": "2026-01-01T00:00:00Z"}
+    ],
+    "jobs": [],
+    "processes": [5, 7],
+}
+"""What a supervisor of the first version answers to ``status``."""
+
+
+def answering(answer: object) -> Callable[[socket.socket], None]:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.sendall(json.dumps(answer).encode() + b"\n")
+
+    return serve
+
+
+def test_an_old_supervisor_is_understood(home: Home) -> None:
+    """After an upgrade neither `status` nor `up` would work until the server is killed."""
+    with supervisor(home, answering(OLD)):
+        found = control.request(home, control.STATUS)
+    assert found
+    assert found.services == (control.ProcessState("mta", "ready", 7, 0, "2026-01-01T00:00:00Z"),)
+    assert (found.ready, found.processes, found.protocol, found.versions) == (True, (5, 7), 1, {})
+
+
+def test_a_newer_supervisor_is_understood(home: Home) -> None:
+    """After a downgrade a field that only the newer version knows would end in a traceback."""
+    with supervisor(home, answering({**OLD, "protocol": 9, "mood": "good"})):
+        found = control.request(home, control.STATUS)
+    assert found
+    assert found.protocol == 9
+
+
+@pytest.mark.parametrize("answer", [{}, {"error": "no request"}, [], {"ready": "perhaps"}])
+def test_an_answer_that_is_none_is_told(home: Home, answer: object) -> None:
+    """The control: anything would pass for an answer, or end in a traceback."""
+    with (
+        supervisor(home, answering(answer)),
+        pytest.raises(OperationError, match="is not understood"),
+    ):
+        control.request(home, control.STATUS)
+
+
+def test_answers_go_over_the_wire_as_they_always_did() -> None:
+    """A command of the version before would find no key, and end in a traceback."""
+    old = control.read(control.STATUS, OLD)
+    assert OLD.items() <= control.written(old).items()
+    assert control.written(control.Applied()) == {"changed": []}
+    assert control.written(control.Applied(("mta restarted",))) == {
+        "changed": ["mta restarted"],
+        "problem": None,
+    }
+    assert control.written(control.Started()) == {"problem": None}
+    assert control.written(control.Ending(5)) == {"pid": 5}

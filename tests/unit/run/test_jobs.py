@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 from gatepost.model import Home, Job
 from gatepost.run import jobs as room
 from gatepost.run import reports
+from gatepost.run.control import JobResult
 from gatepost.run.jobs import Jobs
 from gatepost.run.logs import LogStream
 
@@ -81,16 +82,21 @@ class World:
         asyncio.run(main())
 
     @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What the supervisor tells of each job."""
+        return [asdict(row) for row in self.made.status]
+
+    @property
     def last(self) -> dict[str, Any] | None:
         """The job's last result."""
-        found: dict[str, Any] | None = self.made.status[0]["last"]
+        found: dict[str, Any] | None = self.rows[0]["last"]
         return found
 
 
 def test_a_job_runs_after_the_start_and_its_result_is_kept(home: Home, trace: Path) -> None:
     """Nobody would know whether it ever ran."""
     world = World(home, shell(f"echo done >> {trace}; echo words"))
-    world.run(lambda: world.made.status and world.last)
+    world.run(lambda: world.rows and world.last)
     assert lines(trace) == ["done"]
     assert world.last
     assert world.last["problem"] == ""
@@ -103,11 +109,11 @@ def test_after_a_restart_it_waits_for_the_rest_of_its_time(home: Home, trace: Pa
     """A weekly job would run at each restart, or never on a machine that restarts daily."""
     job = shell(f"echo done >> {trace}")
     world = World(home, job)
-    world.run(lambda: world.made.status and world.last)
+    world.run(lambda: world.rows and world.last)
     later = World(home, replace(job, after_start=False))
-    later.run(lambda: later.made.status)
-    due = dt.datetime.fromisoformat(later.made.status[0]["next"])
-    began = dt.datetime.fromisoformat(later.made.status[0]["last"]["began"])
+    later.run(lambda: later.rows)
+    due = dt.datetime.fromisoformat(later.rows[0]["next"])
+    began = dt.datetime.fromisoformat(later.rows[0]["last"]["began"])
     assert 0.89 * 3600 < (due - began).total_seconds() < 1.11 * 3600
     assert lines(trace) == ["done"]
 
@@ -124,7 +130,7 @@ def test_a_job_that_takes_long_is_not_started_again(home: Home, trace: Path) -> 
 def test_a_job_that_fails_says_so(home: Home) -> None:
     """Certificates would run out, and the only word about it would be in a log."""
     world = World(home, shell("echo no room; exit 3"))
-    world.run(lambda: world.made.status and world.last)
+    world.run(lambda: world.rows and world.last)
     assert world.last
     assert world.last["problem"] == "it ended with exit code 3"
     assert "the job job failed: it ended with exit code 3" in world.log.read_text()
@@ -134,7 +140,7 @@ def test_a_job_that_hangs_is_ended_with_its_children(home: Home, trace: Path) ->
     """It would keep itself from running again for ever."""
     job = shell(f"sleep 60 & echo $! >> {trace}; wait", limit_seconds=0.3)
     world = World(home, job)
-    world.run(lambda: world.made.status and world.last)
+    world.run(lambda: world.rows and world.last)
     assert world.last
     assert world.last["problem"] == "it took longer than 0.3 s and was ended"
     assert ended(lines(trace)[0])
@@ -143,7 +149,7 @@ def test_a_job_that_hangs_is_ended_with_its_children(home: Home, trace: Path) ->
 def test_a_program_that_is_missing_is_named(home: Home) -> None:
     """The supervisor would end with a traceback."""
     world = World(home, Job("job", ("/no/such/program",), every=3600.0, after_start=True))
-    world.run(lambda: world.made.status and world.last)
+    world.run(lambda: world.rows and world.last)
     assert world.last
     assert world.last["problem"]
 
@@ -164,7 +170,7 @@ def test_a_job_that_is_no_longer_there_ends(home: Home, trace: Path) -> None:
     def gone() -> bool:
         if lines(trace):
             world.jobs = ()
-        return bool(lines(trace)) and ended(lines(trace)[0]) and not world.made.status
+        return bool(lines(trace)) and ended(lines(trace)[0]) and not world.rows
 
     world.run(gone)
 
@@ -175,7 +181,7 @@ def test_a_job_whose_times_change_is_planned_anew(home: Home, trace: Path) -> No
     world = World(home, job)
 
     def again() -> bool:
-        if world.made.status:
+        if world.rows:
             world.jobs = (replace(job, every=0.05),)
         return len(lines(trace)) >= 2
 
@@ -242,7 +248,7 @@ def test_a_full_disk_keeps_no_job_from_running(
 
     monkeypatch.setattr(reports, "write", full)
     world = World(home, shell(f"echo done >> {trace}"))
-    world.run(lambda: world.made.status and world.last)
+    world.run(lambda: world.rows and world.last)
     assert lines(trace) == ["done"]
 
 
@@ -285,11 +291,11 @@ def test_a_daily_job_that_was_missed_comes_soon(home: Home) -> None:
     daily = Job("daily", ("true",), at="03:00")
     hour = dt.timedelta(hours=1)
     before, due = room._times_of_day("03:00", NOW)
-    world.made._last["daily"] = room.Result((before - hour).isoformat(), 1.0)
+    world.made._last["daily"] = JobResult((before - hour).isoformat(), 1.0)
     missed = world.made._next(daily, NOW)
     assert missed
     assert missed - NOW <= dt.timedelta(minutes=1)
-    world.made._last["daily"] = room.Result((before + hour).isoformat(), 1.0)
+    world.made._last["daily"] = JobResult((before + hour).isoformat(), 1.0)
     done = world.made._next(daily, NOW)
     assert done
     assert done >= due
@@ -298,7 +304,7 @@ def test_a_daily_job_that_was_missed_comes_soon(home: Home) -> None:
 def test_a_last_run_to_come_is_none(home: Home) -> None:
     """After a clock that was wrong for a day the job would wait for years."""
     world = World(home)
-    world.made._last["job"] = room.Result((NOW + dt.timedelta(days=900)).isoformat(), 1.0)
+    world.made._last["job"] = JobResult((NOW + dt.timedelta(days=900)).isoformat(), 1.0)
     due = world.made._next(Job("job", ("true",), every=60.0), NOW)
     assert due
     assert due - NOW < dt.timedelta(minutes=2)
@@ -307,10 +313,10 @@ def test_a_last_run_to_come_is_none(home: Home) -> None:
 def test_a_job_for_the_start_runs_once(home: Home, trace: Path) -> None:
     """It would run every second, for ever."""
     world = World(home, shell(f"echo done >> {trace}", every=0.0))
-    world.run(lambda: world.made.status and world.last)
-    world.run(lambda: world.made.status[0]["next"] is None or len(lines(trace)) > 2)
+    world.run(lambda: world.rows and world.last)
+    world.run(lambda: world.rows[0]["next"] is None or len(lines(trace)) > 2)
     assert len(lines(trace)) <= 2
-    assert world.made.status[0]["next"] is None
+    assert world.rows[0]["next"] is None
 
 
 @pytest.mark.parametrize(
@@ -328,7 +334,7 @@ def test_whatever_is_wrong_with_a_job_the_next_one_runs(home: Home, trace: Path)
     odd = Job("odd", ("true", "\0"), every=0.02, after_start=True)
     world = World(home, odd, replace(shell(f"echo done >> {trace}"), every=0.02))
     world.run(lambda: len(lines(trace)) > 2 and "embedded null" in world.log.read_text())
-    found = {row["name"]: row["last"]["problem"] for row in world.made.status}
+    found = {row["name"]: row["last"]["problem"] for row in world.rows}
     assert found["odd"] == "it cannot be started: embedded null byte"
 
 

@@ -72,7 +72,7 @@ def debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Debian:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(packages, "_POLICY", system.policy)
-    monkeypatch.setattr(packages, "_has_unit", lambda _unit: False)
+    monkeypatch.setattr(packages, "_has_service", lambda _name: False)
     return system
 
 
@@ -132,6 +132,28 @@ def test_no_daemon_starts_while_it_is_installed(debian: Debian) -> None:
         "policy: exit 101",
     ]
     assert not debian.policy.exists()
+
+
+@pytest.mark.parametrize(("before", "disabled"), [([], ["mta"]), (["mta"], [])])
+def test_services_that_come_with_packages_stay_off(
+    debian: Debian, monkeypatch: pytest.MonkeyPatch, before: list[str], disabled: list[str]
+) -> None:
+    """After the next boot Debian's own daemon would hold the ports.
+
+    The control: a service that the host had before is not ours to switch off.
+    """
+    debian.apt(f": > {debian.folder}/fresh")
+    off: list[str] = []
+    monkeypatch.setattr(packages, "_disable", off.extend)
+    fresh = debian.folder / "fresh"
+    monkeypatch.setattr(
+        packages,
+        "_has_service",
+        lambda name: name in before or (name == "mta" and fresh.exists()),
+    )
+    plugin = Plugin(name="postfix", system_services=("mta", "none"))
+    packages.install(missing("postfix"), [plugin])
+    assert off == disabled
 
 
 def test_the_admins_own_policy_stays(debian: Debian) -> None:

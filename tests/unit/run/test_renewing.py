@@ -7,12 +7,12 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pytest
 
 from gatepost.model import Home, Original, Part, Plan, RenderedFile
 from gatepost.run import originals, renewing
+from gatepost.run.control import Applied
 from gatepost.run.record import Record
 from gatepost.run.renewing import Renewing
 
@@ -57,8 +57,8 @@ printf '%s\\n' "$next"
     def watch(self, home: Home, seconds: float) -> Renewing:
         """Watch for some seconds."""
 
-        async def apply() -> dict[str, Any]:
-            return {}
+        async def apply() -> Applied:
+            return Applied()
 
         async def main() -> Renewing:
             watch = Renewing(home, lambda: self.record, apply, self.said.append)

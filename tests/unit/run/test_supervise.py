@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,9 +22,9 @@ from gatepost.accounts.records import Mailbox
 from gatepost.accounts.store import Store, open_store
 from gatepost.errors import PreflightError, StartError
 from gatepost.model import Address, Home, Job, OnChange, Plan, Process, Readiness, RenderedFile
-from gatepost.run import apply, control, jobs, logs, memory, record, supervise, watches
+from gatepost.run import answering, apply, control, jobs, logs, memory, record, versions, watches
 from gatepost.run import child as child_room
-from gatepost.run import service as service_room
+from gatepost.run import supervised as supervised_room
 from gatepost.run.account_watch import AccountWatch
 from gatepost.run.logs import LogStream
 from gatepost.run.supervise import Supervisor
@@ -31,7 +32,7 @@ from gatepost.run.supervise import Supervisor
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_room, "_BACK_OFF", (0.02, 0.05))
+    monkeypatch.setattr(supervised_room, "_BACK_OFF", (0.02, 0.05))
     monkeypatch.setattr(child_room, "_TERM_SECONDS", 0.05)
 
 
@@ -247,7 +248,7 @@ def test_status_is_not_ready_while_one_is_down(
     home: Home, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Monitoring would be content with a server that takes no mail."""
-    monkeypatch.setattr(service_room, "_BACK_OFF", (5, 5))
+    monkeypatch.setattr(supervised_room, "_BACK_OFF", (5, 5))
     apply.apply(plan(sleeper("store"), sleeper("mta")), home)
 
     async def during() -> Any:
@@ -261,7 +262,7 @@ def test_status_is_not_ready_while_one_is_down(
     assert status["services"][1]["pid"] is None
 
 
-@pytest.mark.parametrize("words", [b'{"do": "dance"}\n', b"{}\n", b"[]\n", b"hello\n", b"\n"])
+@pytest.mark.parametrize("words", [b"{}\n", b"[]\n", b'{"do": []}\n', b"hello\n", b"\n"])
 def test_a_strange_request_is_turned_away(
     home: Home, plan: Callable[..., Plan], words: bytes
 ) -> None:
@@ -279,12 +280,28 @@ def test_a_strange_request_is_turned_away(
     assert any("a request could not be answered" in line for line in lines(home))
 
 
+def test_an_unknown_request_is_answered(home: Home, plan: Callable[..., Plan]) -> None:
+    """A newer `gatepost` could not tell an old supervisor from none, and would start another."""
+    apply.apply(plan(sleeper("store")), home)
+
+    async def during() -> tuple[Any, bool]:
+        return await ask(home, "dance"), (await ask(home, "status"))["ready"]
+
+    answer, ready = run(home, during)
+    assert answer == {
+        "error": "this supervisor speaks version 2 of the control protocol, which has no request "
+        '"dance"'
+    }
+    assert ready
+    assert any("a request could not be answered" in line for line in lines(home))
+
+
 @pytest.mark.parametrize("words", [b"", b'{"do": "sta', b"x" * 100_000])
 def test_half_a_request_is_hung_up_on(
     home: Home, plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, words: bytes
 ) -> None:
     """A program that hangs would hold a descriptor of the supervisor for ever."""
-    monkeypatch.setattr(supervise, "_REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(answering, "REQUEST_SECONDS", 0.5)
     apply.apply(plan(sleeper("store")), home)
 
     async def during() -> tuple[bytes, bool]:
@@ -532,6 +549,73 @@ def test_a_configuration_of_another_version_is_told(home: Home, plan: Callable[.
         "problem": "The running supervisor is of another version of Gatepost and cannot read the "
         "new configuration. Start it anew: gatepost down, then gatepost up",
     }
+
+
+def test_what_runs_an_older_version_is_restarted(
+    home: Home, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """After an upgrade the old program would go on beside the new one's files.
+
+    The programs are copies of sleep(1), which only stand for daemons.
+    """
+    programs = [Path(shutil.copy("/usr/bin/sleep", tmp_path / name)) for name in ("mda", "mta")]
+
+    def planned() -> Plan:
+        return plan(
+            *(
+                Process(one.name, (str(one), "60"), versions=versions.installed([str(one)]))
+                for one in programs
+            )
+        )
+
+    def replace_file(program: Path) -> None:
+        shutil.copy(program, tmp_path / "new")
+        (tmp_path / "new").replace(program)
+
+    apply.apply(planned(), home)
+
+    async def up() -> tuple[list[str], dict[str, int]]:
+        apply.apply(planned(), home)
+        return (await ask(home, "apply"))["changed"], await pids(home)
+
+    async def during() -> None:
+        before = await pids(home)
+        assert await up() == ([], before), "the control: nothing was replaced"
+        replace_file(programs[0])
+        changed, after = await up()
+        assert changed == ["mda restarted"]
+        assert after["mda"] != before["mda"]
+        assert after["mta"] == before["mta"]
+        assert await up() == ([], after), "it is restarted once"
+        # What has ended by itself was started again with what is installed.
+        replace_file(programs[1])
+        os.kill(after["mta"], signal.SIGKILL)
+        while (now := await pids(home))["mta"] in {after["mta"], None}:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert await up() == ([], now)
+
+    run(home, during)
+    assert "gatepost | mda restarted: it ran an older version" in lines(home)
+
+
+def test_status_tells_the_versions_that_run(
+    home: Home, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """Nobody could see what an upgrade has left running."""
+    program = str(shutil.copy("/usr/bin/sleep", tmp_path / "mda"))
+    installed = versions.installed([program])
+    apply.apply(plan(Process("mda", (program, "60"), versions=installed), sleeper("mta")), home)
+
+    async def during() -> tuple[Any, Any]:
+        same = versions.older((await ask(home, "status"))["versions"])
+        os.utime(program, (1, 1))
+        return same, versions.older((await ask(home, "status"))["versions"])
+
+    same, changed = run(home, during)
+    assert same == ()
+    (one,) = changed
+    assert (one.name, one.part, one.running) == ("mda", program, installed[program])
+    assert one.installed.startswith("1970-01-01T00:00:01")
 
 
 @pytest.mark.parametrize("moment", ["dropping", "starting"])

@@ -28,6 +28,7 @@ PLUGIN = Plugin(
     ),
     # Debian 13 has it, Debian 12 does not.
     optional_packages=("dovecot-flatcurve",),
+    system_services=("dovecot",),
     version_command=("dovecot", "--version"),
     feature_files={"flatcurve": "/usr/lib/dovecot/modules/lib21_fts_flatcurve_plugin.so"},
     secrets=(RELAY_CLIENT, API_KEY),

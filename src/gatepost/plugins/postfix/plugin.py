@@ -19,6 +19,7 @@ PLUGIN = Plugin(
     needs=dict.fromkeys((DELIVERY, SASL, QUOTA_STATUS), USER),
     contributes=handoffs,
     packages=lambda settings: ("postfix", f"postfix-{settings.database.db_driver}"),
+    system_services=("postfix",),
     # -d: the compiled-in value, so that a broken /etc/postfix/main.cf does not matter.
     version_command=("postconf", "-dh", "mail_version"),
     copies=copies,

@@ -1,28 +1,28 @@
-"""One service: started, watched, restarted when it dies, stopped."""
+"""One process of the plan: started, watched, restarted when it dies, stopped."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from gatepost.model import Address, Process
-from gatepost.run import readiness
+from gatepost.run import readiness, versions
 from gatepost.run.child import Child, end_session
 from gatepost.run.logs import LogStream
 from gatepost.run.sockets import Sockets
 
 READY_SECONDS = 30.0
-"""How long a service may take from its start to its first answer."""
+"""How long a process may take from its start to its first answer."""
 _BACK_OFF = (0.5, 30.0)
 _STABLE_SECONDS = 5.0
-"""Who has run for so long and dies is started anew as if for the first time."""
+"""A process that has run for so long and dies is started as if for the first time."""
 _RETIRING_POLL = 0.05
 
 
 class State(StrEnum):
-    """What a service is doing."""
+    """What a supervised process is doing."""
 
     STOPPED = "stopped"
     STARTING = "starting"
@@ -31,8 +31,8 @@ class State(StrEnum):
     STOPPING = "stopping"
 
 
-class Service:
-    """Keeps one process of the plan running."""
+class Supervised:
+    """A process of the plan that the supervisor keeps running."""
 
     def __init__(
         self, process: Process, log: LogStream, on_change: Callable[[], None] = lambda: None
@@ -44,6 +44,8 @@ class Service:
         self.restarts = 0
         self.since = _now()
         self.child: Child | None = None
+        self.runs: Mapping[str, str] = {}
+        """The versions with which the child was started (`Process.versions`)."""
         self._log = log
         self._watcher: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
@@ -142,6 +144,8 @@ class Service:
                 for left in self.process.leftovers:
                     left.unlink(missing_ok=True)
                 self._sockets.open(self.process.sockets)
+                # Before it starts: a part that is replaced meanwhile is taken for older, not newer.
+                self.runs = await _installed(self.process)
                 self.child = await Child.start(self.process, self._output, self._sockets)
             except OSError as error:
                 ended = f"cannot be started: {error}"
@@ -182,6 +186,12 @@ class Service:
     def _set(self, state: State) -> None:
         if state is not self.state:
             self.state, self.since = state, _now()
+
+
+async def _installed(process: Process) -> Mapping[str, str]:
+    if not process.versions:
+        return {}
+    return await asyncio.to_thread(versions.installed, tuple(process.versions))
 
 
 def _now() -> str:

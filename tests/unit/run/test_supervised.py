@@ -17,9 +17,9 @@ import pytest
 from gatepost.model import Address, Process, Readiness
 from gatepost.run import child as child_room
 from gatepost.run import environment
-from gatepost.run import service as room
+from gatepost.run import supervised as room
 from gatepost.run.logs import LogStream
-from gatepost.run.service import Service, State
+from gatepost.run.supervised import State, Supervised
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def restarts(log: LogStream) -> list[str]:
     return [line.partition(" ")[2] for line in log.last("gatepost") if "restart" in line]
 
 
-def watch(service: Service, what: Callable[[], Coroutine[Any, Any, object]]) -> object:
+def watch(service: Supervised, what: Callable[[], Coroutine[Any, Any, object]]) -> object:
     """Start a service, do something, stop it."""
 
     async def main() -> object:
@@ -63,7 +63,7 @@ def watch(service: Service, what: Callable[[], Coroutine[Any, Any, object]]) -> 
 
 def test_one_that_dies_comes_back_later_each_time(log: LogStream) -> None:
     """A broken daemon would be started a thousand times a second, or never again."""
-    service = Service(shell("exit 3"), log)
+    service = Supervised(shell("exit 3"), log)
 
     async def main() -> None:
         await until(lambda: service.restarts >= 4)
@@ -80,7 +80,7 @@ def test_one_that_ran_long_comes_back_at_once(
 ) -> None:
     """One crash a month would count like a daemon that cannot start."""
     monkeypatch.setattr(room, "_STABLE_SECONDS", 0)
-    service = Service(shell("exit 3"), log)
+    service = Supervised(shell("exit 3"), log)
 
     async def main() -> None:
         await until(lambda: service.restarts >= 3)
@@ -96,7 +96,7 @@ def test_what_a_dead_one_has_left_is_removed_before_each_start(
     left = tmp_path / "master.pid"
     left.write_text(str(os.getpid()))
     script = f"test -e {left} && exit 9; echo $$ > {left}; exit 3"
-    service = Service(shell(script, leftovers=(left,)), log)
+    service = Supervised(shell(script, leftovers=(left,)), log)
 
     async def main() -> None:
         await until(lambda: service.restarts >= 3)
@@ -107,7 +107,7 @@ def test_what_a_dead_one_has_left_is_removed_before_each_start(
 
 def test_one_that_lives_is_left_alone(log: LogStream) -> None:
     """Users would be thrown out by restarts without a reason."""
-    service = Service(shell("exec sleep 60"), log)
+    service = Supervised(shell("exec sleep 60"), log)
 
     async def main() -> int:
         assert await service.wait_ready() is None
@@ -127,7 +127,7 @@ def test_a_killed_one_comes_back_and_says_so(
     """One crash at night would stop the mail until morning."""
     monkeypatch.setattr(room, "_BACK_OFF", (0.1, 0.1))
     changes: list[int | None] = []
-    service = Service(
+    service = Supervised(
         server("service"), log, lambda: changes.append(service.child.pid if service.child else None)
     )
 
@@ -155,7 +155,7 @@ def test_what_it_forked_is_gone_before_it_comes_back(
 ) -> None:
     """The new Postfix would find the port taken by a child of the dead one."""
     monkeypatch.setattr(room, "_BACK_OFF", (5, 5))
-    service = Service(shell("sleep 60 & sleep 0.1; exit 1"), log)
+    service = Supervised(shell("sleep 60 & sleep 0.1; exit 1"), log)
     left: list[psutil.Process] = []
 
     async def main() -> None:
@@ -173,7 +173,7 @@ def test_a_program_that_cannot_be_started_is_told(
     log: LogStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The service would be silent and never come up, even when its program is back."""
-    service = Service(shell("exec sleep 60"), log)
+    service = Supervised(shell("exec sleep 60"), log)
     path = environment.PATH
     monkeypatch.setattr(environment, "PATH", "/nonexistent")
 
@@ -191,7 +191,7 @@ def test_a_program_that_cannot_be_started_is_told(
 
 def test_ready_is_after_the_banner(log: LogStream, server: Callable[..., Process]) -> None:
     """The next service would be started before the one that it needs answers."""
-    service = Service(server("service", delay=0.1), log)
+    service = Supervised(server("service", delay=0.1), log)
 
     async def main() -> list[State]:
         await until(lambda: "up" in log.last("service"))
@@ -213,7 +213,7 @@ def test_another_banner_is_not_ready(log: LogStream, server: Callable[..., Proce
     """A daemon that greets with an error would count as running."""
     process = server("service")
     wrong = Readiness(process.ready[0].address, b"* OK")
-    service = Service(replace(process, ready=(wrong,)), log)
+    service = Supervised(replace(process, ready=(wrong,)), log)
 
     async def main() -> str | None:
         return await service.wait_ready(0.15)
@@ -224,7 +224,7 @@ def test_another_banner_is_not_ready(log: LogStream, server: Callable[..., Proce
 def test_one_that_dies_while_starting_is_told_soon(log: LogStream) -> None:
     """The user would wait half a minute to read that a file is missing."""
     nowhere = Readiness(Address("127.0.0.1", 1), b"220 ")
-    service = Service(shell("exit 3", ready=(nowhere,)), log)
+    service = Supervised(shell("exit 3", ready=(nowhere,)), log)
     assert watch(service, service.wait_ready) == "it ended three times while starting"
 
 
@@ -233,7 +233,7 @@ def test_one_that_dies_while_starting_is_told_soon(log: LogStream) -> None:
 
 def test_a_restart_takes_the_new_version(log: LogStream) -> None:
     """A change would be announced and the old one run on."""
-    service = Service(shell("echo old; exec sleep 60"), log)
+    service = Supervised(shell("echo old; exec sleep 60"), log)
 
     async def main() -> list[str]:
         await until(lambda: log.last("service") == ["old"])
@@ -258,7 +258,7 @@ def test_open_connections_outlive_a_restart_that_overlaps(
     """A new entry point of Traefik would cut every user's connection."""
     process = replace(server("service", overlaps=overlaps), stop_seconds=0.1)
     port = tcp_address(process).port
-    service = Service(process, log)
+    service = Supervised(process, log)
 
     async def main() -> tuple[bytes, int]:
         assert await service.wait_ready() is None
@@ -291,7 +291,7 @@ def test_at_no_moment_is_the_port_closed(log: LogStream, server: Callable[..., P
     """Who connects during a change of Traefik's would be refused."""
     process = server("service", delay=0.1, overlaps=True)
     port = tcp_address(process).port
-    service = Service(process, log)
+    service = Supervised(process, log)
 
     async def main() -> int:
         assert await service.wait_ready() is None
@@ -314,7 +314,7 @@ def test_at_no_moment_is_the_port_closed(log: LogStream, server: Callable[..., P
 def test_stopping_amid_a_change_stops_both(log: LogStream, server: Callable[..., Process]) -> None:
     """The old Traefik would keep the ports after `gatepost down`."""
     process = server("service", overlaps=True)
-    service = Service(process, log)
+    service = Supervised(process, log)
 
     async def main() -> int:
         assert await service.wait_ready() is None
@@ -337,7 +337,7 @@ def test_reloading_keeps_the_process(log: LogStream, tmp_path: Path) -> None:
     """A reload would cut connections, or not happen and look as if it had."""
     mark = tmp_path / "reloaded"
     process = shell("exec sleep 60", reload=("touch", str(mark)))
-    service = Service(process, log)
+    service = Supervised(process, log)
 
     async def main() -> str | None:
         assert await service.wait_ready() is None
@@ -354,4 +354,4 @@ def test_reloading_keeps_the_process(log: LogStream, tmp_path: Path) -> None:
 def test_reloading_what_waits_for_its_restart_is_fine(log: LogStream) -> None:
     """A change while a daemon is down would fail, though its next start reads the new files."""
     process = shell("exec sleep 60", reload=("false",))
-    assert asyncio.run(Service(shell("true"), log).reload(process)) is None
+    assert asyncio.run(Supervised(shell("true"), log).reload(process)) is None
