@@ -13,9 +13,9 @@ from typing import cast
 import fuzzing
 
 with fuzzing.instrumented("gatepost.verify"):
-    from gatepost.verify.letters import Letter, difference, identify, received_from, write
-    from gatepost.verify.protocols import Imap, Pop3, Session, Sieve, Smtp
-    from gatepost.verify.wire import ProbeError, Wire, shown
+    from gatepost.verify.clients.messages import Letter, difference, identify, received_from, write
+    from gatepost.verify.clients.protocols import Imap, Pop3, Session, Sieve, Smtp
+    from gatepost.verify.clients.wire import ProbeError, Wire, shown
 
 from gatepost.model import Address
 from gatepost.verify.targets import Target

@@ -28,12 +28,12 @@ from gatepost.model import (
     Topology,
 )
 from gatepost.verify.checks.auth_offer import auth_offer
-from gatepost.verify.letters import Letters
-from gatepost.verify.logs import LogFile
-from gatepost.verify.mailbox import Login
+from gatepost.verify.clients.mailbox import Login
+from gatepost.verify.clients.messages import Letters
+from gatepost.verify.evidence.logs import LogFile
+from gatepost.verify.evidence.witnesses import LogWitness
 from gatepost.verify.run import Run
 from gatepost.verify.targets import Target
-from gatepost.verify.witnesses import LogWitness
 
 LOGIN = Login("alice@example.org", "correct horse battery")
 POLICY = ("auth-offer", "open-relay", "sender-forgery")

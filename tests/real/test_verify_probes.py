@@ -49,8 +49,8 @@ from gatepost.model import (
     Topology,
 )
 from gatepost.verify import catalogue, report
-from gatepost.verify.mailbox import Login
-from gatepost.verify.proof import Subject, prove
+from gatepost.verify.clients.mailbox import Login
+from gatepost.verify.runner import Subject, prove
 from gatepost.verify.targets import Place
 
 NAME = "mail.example.org"

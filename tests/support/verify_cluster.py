@@ -18,13 +18,13 @@ from verify_certificates import for_address
 from gatepost import assembly, registry
 from gatepost.model import Address, BoundListener, Topology
 from gatepost.verify.catalogue import IN_CLUSTER
+from gatepost.verify.clients.messages import Letters
+from gatepost.verify.evidence.witnesses import LogWitness
 from gatepost.verify.kubernetes import Api
-from gatepost.verify.letters import Letters
 from gatepost.verify.objects import Cluster
 from gatepost.verify.pods import PodLogs
 from gatepost.verify.run import Run
 from gatepost.verify.targets import Place, Target, targets
-from gatepost.verify.witnesses import LogWitness
 
 NAMESPACE = "mail"
 TOKEN = "a token"

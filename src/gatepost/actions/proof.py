@@ -19,11 +19,12 @@ from gatepost.model import Home, Topology
 from gatepost.run import certificates, control, locks, record, reports, site
 from gatepost.settings import Settings
 from gatepost.settings.concerns import PublicPorts
-from gatepost.verify import catalogue, cluster, emptying, export, outside, proof
+from gatepost.verify import catalogue, cluster, outside, runner
 from gatepost.verify.check import Check
+from gatepost.verify.clients import cleanup
+from gatepost.verify.clients.mailbox import Login, probe_mailbox
 from gatepost.verify.kubernetes import Api
-from gatepost.verify.mailbox import Login, probe_mailbox
-from gatepost.verify.report import Report
+from gatepost.verify.report import Report, export
 
 _START_SECONDS = 90.0
 _AGAIN_SECONDS = 0.1
@@ -39,7 +40,7 @@ def prove(
     *,
     only: Collection[str] = (),
     skip: Collection[str] = (),
-    tell: proof.Tell = _quiet,
+    tell: runner.Tell = _quiet,
 ) -> Report:
     """Make the proof; `only` and `skip` name checks of `gatepost.verify.catalogue`.
 
@@ -53,7 +54,7 @@ def prove(
     def make_mailbox(nonce: str) -> AbstractContextManager[Login]:
         return _mailbox(settings, home, nonce)
 
-    subject = proof.Subject(
+    subject = runner.Subject(
         topology=_topology(settings, home),
         home=home,
         mailname=settings.mail.mailname,
@@ -72,7 +73,7 @@ def prove_in_cluster(
     *,
     only: Collection[str] = (),
     skip: Collection[str] = (),
-    tell: proof.Tell = _quiet,
+    tell: runner.Tell = _quiet,
 ) -> Report:
     """Prove a server that runs in the cluster, from a pod of its own.
 
@@ -94,9 +95,9 @@ def prove_in_cluster(
                 yield login
             finally:
                 # The mail store is another pod's: its mail is removed as a mail program does.
-                emptying.empty(topology, login)
+                cleanup.empty(topology, login)
 
-    subject = proof.Subject(
+    subject = runner.Subject(
         topology=topology,
         home=home,
         mailname=settings.mail.mailname,
@@ -116,7 +117,7 @@ def prove_outside(
     ports: PublicPorts = PublicPorts.STANDARD,
     only: Collection[str] = (),
     skip: Collection[str] = (),
-    tell: proof.Tell = _quiet,
+    tell: runner.Tell = _quiet,
 ) -> Report:
     """Prove what can be seen of another machine, named by host name or IP address, from here.
 
@@ -134,10 +135,10 @@ def prove_outside(
     )
 
 
-def _report(subject: proof.Subject, checks: tuple[Check, ...], tell: proof.Tell) -> Report:
+def _report(subject: runner.Subject, checks: tuple[Check, ...], tell: runner.Tell) -> Report:
     began, start = datetime.now().astimezone(), time.monotonic()
     with ending_tidily():
-        findings = proof.prove(subject, checks, tell=tell)
+        findings = runner.prove(subject, checks, tell=tell)
     return Report(subject.mailname, findings, began, time.monotonic() - start)
 
 

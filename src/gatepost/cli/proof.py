@@ -16,7 +16,7 @@ from gatepost.actions import configuration, proof
 from gatepost.errors import UsageError
 from gatepost.settings.concerns import PublicPorts
 from gatepost.verify import catalogue, report
-from gatepost.verify.proof import Tell
+from gatepost.verify.runner import Tell
 
 _EVERY_SECONDS = 60
 _SOONEST_SECONDS = 20
@@ -190,7 +190,7 @@ def _once(prove: Prove, files: Mapping[str, Path], *, as_json: bool) -> report.R
         click.echo(json.dumps(report.as_json(found.findings), indent=2))
     else:
         from gatepost.cli.output import console  # noqa: PLC0415  rich takes 0.1 s
-        from gatepost.verify.table import table  # noqa: PLC0415
+        from gatepost.verify.report.table import table  # noqa: PLC0415
 
         console().print(table(found.findings))
         for words in (*found.notes, report.sentence(found.findings)):

@@ -1,9 +1,8 @@
 """The proof: clients from outside, what the daemons say they saw, and what follows from both.
 
-One way through: `targets` (the listener table as a client sees it) → `sessions` (mail clients,
-whose words are in `protocols`, on a `wire` with a deadline) and `witnesses` (the daemons' own log
-lines) → `checks` (one function each, named in the one table of `catalogue`) → findings → `report`,
-which `table` and `export` show.
+One way through: `targets` (the listener table as a client sees it) → `clients` (mail clients with
+one deadline) and `evidence` (the daemons' own log lines) → `checks` (one function each, in the
+table of `catalogue`) → `runner` → findings → `report`.
 
 In a cluster the same is made from a pod of its own (`cluster`): the log is that of other pods
 (`pods`), and some checks ask the API (`kubernetes`, `objects`).

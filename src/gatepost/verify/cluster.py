@@ -17,9 +17,9 @@ from gatepost.model import Address, BoundListener, Topology
 from gatepost.settings import Settings
 from gatepost.settings.concerns import DirectClients
 from gatepost.verify.checks.internal_address import resolved
+from gatepost.verify.clients.wire import ProbeError
 from gatepost.verify.kubernetes import Api
 from gatepost.verify.objects import Cluster
-from gatepost.verify.wire import ProbeError
 
 _RESOLVE_SECONDS = 2.0
 

@@ -22,9 +22,9 @@ from gatepost.errors import OperationError, UsageError
 from gatepost.model import Address, BoundListener, Finding, Home, Listener, Status, Topology
 from gatepost.settings.concerns import PublicPorts
 from gatepost.verify.check import Check
-from gatepost.verify.mailbox import Login
-from gatepost.verify.proof import Subject
+from gatepost.verify.clients.mailbox import Login
 from gatepost.verify.run import Outcome, Run
+from gatepost.verify.runner import Subject
 from gatepost.verify.targets import IPV4, IPV6, Target, has_route
 
 _NAME_SERVER_SECONDS = 5.0

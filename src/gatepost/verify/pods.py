@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from gatepost.verify.evidence.logs import Absence
 from gatepost.verify.kubernetes import Object, Stream, Unreadable
-from gatepost.verify.logs import Absence
 from gatepost.verify.objects import NAME_LABEL, Cluster, container
 
 _OPENING_SECONDS = 2.0

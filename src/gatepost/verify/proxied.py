@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from gatepost.model import Address, Event, Observation, Status, Tls
 from gatepost.proxy_protocol import build_1, build_2
+from gatepost.verify.clients.sessions import any_certificate, connect, session_over
+from gatepost.verify.clients.wire import ProbeError, Trouble, Wire, shown
+from gatepost.verify.evidence.witnesses import is_about
 from gatepost.verify.run import Outcome, Run
-from gatepost.verify.sessions import any_certificate, connect, session_over
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError, Trouble, Wire, shown
-from gatepost.verify.witnesses import is_about
 
 PATIENCE_SECONDS = 6.0
 """How long a greeting may take here: a name server that loses a query costs 5 s of it."""

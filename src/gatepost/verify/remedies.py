@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError, Trouble
 
 
 def remedy(

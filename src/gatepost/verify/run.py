@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gatepost.model import Address, BoundListener, Certificate, Home, IPNetwork, Status, Topology
-from gatepost.verify.letters import Letters
-from gatepost.verify.mailbox import Login
+from gatepost.verify.clients.mailbox import Login
+from gatepost.verify.clients.messages import Letters
+from gatepost.verify.clients.wire import ProbeError
+from gatepost.verify.evidence.witnesses import LogWitness
 from gatepost.verify.objects import Cluster
 from gatepost.verify.targets import IPV4, Place, Target
-from gatepost.verify.wire import ProbeError
-from gatepost.verify.witnesses import LogWitness
 
 _CLAIMED_PORTS = 30_000
 """From 1024 up: below the ports that the kernel gives to clients (32768 and up, ip(7))."""

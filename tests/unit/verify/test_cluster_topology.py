@@ -13,7 +13,7 @@ from gatepost.model import Address
 from gatepost.settings import Settings, load
 from gatepost.verify import cluster
 from gatepost.verify.checks import internal_address
-from gatepost.verify.wire import ProbeError, Trouble
+from gatepost.verify.clients.wire import ProbeError, Trouble
 
 NAMES = {
     "traefik-internal": ["10.43.0.9"],

@@ -15,10 +15,10 @@ from verify_cluster import Small, topology
 from gatepost.contracts import Plugin
 from gatepost.model import Address, BoundListener, Event, Observation, Status
 from gatepost.verify.checks.forged_in_cluster import forged_in_cluster
+from gatepost.verify.clients.wire import ProbeError, Trouble
+from gatepost.verify.evidence.witnesses import LogWitness
 from gatepost.verify.run import Outcome, Run
 from gatepost.verify.targets import Place, Target, targets
-from gatepost.verify.wire import ProbeError, Trouble
-from gatepost.verify.witnesses import LogWitness
 
 NOBODY = "127.45.45.45"
 

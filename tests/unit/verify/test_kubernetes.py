@@ -11,11 +11,11 @@ from verify_cluster import NAMESPACE, TOKEN, Small, target
 from gatepost.errors import UsageError
 from gatepost.model import Event, Home, Observation, Status
 from gatepost.verify.catalogue import CHECKS, IN_CLUSTER, chosen
+from gatepost.verify.evidence.logs import LogFile
+from gatepost.verify.evidence.witnesses import LogWitness
 from gatepost.verify.kubernetes import POD, ROUTE, Api, Kind, Unreadable
-from gatepost.verify.logs import LogFile
 from gatepost.verify.pods import PodLogs
-from gatepost.verify.proof import Subject, prove
-from gatepost.verify.witnesses import LogWitness
+from gatepost.verify.runner import Subject, prove
 
 READ_BY_THE_API = {"route", "endpoints", "traffic-policy", "proxy-log", "trust-breadth"}
 

@@ -24,11 +24,11 @@ from gatepost.settings.concerns import PublicPorts
 from gatepost.verify import outside
 from gatepost.verify.catalogue import CHECKS
 from gatepost.verify.checks import tls
-from gatepost.verify.proof import prove
+from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.remedies import remedy
 from gatepost.verify.run import Run
+from gatepost.verify.runner import prove
 from gatepost.verify.targets import Target, has_route
-from gatepost.verify.wire import ProbeError, Trouble
 
 NOWHERE = "127.45.45.45"
 """An address of this machine where nobody listens."""

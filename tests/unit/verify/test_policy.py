@@ -24,14 +24,14 @@ from gatepost.model import (
     Topology,
 )
 from gatepost.verify.checks import auth_offer, open_relay, sender_forgery
-from gatepost.verify.letters import Letters
-from gatepost.verify.logs import LogFile
-from gatepost.verify.mailbox import Login
-from gatepost.verify.protocols import Imap, Pop3, Session, Sieve, Smtp
+from gatepost.verify.clients.mailbox import Login
+from gatepost.verify.clients.messages import Letters
+from gatepost.verify.clients.protocols import Imap, Pop3, Session, Sieve, Smtp
+from gatepost.verify.clients.wire import ProbeError, Trouble, Wire
+from gatepost.verify.evidence.logs import LogFile
+from gatepost.verify.evidence.witnesses import LogWitness
 from gatepost.verify.run import Outcome, Run
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError, Trouble, Wire
-from gatepost.verify.witnesses import LogWitness
 
 LOGIN = Login("probe-0123456789abcdef@verify.gatepost.invalid", "secret")
 HOST = "127.0.8.1"

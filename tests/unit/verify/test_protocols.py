@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gatepost.verify.protocols import Imap, Pop3, Session, Sieve, Smtp
-from gatepost.verify.wire import ProbeError, Trouble, Wire
+from gatepost.verify.clients.protocols import Imap, Pop3, Session, Sieve, Smtp
+from gatepost.verify.clients.wire import ProbeError, Trouble, Wire
 
 
 class Server:

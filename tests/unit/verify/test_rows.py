@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.model import Finding, Status
-from gatepost.verify.rows import Row, by_check, by_listener
+from gatepost.verify.report.rows import Row, by_check, by_listener
 
 
 def finding(

@@ -13,10 +13,10 @@ import pytest
 
 from gatepost.model import Address, BoundListener, Event, IPNetwork, Observation, Status
 from gatepost.plugins.postfix.listeners import SMTP
-from gatepost.verify import peers
 from gatepost.verify.checks import internal_address, shared_address, trust_breadth
-from gatepost.verify.peers import Connection
-from gatepost.verify.wire import ProbeError
+from gatepost.verify.clients.wire import ProbeError
+from gatepost.verify.evidence import peers
+from gatepost.verify.evidence.peers import Connection
 
 HERE = frozenset(map(ipaddress.ip_address, ("127.0.0.1", "::1", "192.0.2.20")))
 BOUND = BoundListener(SMTP, "toy", proxied=True, public=(), service=(), internal=())

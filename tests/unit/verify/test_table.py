@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from gatepost.model import Finding, Status
-from gatepost.verify import table
+from gatepost.verify.report import table
 
 LONG = "a very long observation that goes on and on " * 5
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gatepost.model import Status, Tls
-from gatepost.verify.protocols import Session
+from gatepost.verify.clients.protocols import Session
+from gatepost.verify.clients.sessions import begin_tls, greeting_in_the_clear, in_the_clear
+from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.run import Outcome, Run, takes_logins
-from gatepost.verify.sessions import begin_tls, greeting_in_the_clear, in_the_clear
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError, Trouble
 
 _SESSION_SECONDS = 6.5
 """A name server that drops a question costs five; how fast it must be, banner says."""

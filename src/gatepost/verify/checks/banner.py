@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gatepost.model import Status
+from gatepost.verify.clients.sessions import greeting
+from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.run import Outcome, Run
-from gatepost.verify.sessions import greeting
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError, Trouble
 
 _PROMPT_SECONDS = 1.0
 _PATIENCE_SECONDS = 3.0

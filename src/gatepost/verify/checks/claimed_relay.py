@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from gatepost.model import Address, IPNetwork, Status
 from gatepost.proxy_protocol import build_2
 from gatepost.verify.checks.open_relay import OUTSIDE
-from gatepost.verify.protocols import Smtp
+from gatepost.verify.clients.protocols import Smtp
+from gatepost.verify.clients.sessions import in_the_clear
+from gatepost.verify.clients.wire import ProbeError
 from gatepost.verify.proxied import LOG_SECONDS, said_of
 from gatepost.verify.run import Outcome, Run, takes_logins
-from gatepost.verify.sessions import in_the_clear
 from gatepost.verify.targets import Place, Target, targets
-from gatepost.verify.wire import ProbeError
 
 _EXPECTED = "an address of MYNETWORKS that a PROXY header names may not relay"
 _SESSION_SECONDS = 5.0

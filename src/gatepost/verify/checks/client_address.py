@@ -6,12 +6,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from gatepost.model import Address, Event, Observation, Status
+from gatepost.verify.clients.sessions import conversation
+from gatepost.verify.clients.wire import ProbeError
+from gatepost.verify.evidence.witnesses import is_about
 from gatepost.verify.proxied import no_log
 from gatepost.verify.run import Outcome, Run, takes_logins
-from gatepost.verify.sessions import conversation
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError
-from gatepost.verify.witnesses import is_about
 
 _SESSION_SECONDS = 6.0
 """A name server that loses a question costs 5 s of it."""

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from gatepost.model import Address, Status
+from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.proxied import (
     LOG_SECONDS,
     Visit,
@@ -19,7 +20,6 @@ from gatepost.verify.proxied import (
 )
 from gatepost.verify.run import Outcome, Run
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError, Trouble
 
 _LAST_WORDS_SECONDS = 0.5
 """How late a claim may come into the log when there is no later line to wait for."""

@@ -6,11 +6,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from gatepost.model import Address, Status
+from gatepost.verify.clients.sessions import connect
+from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.proxied import Visit, header, knock, no_log, refusal_of, said_of
 from gatepost.verify.run import Outcome, Run
-from gatepost.verify.sessions import connect
 from gatepost.verify.targets import Place, Target, is_number, targets
-from gatepost.verify.wire import ProbeError, Trouble
 
 _CONNECT_SECONDS = 1.5
 _LOG_SECONDS = 2.0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gatepost.model import Status
+from gatepost.verify.evidence.witnesses import is_about
 from gatepost.verify.proxied import LOG_SECONDS, header, knock, no_log, said_of, see
 from gatepost.verify.run import Outcome, Run
 from gatepost.verify.targets import Target
-from gatepost.verify.witnesses import is_about
 
 
 def forged_through_proxy(run: Run, target: Target) -> Outcome:

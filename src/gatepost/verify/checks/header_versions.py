@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from gatepost.model import Address, Observation, Status
 from gatepost.proxy_protocol import Command, build_1, build_2
+from gatepost.verify.clients.wire import Trouble
+from gatepost.verify.evidence.witnesses import is_about
 from gatepost.verify.proxied import (
     LOG_SECONDS,
     Visit,
@@ -19,8 +21,6 @@ from gatepost.verify.proxied import (
 )
 from gatepost.verify.run import Outcome, Run, time_is_up
 from gatepost.verify.targets import IPV4, IPV6, Target
-from gatepost.verify.wire import Trouble
-from gatepost.verify.witnesses import is_about
 
 _UNKNOWN = build_1()
 """What Postfix's own listener refuses (3.7); all other headers carry mail."""

@@ -13,9 +13,11 @@ from dataclasses import replace
 from gatepost.assembly import client_settings
 from gatepost.model import Address, Observation, Status
 from gatepost.proxy_protocol import build_1
-from gatepost.verify.protocols import Smtp
+from gatepost.verify.clients.protocols import Smtp
+from gatepost.verify.clients.sessions import conversation, greeted
+from gatepost.verify.clients.wire import ProbeError, Trouble
+from gatepost.verify.evidence.witnesses import is_about
 from gatepost.verify.run import Outcome, Run, takes_logins
-from gatepost.verify.sessions import conversation, greeted
 from gatepost.verify.targets import (
     Place,
     Target,
@@ -23,8 +25,6 @@ from gatepost.verify.targets import (
     is_number,
     targets,
 )
-from gatepost.verify.wire import ProbeError, Trouble
-from gatepost.verify.witnesses import is_about
 
 _RESOLVE_SECONDS = 3.0
 _SESSION_SECONDS = 2.5

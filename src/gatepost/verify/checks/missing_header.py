@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 
 from gatepost.model import Status, Tls
+from gatepost.verify.clients.sessions import connect, session_over
+from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.proxied import (
     PATIENCE_SECONDS,
     come,
@@ -16,9 +18,7 @@ from gatepost.verify.proxied import (
     see,
 )
 from gatepost.verify.run import Outcome, Run, time_is_up
-from gatepost.verify.sessions import connect, session_over
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError, Trouble
 
 _EXPECTED = f"hung up on within {PATIENCE_SECONDS:.0f} s, without a greeting"
 """The gate and Dovecot wait for 3 s, Postfix's own listener for 5 s."""

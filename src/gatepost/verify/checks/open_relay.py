@@ -9,11 +9,11 @@ from gatepost import ip_addresses
 from gatepost.accounts.records import PROBE_DOMAIN
 from gatepost.model import Status
 from gatepost.proxy_protocol import build_2
-from gatepost.verify.protocols import Smtp
+from gatepost.verify.clients.protocols import Smtp
+from gatepost.verify.clients.sessions import conversation, in_the_clear
+from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.run import Outcome, Run, takes_logins
-from gatepost.verify.sessions import conversation, in_the_clear
 from gatepost.verify.targets import Place, Target, targets
-from gatepost.verify.wire import ProbeError, Trouble
 
 _EXPECTED = "no recipient elsewhere accepted, whoever asks and however it is spelt"
 _SESSION_SECONDS = 6.5

@@ -5,13 +5,20 @@ from __future__ import annotations
 import time
 
 from gatepost.model import Protocol, Status
-from gatepost.verify.letters import Copy, Letter, difference, identify, received_from, write
-from gatepost.verify.mailbox import Login
-from gatepost.verify.protocols import Imap, Pop3, Smtp
+from gatepost.verify.clients.mailbox import Login
+from gatepost.verify.clients.messages import (
+    Copy,
+    Letter,
+    difference,
+    identify,
+    received_from,
+    write,
+)
+from gatepost.verify.clients.protocols import Imap, Pop3, Smtp
+from gatepost.verify.clients.sessions import conversation
+from gatepost.verify.clients.wire import ProbeError
 from gatepost.verify.run import Outcome, Run, takes_logins
-from gatepost.verify.sessions import conversation
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError
 
 _POLL_SECONDS = 0.2
 _SENDING_SECONDS = 6.5

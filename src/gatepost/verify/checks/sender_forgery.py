@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from gatepost.model import Status
-from gatepost.verify.mailbox import Login
-from gatepost.verify.protocols import Smtp
+from gatepost.verify.clients.mailbox import Login
+from gatepost.verify.clients.protocols import Smtp
+from gatepost.verify.clients.sessions import conversation
+from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.run import Outcome, Run
-from gatepost.verify.sessions import conversation
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError, Trouble
 
 _SESSION_SECONDS = 6.5
 """A name server that drops a question costs five; how fast it must be, banner says."""

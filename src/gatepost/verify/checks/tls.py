@@ -19,10 +19,10 @@ from service_identity.cryptography import (
 from gatepost import x509_reading
 from gatepost.errors import printable
 from gatepost.model import Status
+from gatepost.verify.clients.sessions import any_certificate, conversation
+from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.run import Outcome, Run
-from gatepost.verify.sessions import any_certificate, conversation
 from gatepost.verify.targets import Place, Target
-from gatepost.verify.wire import ProbeError, Trouble
 
 _EXPECTED = "TLS 1.2 or newer only, with the certificate on disk, valid for MAILNAME"
 _EXPECTED_IN_CLUSTER = "TLS 1.2 or newer only, with a certificate valid for MAILNAME"

@@ -9,11 +9,11 @@ from contextlib import ExitStack, suppress
 
 from gatepost import ip_addresses
 from gatepost.model import BoundListener, IPAddress, IPNetwork, Status
-from gatepost.verify.peers import Connection, connected
+from gatepost.verify.clients.sessions import greeted
+from gatepost.verify.clients.wire import ProbeError
+from gatepost.verify.evidence.peers import Connection, connected
 from gatepost.verify.run import Outcome, Run
-from gatepost.verify.sessions import greeted
 from gatepost.verify.targets import Place, addresses_of_this_machine, targets
-from gatepost.verify.wire import ProbeError
 
 _EXPECTED = "TRUSTED_PROXIES holds the proxies that are seen, and nobody else"
 _GREETING_SECONDS = 2.0

@@ -12,8 +12,8 @@ import pytest
 from verify_cluster import topology
 
 from gatepost.model import Address, Topology
-from gatepost.verify import emptying
-from gatepost.verify.mailbox import Login
+from gatepost.verify.clients import cleanup
+from gatepost.verify.clients.mailbox import Login
 
 LOGIN = Login("probe-0@gatepost-probe.invalid", "a password")
 
@@ -52,13 +52,13 @@ def imap(messages: str) -> Iterator[tuple[Topology, list[str]]]:
 @pytest.fixture(autouse=True)
 def no_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave TLS out: the toy speaks none."""
-    monkeypatch.setattr("gatepost.verify.sessions.begin_tls", lambda *_: None)
+    monkeypatch.setattr("gatepost.verify.clients.sessions.begin_tls", lambda *_: None)
 
 
 def test_messages_are_removed() -> None:
     """An hourly proof would fill the mail store."""
     with imap(" 1 2 3") as (table, heard):
-        assert emptying.empty(table, LOGIN)
+        assert cleanup.empty(table, LOGIN)
     assert f'LOGIN "{LOGIN.address}" "{LOGIN.password}"' in heard
     assert heard[-4:] == [
         "UID SEARCH ALL",
@@ -71,7 +71,7 @@ def test_messages_are_removed() -> None:
 def test_an_empty_mailbox_is_left_alone() -> None:
     """A range over no messages is an error to some servers."""
     with imap("") as (table, heard):
-        assert emptying.empty(table, LOGIN)
+        assert cleanup.empty(table, LOGIN)
     assert not [line for line in heard if "STORE" in line]
 
 
@@ -79,4 +79,4 @@ def test_a_server_that_is_away_is_no_trouble() -> None:
     """The report must come all the same."""
     table = topology()
     bound = replace(table.named("imap"), public=(Address("127.45.45.45", 1),))
-    assert not emptying.empty(replace(table, listeners=(bound,), clients={}), LOGIN)
+    assert not cleanup.empty(replace(table, listeners=(bound,), clients={}), LOGIN)

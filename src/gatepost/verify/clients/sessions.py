@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from gatepost.model import Protocol, Tls
-from gatepost.verify.pace import Pace
-from gatepost.verify.protocols import SESSIONS, Session
+from gatepost.verify.clients.pace import Pace
+from gatepost.verify.clients.protocols import SESSIONS, Session
+from gatepost.verify.clients.wire import ProbeError, Trouble, Wire
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError, Trouble, Wire
 
 _ASKING_FOR_NAMES = Pace(1 / 40)
 """An SMTP server looks up the reverse name of each client before it greets it, and name servers

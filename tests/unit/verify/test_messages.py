@@ -6,7 +6,7 @@ import threading
 import time
 
 from gatepost.model import Address, BoundListener, Listener, Protocol, Tls
-from gatepost.verify.letters import (
+from gatepost.verify.clients.messages import (
     Copy,
     Letter,
     Letters,

@@ -6,11 +6,11 @@ import time
 from contextlib import suppress
 
 from gatepost.model import Topology
-from gatepost.verify.mailbox import Login
-from gatepost.verify.protocols import Imap
-from gatepost.verify.sessions import conversation
+from gatepost.verify.clients.mailbox import Login
+from gatepost.verify.clients.protocols import Imap
+from gatepost.verify.clients.sessions import conversation
+from gatepost.verify.clients.wire import ProbeError
 from gatepost.verify.targets import Place, Target, targets
-from gatepost.verify.wire import ProbeError
 
 _SECONDS = 2.0
 

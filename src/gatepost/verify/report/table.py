@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.model import Finding, Status
 from gatepost.verify.report import WORDS
-from gatepost.verify.rows import Row, by_check, by_listener
+from gatepost.verify.report.rows import Row, by_check, by_listener
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from gatepost.errors import printable
 from gatepost.model import Protocol
-from gatepost.verify.wire import ProbeError, Trouble, Wire, shown
+from gatepost.verify.clients.wire import ProbeError, Trouble, Wire, shown
 
 _MOST_LINES = 2000
 _NUMBER = rb"[0-9]{1,10}"

@@ -13,7 +13,7 @@ from typing import Self
 from gatepost import ip_addresses
 from gatepost.contracts import Plugin
 from gatepost.model import Address, Observation
-from gatepost.verify.logs import Absence, Log
+from gatepost.verify.evidence.logs import Absence, Log
 
 _PREFIX = re.compile(r"^[\w.-]+ \| ")
 _POLL_SECONDS = 0.05

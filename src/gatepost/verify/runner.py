@@ -25,18 +25,18 @@ from gatepost.model import (
 from gatepost.verify.catalogue import CHECKS, FIRST
 from gatepost.verify.check import Check
 from gatepost.verify.checks import configuration, round_trip
+from gatepost.verify.clients.mailbox import Login
+from gatepost.verify.clients.messages import Letters
+from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.cluster import as_kubectl
+from gatepost.verify.evidence.logs import Log, LogFile
+from gatepost.verify.evidence.witnesses import LogWitness
 from gatepost.verify.kubernetes import Unreadable
-from gatepost.verify.letters import Letters
-from gatepost.verify.logs import Log, LogFile
-from gatepost.verify.mailbox import Login
 from gatepost.verify.objects import Cluster
 from gatepost.verify.pods import PodLogs
 from gatepost.verify.remedies import remedy
 from gatepost.verify.run import Outcome, Run, time_is_up
 from gatepost.verify.targets import Place, Target, targets
-from gatepost.verify.wire import ProbeError, Trouble
-from gatepost.verify.witnesses import LogWitness
 
 _SECONDS = 8.5
 """All probes end within this; the mailbox and the report have the rest of ten seconds."""
