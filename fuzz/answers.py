@@ -107,7 +107,7 @@ def conversation(kind: type[Session], server: Server) -> list[object]:
                 made += [session.count(), session.message(1)]
         session.leave()
     except ProbeError as error:
-        fuzzing.told_well([error.observed], longest=600)
+        fuzzing.told_well([str(error.observed)], longest=600)
         assert server.heard.count(b"\n") < 60, "it talks without end"
         made.append(error.trouble)
     return made

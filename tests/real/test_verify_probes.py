@@ -463,8 +463,8 @@ def test_an_honest_server_passes_every_row(world: World) -> None:
     world.start(*LISTENERS)
     findings = proven(world)
     passed = of(findings, Status.PASS)
-    risks = {(f.check, f.observed.split(";")[0]) for f in findings.values()} - {
-        (findings[key].check, findings[key].observed.split(";")[0]) for key in passed
+    risks = {(f.check, str(f.observed).split(";")[0]) for f in findings.values()} - {
+        (findings[key].check, str(findings[key].observed).split(";")[0]) for key in passed
     }
     nobody = ("shared-address", "no clients but this machine's own came lately")
     # No home of ours stands behind this server.
@@ -480,7 +480,7 @@ def test_an_honest_server_passes_every_row(world: World) -> None:
     assert "127.0.0.78" in seen.observed
     assert seen.witness.startswith("saw 127.0.0.77 ")
     assert "4 messages" not in findings["round-trip", "imap"].observed
-    assert findings["round-trip", "imap"].observed.startswith("2 of 2 messages")
+    assert str(findings["round-trip", "imap"].observed).startswith("2 of 2 messages")
     assert "[127.0.0.77]" in findings["round-trip", "smtp"].witness
 
 
@@ -550,7 +550,7 @@ def test_a_defect_is_found_by_its_check(
         assert failed == {("banner", listener)}
     else:
         assert failed == {(check, listener)}
-    text = "".join(f.observed + f.witness for f in findings.values())
+    text = "".join(f"{f.observed}{f.witness}" for f in findings.values())
     assert "\x1b" not in text, "a server's words must not steer the terminal"
 
 

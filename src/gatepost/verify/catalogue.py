@@ -8,6 +8,7 @@ from dataclasses import replace
 from gatepost import discovery
 from gatepost.errors import UsageError
 from gatepost.model import Protocol
+from gatepost.model.words import Logs, Text
 from gatepost.verify.check import Check
 from gatepost.verify.checks.auth_offer import auth_offer
 from gatepost.verify.checks.banner import banner
@@ -33,6 +34,7 @@ from gatepost.verify.checks.tls import tls
 from gatepost.verify.checks.traffic_policy import traffic_policy
 from gatepost.verify.checks.trust_breadth import trust_breadth
 from gatepost.verify.checks.trust_in_cluster import trust_in_cluster
+from gatepost.verify.remedies import STATUS
 from gatepost.verify.targets import Place
 
 _OURS: tuple[Check, ...] = (
@@ -57,8 +59,11 @@ _OURS: tuple[Check, ...] = (
         "client-address",
         "the daemon's log names the probe's own address and port, and tells a second probe from "
         "another address apart",
-        "Connect to port {port} through the proxy from another machine, and look for that "
-        "machine's address in: gatepost logs",
+        Text(
+            "Connect to port {port} through the proxy from another machine, and look for that "
+            "machine's address in: ",
+            Logs(),
+        ),
         client_address,
         outside=client_address_there,
     ),
@@ -66,8 +71,12 @@ _OURS: tuple[Check, ...] = (
         "forged-through-proxy",
         "a PROXY header sent as payload through the public port changes nothing: the daemon's log "
         "names the probe's own address and port",
-        "From outside: (printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\\r\\n'; sleep 3) | "
-        "nc MAILNAME {port}; then gatepost logs must not name 192.0.2.7",
+        Text(
+            "From outside: (printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\\r\\n'; sleep 3) | "
+            "nc MAILNAME {port}; then ",
+            Logs(),
+            " must not name 192.0.2.7",
+        ),
         forged_through_proxy,
     ),
     Check(
@@ -164,7 +173,7 @@ _OURS: tuple[Check, ...] = (
     Check(
         "shared-address",
         "the clients seen lately come from more than one address",
-        "Look for the addresses of clients in: gatepost logs",
+        Text("Look for the addresses of clients in: ", Logs()),
         judge=shared_address,
     ),
     Check(
@@ -178,7 +187,7 @@ _OURS: tuple[Check, ...] = (
         "configuration",
         "the services run the configuration that `gatepost up` has written last, and nobody "
         "changed, stopped or restarted them while the proof was made",
-        "On the machine of the server: gatepost status",
+        Text("On the machine of the server: ", STATUS),
         judge=configuration,
         late=True,
     ),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gatepost.model import BoundListener, Protocol
+from gatepost.model.words import Words
 from gatepost.verify.run import Outcome, Run, takes_logins
 from gatepost.verify.targets import Place, Target
 
@@ -20,7 +21,7 @@ class Check:
     """Name on the command line, in the report and in JSON."""
     passes_when: str
     """What a pass means, for the docs and for a row that could not be tested."""
-    by_hand: str
+    by_hand: Words
     """How to test it where verify cannot, for ``{port}`` of the listener."""
     probe: Callable[[Run, Target], Outcome] | None = None
     """Makes it at one address."""

@@ -7,13 +7,13 @@ it claims must be refused.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from gatepost import assembly
 from gatepost.model import Address, BoundListener, Topology
+from gatepost.model.words import Command, Logs, Step
 from gatepost.settings import Settings
 from gatepost.settings.concerns import DirectClients
 from gatepost.verify.checks.internal_address import resolved
@@ -103,21 +103,26 @@ def _at(hosts: Iterable[str], port: int) -> tuple[Address, ...]:
 
 # --- what to do ---------------------------------------------------------------------------------
 
-_HERE = (
-    (re.compile(r"gatepost logs -n \d+"), "kubectl logs -l app.kubernetes.io/part-of=gatepost"),
-    (re.compile(r"gatepost up --detach"), "kubectl apply -k OVERLAY"),
-    (re.compile(r"gatepost status"), "kubectl get pods -l app.kubernetes.io/part-of=gatepost"),
-    (re.compile(r"gatepost (mailbox|domain|alias) "), r"kubectl exec mda-0 -- gatepost \1 "),
-    (re.compile(r"gatepost verify(?! --cluster)"), "gatepost verify --cluster"),
-)
+_ALL = "-l app.kubernetes.io/part-of=gatepost"
 
 
-def as_kubectl(fix: str, services: Mapping[str, str]) -> str:
-    """Say with kubectl what a sentence tells to do with ``gatepost`` on one machine."""
-    for daemon, service in services.items():
-        fix = fix.replace(f"gatepost logs {daemon}", f"kubectl logs {service}-0")
-    for pattern, words in _HERE:
-        fix = pattern.sub(words, fix)
-    return re.sub(
-        r"gatepost logs\b", "kubectl logs -l app.kubernetes.io/part-of=gatepost --tail=100", fix
-    )
+def typed(step: Step, services: Mapping[str, str]) -> str:  # noqa: PLR0911  a table
+    """Return the command that does in a cluster what ``gatepost`` does on one machine.
+
+    `services` maps each daemon to the name of its Service.
+    """
+    match step:
+        case Logs(service, _) if service in services:
+            return f"kubectl logs {services[service]}-0"
+        case Logs(_, 0):
+            return f"kubectl logs {_ALL} --tail=100"
+        case Logs():
+            return f"kubectl logs {_ALL}"
+        case Command("up"):
+            return "kubectl apply -k OVERLAY"
+        case Command("status"):
+            return f"kubectl get pods {_ALL}"
+        case Command("verify", arguments):
+            return f"gatepost verify --cluster {arguments}".rstrip()
+        case Command():
+            return f"kubectl exec mda-0 -- {step}"

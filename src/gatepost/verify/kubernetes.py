@@ -19,6 +19,7 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 from gatepost.errors import UsageError
+from gatepost.model.words import Words
 
 MOUNTED = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds its ServiceAccount's token, the API's certificate and its namespace."""
@@ -56,7 +57,7 @@ TRANSPORT = Kind("ServersTransportTCP", "serverstransporttcps", "traefik.io", "v
 class Unreadable(Exception):  # noqa: N818  it is a finding, and no fault of the program
     """The API does not tell, in words for a finding."""
 
-    def __init__(self, observed: str, fix: str) -> None:
+    def __init__(self, observed: str, fix: Words) -> None:
         """Keep what was observed, and what to do."""
         super().__init__(observed)
         self.observed = observed

@@ -20,9 +20,11 @@ from gatepost import ip_addresses
 from gatepost.contracts import Plugin
 from gatepost.errors import OperationError, UsageError
 from gatepost.model import Address, BoundListener, Finding, Home, Listener, Status, Topology
+from gatepost.model.words import Command, Text
 from gatepost.settings.concerns import PublicPorts
 from gatepost.verify.check import Check
 from gatepost.verify.clients.mailbox import Login
+from gatepost.verify.remedies import only
 from gatepost.verify.run import Outcome, Run
 from gatepost.verify.runner import Subject
 from gatepost.verify.targets import IPV4, IPV6, Target, has_route
@@ -191,14 +193,20 @@ def _there(
         return outcome
     if outcome.status is Status.NOT_PROVEN:
         return replace(outcome, fix=_inside(check, host))
-    return replace(outcome, fix=f"On {host}: {outcome.fix}")
+    return replace(outcome, fix=Text(f"On {host}: ", outcome.fix))
 
 
 def _unseen(check: Check, machine: Machine, _run: Run) -> Outcome:
     observed = "needs the log, accounts or ports of the server"
     if check.outside:
         observed = _no_way(machine.cut_off)
-    return Outcome(Status.NOT_PROVEN, check.passes_when, observed, fix=_inside(check, machine.host))
+    return Outcome(
+        Status.NOT_PROVEN,
+        check.passes_when,
+        observed,
+        fix=_inside(check, machine.host),
+        kind="no-way" if check.outside else "inside-only",
+    )
 
 
 def unreached(chosen: Iterable[Check], machine: Machine) -> tuple[Finding, ...]:
@@ -213,8 +221,11 @@ def unreached(chosen: Iterable[Check], machine: Machine) -> tuple[Finding, ...]:
             status=Status.NOT_PROVEN,
             expected=check.passes_when,
             observed=_no_way((address,)),
-            fix=f"Run it on a machine with {_family(address)}: "
-            f"gatepost verify --target {machine.host} --only {check.name}",
+            fix=Text(
+                f"Run it on a machine with {_family(address)}: ",
+                Command("verify", f"--target {machine.host} --only {check.name}"),
+            ),
+            kind="no-way",
         )
         for address in machine.cut_off
         for check in chosen
@@ -226,5 +237,5 @@ def _no_way(addresses: tuple[str, ...]) -> str:
     return f"no way from this machine to {' or '.join(addresses)}"
 
 
-def _inside(check: Check, host: str) -> str:
-    return f"On {host}: gatepost verify --only {check.name}"
+def _inside(check: Check, host: str) -> Text:
+    return Text(f"On {host}: ", only(check.name))

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gatepost.model import Address, BoundListener, Certificate, Home, IPNetwork, Status, Topology
+from gatepost.model.words import Command, Text, Words
 from gatepost.verify.clients.mailbox import Login
 from gatepost.verify.clients.messages import Letters
 from gatepost.verify.clients.wire import ProbeError
@@ -27,12 +28,14 @@ class Outcome:
     """What a check says of one target; the listener's name and family come from the target."""
 
     status: Status
-    expected: str
-    observed: str
+    expected: Words
+    observed: Words
     witness: str = ""
-    fix: str = ""
+    fix: Words = ""
     seconds: float = 0.0
     """How long it took; filled in by the runner."""
+    kind: str = ""
+    """As in `Finding`."""
 
 
 class Claims:
@@ -117,13 +120,14 @@ def takes_logins(bound: BoundListener) -> bool:
     return bound.name != "smtp"
 
 
-def time_is_up(run: Run, expected: str, observed: str, check: str) -> Outcome | None:
+def time_is_up(run: Run, expected: Words, observed: Words, check: str) -> Outcome | None:
     """Say that an answer was not awaited long enough; None when the run has time left."""
     if time.monotonic() < run.deadline - _TOO_LITTLE_SECONDS:
         return None
     return Outcome(
         Status.NOT_PROVEN,
         expected,
-        f"{observed}, when the run's time was up",
-        fix=f"Run it alone: gatepost verify --only {check}",
+        Text(observed, ", when the run's time was up"),
+        fix=Text("Run it alone: ", Command("verify", f"--only {check}")),
+        kind="no-time",
     )

@@ -22,19 +22,20 @@ from gatepost.model import (
     Status,
     Topology,
 )
+from gatepost.model.words import Detail, Text, Words, text
 from gatepost.verify.catalogue import CHECKS, FIRST
 from gatepost.verify.check import Check
 from gatepost.verify.checks import configuration, round_trip
 from gatepost.verify.clients.mailbox import Login
 from gatepost.verify.clients.messages import Letters
 from gatepost.verify.clients.wire import ProbeError, Trouble
-from gatepost.verify.cluster import as_kubectl
+from gatepost.verify.cluster import typed
 from gatepost.verify.evidence.logs import Log, LogFile
 from gatepost.verify.evidence.witnesses import LogWitness
 from gatepost.verify.kubernetes import Unreadable
 from gatepost.verify.objects import Cluster
 from gatepost.verify.pods import PodLogs
-from gatepost.verify.remedies import remedy
+from gatepost.verify.remedies import remedy, see
 from gatepost.verify.run import Outcome, Run, time_is_up
 from gatepost.verify.targets import Place, Target, targets
 
@@ -45,6 +46,9 @@ _LATE_SECONDS = 5.0
 """What is made when all others are through asks nothing but our own supervisor and disk."""
 _GRACE_SECONDS = 0.5
 """How long after the deadline a probe that waits in a system call may take to notice it."""
+
+EXPLAINED = "explained"
+"""Kind of a finding that another row explains."""
 
 Tell = Callable[[int, int], None]
 """Hears how many of all probes are through; called from many threads, one at a time."""
@@ -144,7 +148,9 @@ def prove(
     if subject.cluster is None:
         return tuple(findings)
     services = subject.cluster.services
-    return tuple(replace(one, fix=as_kubectl(one.fix, services)) for one in findings)
+    return tuple(
+        replace(one, fix=text(one.fix).typed(partial(typed, services=services))) for one in findings
+    )
 
 
 def _named(name: str) -> Check:
@@ -233,6 +239,7 @@ def _all_at_once(run: Run, jobs: list[Job], count: _Count) -> Found:
                 check.passes_when,
                 "the check did not end in time" if late else "its turn did not come in time",
                 fix="See whether this machine is overloaded: uptime; then run verify again.",
+                kind="no-time",
             )
     return found
 
@@ -258,13 +265,20 @@ def _guarded(check: Check, work: Callable[[], Outcome]) -> Outcome:
     try:
         return work()
     except Unreadable as silent:
-        return Outcome(Status.NOT_PROVEN, check.passes_when, silent.observed, fix=silent.fix)
+        return Outcome(
+            Status.NOT_PROVEN,
+            check.passes_when,
+            silent.observed,
+            fix=silent.fix,
+            kind="unreadable",
+        )
     except Exception as error:  # noqa: BLE001  whatever it is, the other rows must be shown
         return Outcome(
             Status.FAIL,
             check.passes_when,
             f"the check itself broke: {type(error).__name__}: {error}",
             fix="This is a defect of Gatepost: please report it with this row.",
+            kind="defect",
         )
 
 
@@ -274,14 +288,17 @@ def _stopped(run: Run, check: Check, target: Target, error: ProbeError) -> Outco
     A trouble that another check of this run is for fails there; here nothing is proven.
     """
     if explained := _cause(run, check, target):
-        return Outcome(Status.NOT_PROVEN, check.passes_when, error.observed, fix=explained)
+        return Outcome(
+            Status.NOT_PROVEN, check.passes_when, error.observed, fix=explained, kind=EXPLAINED
+        )
     other = "tls" if error.trouble is Trouble.TLS else FIRST if run.is_down(target) else ""
     if other in run.selected - {check.name}:
         return Outcome(
             Status.NOT_PROVEN,
             check.passes_when,
             error.observed,
-            fix=f"See the {other} row of {target.bound.name} {target.family} first.",
+            fix=see(other, target),
+            kind=EXPLAINED,
         )
     if error.trouble in {Trouble.SILENT, Trouble.UNREACHABLE}:
         expected = f"{target.bound.daemon} answers in time"
@@ -289,7 +306,9 @@ def _stopped(run: Run, check: Check, target: Target, error: ProbeError) -> Outco
         if early:
             return early
     fix = remedy(error, target, run.outside, in_cluster=run.cluster is not None)
-    return Outcome(Status.FAIL, check.passes_when, error.observed, fix=fix)
+    return Outcome(
+        Status.FAIL, check.passes_when, error.observed, fix=fix, kind=error.trouble.value
+    )
 
 
 def _explained(run: Run, check: Check, target: Target, outcome: Outcome) -> Outcome:
@@ -297,15 +316,19 @@ def _explained(run: Run, check: Check, target: Target, outcome: Outcome) -> Outc
     if outcome.status is not Status.FAIL or check.early or check.place is Place.SERVICE:
         return outcome
     cause = _cause(run, check, target)
-    return replace(outcome, status=Status.NOT_PROVEN, fix=cause) if cause else outcome
+    if not cause:
+        return outcome
+    return replace(outcome, status=Status.NOT_PROVEN, fix=cause, kind=EXPLAINED)
 
 
-def _cause(run: Run, check: Check, target: Target) -> str:
+def _cause(run: Run, check: Check, target: Target) -> Words:
     """Say which row tells why clients of a listener cannot get through; empty when none does."""
     cause = run.causes.get(target.bound.name, "")
     if cause not in run.selected - {check.name}:
         return ""
-    return f"See the {cause} row{'' if cause == 'endpoints' else f' of {target.bound.name}'} first."
+    if cause == "endpoints":
+        return f"See the {cause} row first."
+    return Text(f"See the {cause} row of ", Detail(target.bound.name), " first.")
 
 
 # --- findings -----------------------------------------------------------------------------------
@@ -347,6 +370,7 @@ def _finding(check: Check, listener: str, family: str, outcome: Outcome) -> Find
         witness=outcome.witness,
         fix=outcome.fix,
         seconds=outcome.seconds,
+        kind=outcome.kind,
     )
 
 
@@ -358,5 +382,6 @@ def _behind_a_strange_proxy(check: Check, bound: BoundListener) -> Finding:
         status=Status.NOT_PROVEN,
         expected=check.passes_when,
         observed="the reverse proxy in front is not Gatepost's: its address is not known here",
-        fix=check.by_hand.format(port=bound.listener.public_port),
+        fix=text(check.by_hand).formatted(port=bound.listener.public_port),
+        kind="strange-proxy",
     )

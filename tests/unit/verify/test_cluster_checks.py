@@ -293,4 +293,4 @@ def test_traefik_in_another_namespace_is_found_there(small: Small) -> None:
     run = small.run(cluster=small.cluster(proxy_namespace="edge"))
     assert route_check(run, target("imap")).status is Status.PASS
     assert traffic_policy(run).status is Status.PASS
-    assert re.search("traefik-0", trust_in_cluster(run).observed)
+    assert re.search("traefik-0", str(trust_in_cluster(run).observed))

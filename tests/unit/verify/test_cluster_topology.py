@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ from verify_cluster import SERVICES, Small
 from gatepost.actions import proof
 from gatepost.errors import UsageError
 from gatepost.model import Address
+from gatepost.model.words import Command, Logs, Step, Text
 from gatepost.settings import Settings, load
 from gatepost.verify import cluster
 from gatepost.verify.checks import internal_address
 from gatepost.verify.clients.wire import ProbeError, Trouble
 
+PODS = "app.kubernetes.io/part-of=gatepost"
 NAMES = {
     "traefik-internal": ["10.43.0.9"],
     "traefik-internal.edge": ["10.43.0.9"],
@@ -91,25 +94,25 @@ def test_traefiks_namespace_is_the_one_that_the_addresses_name(
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("step", "words"),
     [
-        ("See why: gatepost logs postfix", "kubectl logs mta-0"),
-        ("gatepost logs -n 1000", "kubectl logs -l app.kubernetes.io/part-of=gatepost"),
-        ("see gatepost logs.", "kubectl logs -l app.kubernetes.io/part-of=gatepost"),
-        ("After a change: gatepost up --detach", "kubectl apply -k OVERLAY"),
-        ("gatepost status", "kubectl get pods"),
-        ("gatepost mailbox list", "kubectl exec mda-0 -- gatepost mailbox list"),
-        ("gatepost verify --only tls", "gatepost verify --cluster --only tls"),
-        ("gatepost verify --cluster", "gatepost verify --cluster"),
+        (Logs("postfix"), "kubectl logs mta-0"),
+        (Logs("dovecot", 20), "kubectl logs mda-0"),
+        (Logs(lines=1000), f"kubectl logs -l {PODS}"),
+        (Logs(), f"kubectl logs -l {PODS} --tail=100"),
+        (Command("up", "--detach"), "kubectl apply -k OVERLAY"),
+        (Command("status"), f"kubectl get pods -l {PODS}"),
+        (Command("mailbox list"), "kubectl exec mda-0 -- gatepost mailbox list"),
+        (Command("verify", "--only tls"), "gatepost verify --cluster --only tls"),
+        (Command("verify"), "gatepost verify --cluster"),
     ],
 )
-def test_what_to_do_is_told_for_a_cluster(said: str, words: str) -> None:
+def test_what_to_do_is_told_for_a_cluster(step: Step, words: str) -> None:
     """There is no machine on which `gatepost up` could be typed."""
-    told = cluster.as_kubectl(said, SERVICES)
-    assert words in told
-    assert "--cluster --cluster" not in told
-    assert "gatepost logs" not in told
-    assert "gatepost up" not in told
+    told = Text("See: ", step).typed(partial(cluster.typed, services=SERVICES))
+    assert str(told) == f"See: {words}"
+    assert told.steps == (step,), "another face may do it another way"
+    assert "kubectl" not in Text("See: ", step)
 
 
 def test_where_there_is_no_cluster_nothing_is_begun(tmp_path: Path) -> None:

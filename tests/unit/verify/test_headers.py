@@ -248,7 +248,7 @@ def test_each_way_to_be_broken_has_its_row(
     with bench.at(broken) as run:
         outcome = check(run, bench.service)
     assert outcome.status is status, outcome
-    assert re.search(words, outcome.observed)
+    assert re.search(words, str(outcome.observed))
     assert outcome.fix or status is Status.PASS
 
 

@@ -153,7 +153,7 @@ def test_nobody_there_fails_and_what_needs_the_inside_is_one_row_each() -> None:
     for name in inside:
         (row,) = (f for f in found if f.check == name)
         assert row.listener == "server"
-        assert row.fix == f"On {NOWHERE}: gatepost verify --only {name}"
+        assert str(row.fix) == f"On {NOWHERE}: gatepost verify --only {name}"
     assert told[-1][0] == told[-1][1] == len(told)
 
 
@@ -217,7 +217,7 @@ def wrong_name(host: str, *names: x509.GeneralName) -> list[tuple[Status, str]]:
         .sign(key, hashes.SHA256())
     )
     run = cast("Run", SimpleNamespace(mailname=host, outside=host))
-    return [(flaw.status, flaw.observed) for flaw in tls._wrong_name(run, certificate)]
+    return [(flaw.status, str(flaw.observed)) for flaw in tls._wrong_name(run, certificate)]
 
 
 def test_the_name_in_the_certificate_is_held_against_the_target() -> None:

@@ -211,7 +211,7 @@ def test_nothing_offered_and_no_login_to_try_is_not_proven(monkeypatch: pytest.M
 def test_port_25_is_asked_again_after_starttls(monkeypatch: pytest.MonkeyPatch) -> None:
     """A login that is hidden until there is TLS is one all the same."""
     quiet = Fake([], accepts=False, client="127.0.0.77")
-    observed = judged(monkeypatch, quiet, target("smtp")).observed
+    observed = str(judged(monkeypatch, quiet, target("smtp")).observed)
     assert observed.startswith("without TLS: no login offered")
     assert "after STARTTLS: no login offered" in observed
 

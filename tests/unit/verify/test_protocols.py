@@ -94,7 +94,7 @@ def test_every_answer_ends_in_words_for_a_finding(kind: type[Session], says: byt
     try:
         converse(kind(Spoken(says + b"\r\n"), "probe.example"))
     except ProbeError as error:
-        told_well(error.observed)
+        told_well(str(error.observed))
 
 
 @pytest.mark.parametrize(

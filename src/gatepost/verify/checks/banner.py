@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gatepost.model import Status
+from gatepost.model.words import Duration, Text
 from gatepost.verify.clients.sessions import greeting
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.run import Outcome, Run
@@ -26,12 +27,14 @@ def banner(run: Run, target: Target) -> Outcome:
         return Outcome(
             Status.FAIL,
             expected,
-            f"greeting after {took:.1f} s",
+            Text("greeting after ", Duration(took)),
             witness=said,
             fix=(
                 "Clients give up on slow greetings. Look for a slow name server (a reverse name is "
                 "looked up for each client), an overloaded machine (uptime), or an entry point "
                 "with a TLS router beside the TCP router."
             ),
+            kind="slow",
         )
-    return Outcome(Status.PASS, expected, f"greeting after {took * 1000:.0f} ms", witness=said)
+    observed = Text("greeting after ", Duration(took, "ms"))
+    return Outcome(Status.PASS, expected, observed, witness=said)

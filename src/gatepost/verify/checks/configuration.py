@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from gatepost.errors import OperationError
 from gatepost.model import Home, Status
+from gatepost.model.words import Logs, Text
 from gatepost.run import control, record
+from gatepost.verify.remedies import UP
 from gatepost.verify.run import Outcome, Run
 
 _EXPECTED = (
@@ -61,26 +63,31 @@ def judged(before: object, now: Seen) -> Outcome:
             _EXPECTED,
             "the supervisor did not answer this user",
             fix=before.silent or now.silent,
+            kind="no-supervisor",
         )
     if not before.processes and not now.processes:
         return Outcome(
             Status.NOT_PROVEN,
             _EXPECTED,
             "no mail server of this home runs here",
-            fix="Start it: gatepost up --detach",
+            fix=Text("Start it: ", UP),
+            kind="not-running",
         )
     if changes := list(_changes(before, now)):
         return Outcome(
             Status.FAIL,
             _EXPECTED,
             f"while the proof was made {', '.join(changes)}",
-            fix=(
-                "Other rows may have failed for this alone. See in `gatepost logs gatepost` what "
-                "happened, wait until nobody works on the server, and run verify again."
+            fix=Text(
+                "Other rows may have failed for this alone. See in `",
+                Logs("gatepost"),
+                "` what happened, wait until nobody works on the server, and run verify again.",
             ),
+            kind="changed",
         )
     if now.problems:
-        return Outcome(Status.FAIL, _EXPECTED, now.problems[0], fix="Run: gatepost up --detach")
+        fix = Text("Run: ", UP)
+        return Outcome(Status.FAIL, _EXPECTED, now.problems[0], fix=fix, kind="not-in-use")
     return Outcome(
         Status.PASS,
         _EXPECTED,

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from gatepost.model import Address, Status
+from gatepost.model.words import Detail, Text, Words
 from gatepost.verify.clients.sessions import connect
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.proxied import Visit, header, knock, no_log, refusal_of, said_of
@@ -39,15 +40,20 @@ def forged_in_cluster(run: Run, target: Target) -> Outcome:
         return Outcome(
             Status.NOT_PROVEN,
             expected,
-            f"nobody is served over {target.family} on another way either, to compare with",
-            fix=f"See the banner rows of {target.bound.name} first.",
+            Text(
+                "nobody is served over ",
+                Detail(target.family),
+                " on another way either, to compare with",
+            ),
+            fix=Text("See the banner rows of ", Detail(target.bound.name), " first."),
+            kind="no-control",
         )
     if obstacle := _kept_off(run, target):
         return Outcome(
             Status.PASS,
             expected,
             "kept off before it could say a word, as by a NetworkPolicy; Traefik is served",
-            obstacle,
+            str(obstacle),
         )
     if silence := no_log(run, target, expected):
         return silence
@@ -77,7 +83,7 @@ def _served_otherwise(run: Run, target: Target) -> bool:
     return False
 
 
-def _kept_off(run: Run, target: Target) -> str:
+def _kept_off(run: Run, target: Target) -> Words:
     """Return why no connection comes about; empty when one does."""
     try:
         connect(target, source=None, deadline=run.within(_CONNECT_SECONDS)).close()
@@ -98,9 +104,16 @@ def _judged(run: Run, target: Target, expected: str, tries: list[_Try]) -> Outco
         return Outcome(
             Status.FAIL,
             expected,
-            f"{daemon} took this pod for {believed.client} port {believed.port}, as it claimed",
+            Text(
+                f"{daemon} took this pod for ",
+                Detail(believed.client),
+                " port ",
+                Detail(believed.port),
+                ", as it claimed",
+            ),
             believed.line,
             fix=_fix(target),
+            kind="believed",
         )
     if seen:
         return Outcome(Status.PASS, expected, "this pod was served as itself", seen.line)
@@ -110,17 +123,24 @@ def _judged(run: Run, target: Target, expected: str, tries: list[_Try]) -> Outco
             Status.NOT_PROVEN,
             expected,
             f"this pod was neither refused nor named by {daemon} in time",
-            fix=f"See the client-address rows of {target.bound.name} first, then run verify again.",
+            fix=Text(
+                "See the client-address rows of ",
+                Detail(target.bound.name),
+                " first, then run verify again.",
+            ),
+            kind="silent",
         )
     said = refusals[0].observed
     line = refusal_of(run, target, tries[0].visit.client.host)
-    return Outcome(Status.PASS, expected, f"refused: {said}", line or said)
+    return Outcome(Status.PASS, expected, Text("refused: ", said), line or str(said))
 
 
-def _fix(target: Target) -> str:
-    return (
-        f"Every pod that reaches {target.address} may claim to be any client. Keep other pods off: "
+def _fix(target: Target) -> Text:
+    return Text(
+        "Every pod that reaches ",
+        Detail(target.address),
+        " may claim to be any client. Keep other pods off: "
         "the NetworkPolicies of deploy/kustomize do, where the cluster's network enforces policies "
         "(Calico, Cilium, k3s's own; flannel alone does not). Or narrow TRUSTED_PROXIES to "
-        "Traefik's own addresses."
+        "Traefik's own addresses.",
     )

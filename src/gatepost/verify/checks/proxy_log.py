@@ -54,7 +54,12 @@ def proxy_log(run: Run) -> Outcome:
     if known and set(about) <= explained | _shared(listeners):
         see = " and ".join(sorted(known))
         return Outcome(
-            Status.NOT_PROVEN, _EXPECTED, observed, last, fix=f"See the {see} rows first."
+            Status.NOT_PROVEN,
+            _EXPECTED,
+            observed,
+            last,
+            fix=f"See the {see} rows first.",
+            kind="explained",
         )
     return Outcome(
         Status.FAIL,
@@ -63,6 +68,7 @@ def proxy_log(run: Run) -> Outcome:
         last,
         fix="Correct what it names, then look again: kubectl logs -n "
         f"{cluster.proxy_namespace} -l app.kubernetes.io/name={PROXY}",
+        kind="errors",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from gatepost.model import Protocol, Status
+from gatepost.model.words import Detail, Duration, Logs, Text, joined
 from gatepost.verify.clients.mailbox import Login
 from gatepost.verify.clients.messages import (
     Copy,
@@ -17,6 +18,7 @@ from gatepost.verify.clients.messages import (
 from gatepost.verify.clients.protocols import Imap, Pop3, Smtp
 from gatepost.verify.clients.sessions import conversation
 from gatepost.verify.clients.wire import ProbeError
+from gatepost.verify.remedies import MAILBOXES
 from gatepost.verify.run import Outcome, Run, takes_logins
 from gatepost.verify.targets import Target
 
@@ -63,35 +65,45 @@ def _send(run: Run, target: Target) -> Outcome:
             expected,
             "accepted, and no listener answers by which it could be read",
             fix="See the banner rows of imap and pop3 first.",
+            kind="no-reader",
         )
     if copy is None:
         return Outcome(
             Status.FAIL,
             expected,
             "accepted, and nobody could read it back in time",
-            fix=(
-                "See whether it waits in the queue and why: gatepost logs. The rows of imap and "
-                "pop3 say whether reading works."
+            fix=Text(
+                "See whether it waits in the queue and why: ",
+                Logs(),
+                ". The rows of imap and pop3 say whether reading works.",
             ),
+            kind="lost",
         )
-    took = f"read {copy.read - letter.accepted:.1f} s later by {copy.by}"
+    took = Text("read ", Duration(copy.read - letter.accepted), " later by ", copy.by)
     if changed := difference(letter.content, copy.content):
         return Outcome(
             Status.FAIL,
             expected,
-            f"{changed}; {took}",
+            Text(f"{changed}; ", took),
             fix="Look for a content filter or milter that rewrites messages.",
+            kind="changed",
         )
     client, header = received_from(letter.helo, copy.content)
     if not takes_logins(target.bound) and client != letter.client.host:
         return Outcome(
             Status.FAIL,
             expected,
-            f"Received header names {client or 'no client'} instead of {letter.client.host}",
+            Text(
+                "Received header names ",
+                Detail(client) if client else "no client",
+                " instead of ",
+                Detail(letter.client.host),
+            ),
             witness=header,
             fix="Spam filters judge this address: see the row of client-address.",
+            kind="wrong-client",
         )
-    return Outcome(Status.PASS, expected, f"unchanged, {took}", witness=header)
+    return Outcome(Status.PASS, expected, Text("unchanged, ", took), witness=header)
 
 
 def _post(run: Run, target: Target, login: Login) -> Letter:
@@ -127,6 +139,7 @@ def _read(run: Run, target: Target) -> Outcome:
                 expected,
                 "no message was accepted that could be read",
                 fix="See the rows of smtp and submission first.",
+                kind="nothing-sent",
             )
         began = time.monotonic()
         copies = _collect(run, target, letters, run.login)
@@ -140,26 +153,30 @@ def _read(run: Run, target: Target) -> Outcome:
         if letter.identity in copies
         and (said := difference(letter.content, copies[letter.identity].content))
     ]
-    counted = f"{len(copies)} of {len(letters)} messages in {took:.1f} s"
+    counted = Text(f"{len(copies)} of {len(letters)} messages in ", Duration(took))
     if missing or changed:
-        lost = [f"missing: that of {one.target.bound.name} {one.target.family}" for one in missing]
+        lost = [Text("missing: that of ", _name(one.target)) for one in missing]
         return Outcome(
             Status.FAIL,
             expected,
-            "; ".join([counted, *lost, *changed]),
+            joined("; ", [counted, *lost, *changed]),
             fix=(
-                "See whether delivery failed or waits: gatepost logs."
+                Text("See whether delivery failed or waits: ", Logs(), ".")
                 if missing
                 else "Look for a content filter or milter that rewrites messages."
             ),
+            kind="lost" if missing else "changed",
         )
-    return Outcome(Status.PASS, expected, f"{counted}, unchanged")
+    return Outcome(Status.PASS, expected, Text(counted, ", unchanged"))
 
 
 def _no_mailbox(run: Run, expected: str) -> Outcome:
-    return Outcome(
-        Status.FAIL, expected, run.no_login, fix="See whether accounts work: gatepost mailbox list"
-    )
+    fix = Text("See whether accounts work: ", MAILBOXES)
+    return Outcome(Status.FAIL, expected, run.no_login, fix=fix, kind="no-login")
+
+
+def _name(target: Target) -> Text:
+    return Text(Detail(target.bound.name), " ", Detail(target.family))
 
 
 Letters = tuple[Letter, ...]
@@ -217,7 +234,7 @@ def _collect_pop3(run: Run, target: Target, letters: Letters, login: Login, copi
 def _keep(run: Run, target: Target, letters: Letters, copies: Copies, content: bytes) -> None:
     letter = identify(content, letters)
     if letter:
-        copy = Copy(content, f"{target.bound.name} {target.family}", time.monotonic())
+        copy = Copy(content, _name(target), time.monotonic())
         copies[letter.identity] = copy
         run.letters.found(letter, copy)
 

@@ -11,6 +11,7 @@ from email.utils import formatdate
 
 from gatepost.errors import printable
 from gatepost.model import Address
+from gatepost.model.words import Words
 from gatepost.verify.targets import Target
 
 
@@ -36,7 +37,7 @@ class Copy:
     """A message as it came out again."""
 
     content: bytes
-    by: str
+    by: Words
     """Name of the listener that it was read from."""
     read: float
     """In seconds of `time.monotonic`."""

@@ -53,7 +53,7 @@ class Session(ABC):
         """Do what the protocol demands once STARTTLS is done."""
 
     def _odd(self, line: bytes, awaited: str) -> ProbeError:
-        return ProbeError(Trouble.GARBAGE, f'"{shown(line)}" instead of {awaited}')
+        return ProbeError(Trouble.GARBAGE, f'"{shown(line)}" instead of {awaited}', shown(line))
 
 
 class Smtp(Session):
@@ -136,7 +136,8 @@ class Smtp(Session):
     def _reply(self, awaited: int) -> str:
         code, texts, last = self._lines(f"an SMTP reply {awaited}")
         if code != awaited:
-            raise ProbeError(Trouble.DENIED, f"{shown(last)} (awaited: {awaited})")
+            reply = shown(last)
+            raise ProbeError(Trouble.DENIED, f"{reply} (awaited: {awaited})", reply)
         return "\n".join(texts)
 
     def _lines(self, awaited: str) -> tuple[int, list[str], bytes]:
@@ -285,7 +286,8 @@ class Pop3(Session):
     def _status(self, awaited: str, command: str = "") -> str:
         line = self.wire.line()
         if line.startswith(b"-ERR"):
-            raise ProbeError(Trouble.DENIED, f'{command}: "{shown(line)}"'.removeprefix(": "))
+            said = f'{command}: "{shown(line)}"'.removeprefix(": ")
+            raise ProbeError(Trouble.DENIED, said, shown(line))
         if not line.startswith(b"+OK"):
             raise self._odd(line, f'{awaited} "+OK"')
         return shown(line)

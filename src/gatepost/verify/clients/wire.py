@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from gatepost.model import Address
+from gatepost.model.words import Detail, Duration, Text, Words
 
 _LONGEST_LINE = 8192
 """Bytes; no mail protocol's answers have lines near this."""
@@ -46,9 +47,10 @@ class Trouble(StrEnum):
 class ProbeError(Exception):
     """What stopped a probe, in words for a finding."""
 
-    def __init__(self, trouble: Trouble, observed: str) -> None:
-        """Keep the kind of trouble, and what was observed."""
-        super().__init__(observed)
+    def __init__(self, trouble: Trouble, observed: Words, reply: str = "") -> None:
+        """Keep the kind of trouble, what was observed, and the server's reply if it is a part."""
+        super().__init__(str(observed))
+        self.reply = reply
         self.trouble = trouble
         self.observed = observed
 
@@ -79,13 +81,14 @@ class Wire:
         except TimeoutError:
             waited = time.monotonic() - self.began
             raise ProbeError(
-                Trouble.UNREACHABLE, f"no connection to {address} within {waited:.1f} s"
+                Trouble.UNREACHABLE,
+                Text("no connection to ", Detail(address), " within ", Duration(waited)),
             ) from None
         except OSError as error:
             refused = error.errno == errno.ECONNREFUSED
             kind = Trouble.REFUSED if refused else Trouble.UNREACHABLE
             reason = "connection refused" if refused else (error.strerror or str(error))
-            raise ProbeError(kind, f"{address}: {reason}") from None
+            raise ProbeError(kind, Text(Detail(address), f": {reason}")) from None
         name = self._socket.getsockname()
         self.client = Address(str(name[0]), int(name[1]))
         """The probe's own address and port: what the daemon should see."""

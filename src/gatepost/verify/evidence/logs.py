@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from gatepost.model.words import Command, Text, Words
 from gatepost.run.log_reader import LogReader, newest_first
 
 
@@ -15,7 +16,7 @@ class Absence:
     """Why there is nothing to read."""
 
     observed: str
-    fix: str
+    fix: Words
 
 
 class Log(Protocol):
@@ -67,7 +68,11 @@ class LogFile:
             return None
         return Absence(
             f"no log to read at {self.path}",
-            "Run verify on the machine of the server, where `gatepost up` writes its log.",
+            Text(
+                "Run verify on the machine of the server, where `",
+                Command("up"),
+                "` writes its log.",
+            ),
         )
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from gatepost.model import Finding, Status
+from gatepost.model.words import Command, text
 
 _ORDER = (Status.FAIL, Status.RISK, Status.NOT_PROVEN, Status.PASS)
 WORDS = {
@@ -18,6 +19,7 @@ WORDS = {
     Status.PASS: "pass",
 }
 """What people read."""
+START = Command("up", "--detach")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,10 @@ def as_json(findings: Iterable[Finding]) -> Mapping[str, Any]:
                 "listener": finding.listener,
                 "family": finding.family,
                 "status": finding.status.value,
-                "expected": finding.expected,
-                "observed": finding.observed,
+                "expected": str(finding.expected),
+                "observed": str(finding.observed),
                 "witness": finding.witness,
-                "fix": finding.fix,
+                "fix": str(finding.fix),
             }
             for finding in findings
         ],
@@ -101,8 +103,8 @@ def sentence(findings: Iterable[Finding]) -> str:
     counts = summary(findings)
     said = f"{counted(findings)}."
     failed = [finding for finding in findings if finding.status is Status.FAIL]
-    if failed and not counts["pass"] and all("Start the server" in f.fix for f in failed):
-        return f"{said} Nothing answers: start the server with gatepost up --detach."
+    if failed and not counts["pass"] and all(map(_is_not_running, failed)):
+        return f"{said} Nothing answers: start the server with {START}."
     if failed:
         names = ", ".join(dict.fromkeys(finding.check for finding in failed))
         return f"{said} Something is wrong ({names}): begin with the first row."
@@ -111,15 +113,20 @@ def sentence(findings: Iterable[Finding]) -> str:
     return f"{said} All is proven."
 
 
+def _is_not_running(finding: Finding) -> bool:
+    """Tell whether nothing listened where the server of this machine should."""
+    return finding.kind == "refused" and START in text(finding.fix).steps
+
+
 def evidence(finding: Finding) -> tuple[tuple[str, str], ...]:
-    """Return the four things that a finding says, each with its name, empty ones left out."""
+    """Return the four texts of a finding, each with its name, empty ones left out."""
     parts = (
         ("expected", finding.expected),
         ("observed", finding.observed),
         ("witness", finding.witness),
         ("fix", finding.fix),
     )
-    return tuple((name, words) for name, words in parts if words)
+    return tuple((name, str(words)) for name, words in parts if words)
 
 
 # --- two runs -----------------------------------------------------------------------------------

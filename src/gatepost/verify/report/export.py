@@ -57,7 +57,7 @@ def _result(finding: Finding, told: str) -> Failure | Skipped:
 
     result: Failure | Skipped
     if finding.status is Status.FAIL:
-        result = Failure(_xml(finding.observed), finding.status.value)
+        result = Failure(_xml(str(finding.observed)), finding.status.value)
     else:
         words = f"{WORDS[finding.status]}: {finding.observed}"
         result = Skipped(_xml(words), finding.status.value)

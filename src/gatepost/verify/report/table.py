@@ -105,13 +105,13 @@ def _told(
 def _details(row: Row) -> Iterator[tuple[str, str]]:
     """Yield what stands below a row's line; where families differ, the words of each."""
     first = row.first
-    yield "expected", first.expected
+    yield "expected", str(first.expected)
     for name, words in (
         ("observed", [one.observed for one in row.findings]),
         ("witness", [one.witness for one in row.findings]),
         ("fix", [one.fix for one in row.findings]),
     ):
-        different = list(dict.fromkeys(one for one in words if one))
+        different = list(dict.fromkeys(str(one) for one in words if one))
         if name == "observed":  # the first stands in the line itself
             different = different[1:]
         yield from ((name, one) for one in different)
