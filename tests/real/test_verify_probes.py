@@ -50,8 +50,10 @@ from gatepost.model import (
 )
 from gatepost.verify import catalogue, report
 from gatepost.verify.clients.mailbox import Login
-from gatepost.verify.runner import Subject, prove
+from gatepost.verify.runner import prove
+from gatepost.verify.subject import Subject
 from gatepost.verify.targets import Place
+from gatepost.verify.vantage.here import Here
 
 NAME = "mail.example.org"
 LOGIN = Login("probe-0123456789abcdef@verify.gatepost.invalid", "secret")
@@ -122,7 +124,7 @@ class World:
 
         return Subject(
             topology=Topology(tuple(self.listeners), {}, {}, ()),
-            home=Home(self.folder),
+            vantage=Here(Home(self.folder)),
             mailname=NAME,
             certificate=self.certificate,
             daemons=(Plugin(name="toy", observe=observe),),
@@ -624,7 +626,7 @@ def test_one_check_alone_still_fails_on_a_dead_listener(world: World) -> None:
 def test_a_log_that_is_not_there_proves_nothing(world: World) -> None:
     """Without the daemon's own words an address is not proven, and not disproven."""
     world.start(*LISTENERS)
-    elsewhere = replace(world.subject(), home=Home(world.folder / "elsewhere"))
+    elsewhere = replace(world.subject(), vantage=Here(Home(world.folder / "elsewhere")))
     findings = proven(world, "client-address", subject=elsewhere)
     assert len(of(findings, Status.NOT_PROVEN)) == len(LISTENERS)
 

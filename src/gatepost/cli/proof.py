@@ -16,6 +16,7 @@ from gatepost.actions import configuration, proof
 from gatepost.errors import UsageError
 from gatepost.settings.concerns import PublicPorts
 from gatepost.verify import catalogue, report
+from gatepost.verify.check import CLUSTER, HERE, OUTSIDE
 from gatepost.verify.runner import Tell
 
 _EVERY_SECONDS = 60
@@ -127,7 +128,8 @@ def verify(
             "verify --cluster --target: the one is made in a pod of the cluster, the other from "
             "anywhere else. Leave one of them out."
         )
-    catalogue.chosen(only, skip, cluster=in_cluster)
+    vantage = CLUSTER if in_cluster else HERE if target is None else OUTSIDE
+    catalogue.chosen(only, skip, vantage=vantage)
     proof.check_files(files)
     prove: Prove
     if target is None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from gatepost.model import Address, Event, Observation, Status, Tls
 from gatepost.model.words import Detail, Text, Words
 from gatepost.proxy_protocol import build_1, build_2
+from gatepost.verify.check import Outcome, Run
 from gatepost.verify.clients.sessions import any_certificate, connect, session_over
 from gatepost.verify.clients.wire import ProbeError, Trouble, Wire, shown
 from gatepost.verify.evidence.witnesses import is_about
-from gatepost.verify.run import Outcome, Run
 from gatepost.verify.targets import Target
 
 PATIENCE_SECONDS = 6.0

@@ -2,86 +2,38 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 
-from gatepost.contracts import Plugin
 from gatepost.errors import GatepostError
-from gatepost.model import (
-    BoundListener,
-    Certificate,
-    Finding,
-    Home,
-    IPNetwork,
-    Status,
-    Topology,
-)
+from gatepost.model import BoundListener, Finding, Status, Topology
 from gatepost.model.words import Detail, Text, Words, text
-from gatepost.verify.catalogue import CHECKS, FIRST
-from gatepost.verify.check import Check
-from gatepost.verify.checks import configuration, round_trip
-from gatepost.verify.clients.mailbox import Login
-from gatepost.verify.clients.messages import Letters
+from gatepost.verify.catalogue import CHECKS, groundwork
+from gatepost.verify.check import Check, Outcome, Run, time_is_up
 from gatepost.verify.clients.wire import ProbeError, Trouble
-from gatepost.verify.cluster import typed
-from gatepost.verify.evidence.logs import Log, LogFile
 from gatepost.verify.evidence.witnesses import LogWitness
-from gatepost.verify.kubernetes import Unreadable
-from gatepost.verify.objects import Cluster
-from gatepost.verify.pods import PodLogs
-from gatepost.verify.remedies import remedy, see
-from gatepost.verify.run import Outcome, Run, time_is_up
-from gatepost.verify.targets import Place, Target, targets
+from gatepost.verify.remedies import see
+from gatepost.verify.subject import Subject
+from gatepost.verify.targets import Place, Target
+from gatepost.verify.vantage.cluster import Unreadable
 
 _SECONDS = 8.5
 """All probes end within this; the mailbox and the report have the rest of ten seconds."""
 _PROBES_AT_ONCE = 40
-_LATE_SECONDS = 5.0
-"""What is made when all others are through asks nothing but our own supervisor and disk."""
+_LAST_SECONDS = 5.0
+"""The last checks ask nothing but our own supervisor and disk."""
 _GRACE_SECONDS = 0.5
 """How long after the deadline a probe that waits in a system call may take to notice it."""
-
 EXPLAINED = "explained"
 """Kind of a finding that another row explains."""
 
 Tell = Callable[[int, int], None]
-"""Hears how many of all probes are through; called from many threads, one at a time."""
-
-MakeMailbox = Callable[[str], AbstractContextManager[Login]]
-"""Makes the probe's mailbox for a nonce, for as long as a block lasts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """The server that is to be proven."""
-
-    topology: Topology
-    home: Home
-    mailname: str
-    certificate: Certificate | None
-    daemons: tuple[Plugin, ...]
-    """Plug-ins that read the daemons' log lines."""
-    make_mailbox: MakeMailbox
-    outside: str = ""
-    """Name or address of another machine, probed from outside; see `gatepost.verify.outside`."""
-    relaying: tuple[IPNetwork, ...] = ()
-    relaying_proxies: tuple[IPNetwork, ...] = ()
-    """Networks that may relay without logging in (`MYNETWORKS`)."""
-    cluster: Cluster | None = None
-    """The cluster, when this is a pod of its own in it; see `gatepost.verify.cluster`."""
-
-    @property
-    def log(self) -> Log:
-        """What the daemons say."""
-        if self.cluster:
-            return PodLogs(self.cluster)
-        return LogFile(self.home.logs / "gatepost.log")
+"""Is called with how many of all probes are through; from many threads, one at a time."""
 
 
 def prove(
@@ -96,15 +48,13 @@ def prove(
     Takes at most `seconds` and a moment; raises nothing but what ends a program.
     """
     deadline = time.monotonic() + seconds
-    everything = {place: targets(subject.topology, place) for place in Place}
-    if subject.outside:  # the kernel knows best which of its addresses leads there
-        everything = {
-            place: tuple(replace(target, sources=()) for target in found)
-            for place, found in everything.items()
-        }
-    public = everything[Place.PUBLIC]
-    at_home = None if subject.outside or subject.cluster else subject.home
-    witness = LogWitness(subject.log, subject.daemons)
+    vantage = subject.vantage
+    everything = vantage.targets(subject.topology)
+    shown = tuple(map(vantage.made, checks))
+    selected = frozenset(check.name for check in checks)
+    unasked = (check for check in groundwork(vantage.name) if check.name not in selected)
+    made = (*shown, *map(vantage.made, unasked))
+    witness = LogWitness(vantage.log(), subject.daemons)
     with witness, ExitStack() as stack:
         run = Run(
             nonce=secrets.token_hex(8),
@@ -113,68 +63,37 @@ def prove(
             certificate=subject.certificate,
             witness=witness,
             login=None,
-            no_login="",
-            letters=Letters(0, 0),
-            selected=frozenset(check.name for check in checks),
+            no_login=vantage.no_mailbox or "no mailbox was needed",
+            selected=selected,
             deadline=deadline,
+            vantage=vantage,
             relaying=subject.relaying,
             relaying_proxies=subject.relaying_proxies,
-            outside=subject.outside,
-            cluster=subject.cluster,
-            home=at_home,
-            before=configuration.seen(at_home) if at_home else None,
+            before={check.name: check.begin(vantage) for check in made if check.begin},
         )
-        jobs: list[Job] = [(check, None) for check in checks if check.judge]
-        jobs += [
-            (check, target)
-            for check in checks
-            for place in check.places()
-            for target in everything[place]
-            if check.name != FIRST and check.probe and check.concerns(target.bound)
-        ]
-        # What mostly waits begins first, and waits while the others work.
-        jobs.sort(key=lambda job: not job[0].waits)
-        early = [job for job in jobs if job[0].early]
-        late = [job for job in jobs if job[0].late]
-        jobs = [job for job in jobs if not (job[0].early or job[0].late)]
-        count = _Count(len(public) + len(early) + len(jobs) + len(late), tell)
-        causes = _all_at_once(run, early, count)
-        greeted = _all_at_once(run, [(_named(FIRST), target) for target in public], count)
-        reached = tuple(target for target in public if target not in run.unreached)
-        run = stack.enter_context(_equipped(run, subject, checks, reached))
-        found = {**causes, **greeted, **_all_at_once(run, jobs, count)}
-        found |= _all_at_once(replace(run, deadline=time.monotonic() + _LATE_SECONDS), late, count)
-    findings = _in_order(subject.topology, checks, everything, found)
-    if subject.cluster is None:
-        return tuple(findings)
-    services = subject.cluster.services
-    return tuple(
-        replace(one, fix=text(one.fix).typed(partial(typed, services=services))) for one in findings
-    )
-
-
-def _named(name: str) -> Check:
-    return next(check for check in CHECKS if check.name == name)
+        work = _Work(made, everything)
+        count = _Count(sum(map(len, work.phases)) + len(work.last), tell)
+        found: Found = {}
+        equipped = False
+        for jobs in work.phases:
+            if not equipped and any(check.mailbox for check, _ in jobs):
+                run, equipped = stack.enter_context(_equipped(run, subject, everything)), True
+            found |= _all_at_once(run, work, jobs, count)
+        run = replace(run, deadline=time.monotonic() + _LAST_SECONDS)
+        found |= _all_at_once(run, work, work.last, count)
+    findings = [*_in_order(subject.topology, shown, everything, found), *vantage.beyond(checks)]
+    return tuple(replace(one, fix=text(one.fix).typed(vantage.typed)) for one in findings)
 
 
 @contextmanager
 def _equipped(
-    run: Run, subject: Subject, checks: tuple[Check, ...], reached: tuple[Target, ...]
+    run: Run, subject: Subject, everything: Mapping[Place, tuple[Target, ...]]
 ) -> Iterator[Run]:
-    """Give a run its mailbox, when a check to come needs it and anyone is there to ask."""
-    travels = any(check.probe is round_trip.round_trip for check in checks)
-    letters = Letters(
-        sum(map(round_trip.sends, reached)) if travels else 0,
-        sum(map(round_trip.reads, reached)) if travels else 0,
-    )
-    if run.outside:
-        yield replace(run, letters=letters, no_login="the probe has no mailbox there")
-        return
-    # Behind a strange proxy nobody was reached, and the internal addresses are asked all the same;
-    # where there is no database there is no server, and none is made for it.
-    anyone = reached or os.access(subject.home.database, os.R_OK)
-    if not anyone or not {check.name for check in checks} - {FIRST, "tls"}:
-        yield replace(run, letters=letters, no_login="no mailbox was needed")
+    """Create the probe's mailbox if some listener answered or there are accounts."""
+    reached = set(everything[Place.PUBLIC]) - run.unreached.keys()
+    # Behind a strange proxy nobody was reached, and the internal addresses are asked all the same.
+    if subject.vantage.no_mailbox or not (reached or subject.vantage.has_accounts()):
+        yield run
         return
     with ExitStack() as stack:
         login, why = None, ""
@@ -182,15 +101,56 @@ def _equipped(
             login = stack.enter_context(subject.make_mailbox(run.nonce))
         except (GatepostError, OSError) as error:
             why = f"the probe's mailbox could not be made: {error}"
-        yield replace(run, login=login, no_login=why, letters=letters)
+        yield replace(run, login=login, no_login=why)
 
 
-# --- all at once ----------------------------------------------------------------------------------
+# --- what is done when --------------------------------------------------------------------------
 
 Job = tuple[Check, Target | None]
 """The target is None for a check that judges the server as a whole."""
 Found = dict[tuple[str, Target | None], Outcome]
 """Check and target → what was found; the target is None for the server as a whole."""
+
+
+class _Work:
+    """The jobs of some checks, in the order that `Check.after` demands."""
+
+    def __init__(
+        self, checks: tuple[Check, ...], everything: Mapping[Place, tuple[Target, ...]]
+    ) -> None:
+        self.checks = {check.name: check for check in checks}
+        self._before = {name: self._all_before(check) for name, check in self.checks.items()}
+        jobs: list[Job] = [(check, None) for check in checks if check.judge]
+        jobs += [
+            (check, target)
+            for check in checks
+            for place in check.places()
+            for target in everything[place]
+            if check.probe and check.concerns(target.bound)
+        ]
+        # What mostly waits begins first, and waits while the others work.
+        jobs.sort(key=lambda job: not job[0].waits)
+        self.last = [job for job in jobs if job[0].last]
+        depths = sorted({self._depth(check) for check in checks if not check.last})
+        self.phases = [
+            [job for job in jobs if not job[0].last and self._depth(job[0]) == depth]
+            for depth in depths
+        ]
+
+    def comes_before(self, name: str, check: Check) -> bool:
+        """Tell whether a check of this name is made before another one, for its sake."""
+        return name in self._before[check.name]
+
+    def _all_before(self, check: Check) -> frozenset[str]:
+        direct = [self.checks[name] for name in check.after if name in self.checks]
+        return frozenset(one.name for one in direct).union(*map(self._all_before, direct))
+
+    def _depth(self, check: Check) -> int:
+        direct = [self.checks[name] for name in check.after if name in self.checks]
+        return 1 + max(map(self._depth, direct), default=0)
+
+
+# --- all at once ----------------------------------------------------------------------------------
 
 
 class _Count:
@@ -208,32 +168,34 @@ class _Count:
             self._tell(self._done, self._total)
 
 
-def _all_at_once(run: Run, jobs: list[Job], count: _Count) -> Found:
+def _all_at_once(run: Run, work: _Work, jobs: list[Job], count: _Count) -> Found:
     """Do every job in a thread of its own; a job that does not come back is a finding as well.
 
     The threads are daemons: a program that is told to end does not wait for them. Only so many
     probe at once: all come from few addresses, and a server limits what one client may open.
     """
     found: Found = {}
-    begun: set[Job] = set()
+    begun: set[tuple[str, Target | None]] = set()
     places = threading.Semaphore(_PROBES_AT_ONCE)
 
-    def work(check: Check, target: Target | None) -> None:
+    def do(check: Check, target: Target | None) -> None:
         with places:
-            begun.add((check, target))
+            begun.add((check.name, target))
             began = time.monotonic()
-            outcome = _outcome(run, check, target)
+            outcome = _outcome(run, work, check, target)
+            for listener in outcome.blames:
+                run.causes.setdefault(listener, check.name)
             found[check.name, target] = replace(outcome, seconds=time.monotonic() - began)
             count.one_more()
 
-    threads = [threading.Thread(target=work, args=job, daemon=True) for job in jobs]
+    threads = [threading.Thread(target=do, args=job, daemon=True) for job in jobs]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, run.deadline + _GRACE_SECONDS - time.monotonic()))
     for check, target in jobs:
         if (check.name, target) not in found:
-            late = (check, target) in begun
+            late = (check.name, target) in begun
             found[check.name, target] = Outcome(
                 Status.FAIL if late else Status.NOT_PROVEN,
                 check.passes_when,
@@ -244,7 +206,7 @@ def _all_at_once(run: Run, jobs: list[Job], count: _Count) -> Found:
     return found
 
 
-def _outcome(run: Run, check: Check, target: Target | None) -> Outcome:
+def _outcome(run: Run, work: _Work, check: Check, target: Target | None) -> Outcome:
     if target is None:
         assert check.judge  # noqa: S101  it is among the jobs
         return _guarded(check, partial(check.judge, run))
@@ -252,11 +214,13 @@ def _outcome(run: Run, check: Check, target: Target | None) -> Outcome:
     def tried() -> Outcome:
         assert check.probe  # noqa: S101  it is among the jobs
         try:
-            if check.name != FIRST and target in run.unreached:
+            if not check.stops and target in run.unreached:
                 raise run.unreached[target]  # as if it had met it itself
-            return _explained(run, check, target, check.probe(run, target))
+            return _explained(run, work, check, target, check.probe(run, target))
         except ProbeError as error:
-            return _stopped(run, check, target, error)
+            if error.trouble in check.stops:
+                run.unreached[target] = error
+            return _stopped(run, work, check, target, error)
 
     return _guarded(check, tried)
 
@@ -282,16 +246,16 @@ def _guarded(check: Check, work: Callable[[], Outcome]) -> Outcome:
         )
 
 
-def _stopped(run: Run, check: Check, target: Target, error: ProbeError) -> Outcome:
+def _stopped(run: Run, work: _Work, check: Check, target: Target, error: ProbeError) -> Outcome:
     """Decide what it means that a check could not go on.
 
     A trouble that another check of this run is for fails there; here nothing is proven.
     """
-    if explained := _cause(run, check, target):
+    if explained := _cause(run, work, check, target):
         return Outcome(
             Status.NOT_PROVEN, check.passes_when, error.observed, fix=explained, kind=EXPLAINED
         )
-    other = "tls" if error.trouble is Trouble.TLS else FIRST if run.is_down(target) else ""
+    other = _reporter(run, work, target, error)
     if other in run.selected - {check.name}:
         return Outcome(
             Status.NOT_PROVEN,
@@ -305,28 +269,41 @@ def _stopped(run: Run, check: Check, target: Target, error: ProbeError) -> Outco
         early = time_is_up(run, expected, error.observed, check.name)
         if early:
             return early
-    fix = remedy(error, target, run.outside, in_cluster=run.cluster is not None)
+    fix = run.vantage.remedy(error, target)
     return Outcome(
         Status.FAIL, check.passes_when, error.observed, fix=fix, kind=error.trouble.value
     )
 
 
-def _explained(run: Run, check: Check, target: Target, outcome: Outcome) -> Outcome:
-    """Leave a failure to the row that found its cause."""
-    if outcome.status is not Status.FAIL or check.early or check.place is Place.SERVICE:
+def _reporter(run: Run, work: _Work, target: Target, error: ProbeError) -> str:
+    """Return the check whose row reports a trouble at a target; empty when none does."""
+    for check in work.checks.values():
+        if error.trouble in check.explains:
+            return check.name
+    if run.is_down(target):
+        return next((check.name for check in work.checks.values() if check.stops), "")
+    return ""
+
+
+def _explained(run: Run, work: _Work, check: Check, target: Target, outcome: Outcome) -> Outcome:
+    """Leave a failure to the row that found its cause.
+
+    What happens at a service port does not depend on the way of the clients.
+    """
+    if outcome.status is not Status.FAIL or check.place is Place.SERVICE:
         return outcome
-    cause = _cause(run, check, target)
+    cause = _cause(run, work, check, target)
     if not cause:
         return outcome
     return replace(outcome, status=Status.NOT_PROVEN, fix=cause, kind=EXPLAINED)
 
 
-def _cause(run: Run, check: Check, target: Target) -> Words:
-    """Say which row tells why clients of a listener cannot get through; empty when none does."""
+def _cause(run: Run, work: _Work, check: Check, target: Target) -> Words:
+    """Name the row that tells why clients of a listener cannot get through; empty when none."""
     cause = run.causes.get(target.bound.name, "")
-    if cause not in run.selected - {check.name}:
+    if cause not in run.selected or not work.comes_before(cause, check):
         return ""
-    if cause == "endpoints":
+    if work.checks[cause].judge:
         return f"See the {cause} row first."
     return Text(f"See the {cause} row of ", Detail(target.bound.name), " first.")
 

@@ -12,10 +12,12 @@ from gatepost.actions import proof
 from gatepost.errors import UsageError
 from gatepost.model import Address
 from gatepost.model.words import Command, Logs, Step, Text
+from gatepost.plugins.kubernetes.checks.api import Api
+from gatepost.plugins.kubernetes.checks.objects import typed
 from gatepost.settings import Settings, load
-from gatepost.verify import cluster
-from gatepost.verify.checks import internal_address
+from gatepost.verify.clients import names as names_of_hosts
 from gatepost.verify.clients.wire import ProbeError, Trouble
+from gatepost.verify.vantage import cluster
 
 PODS = "app.kubernetes.io/part-of=gatepost"
 NAMES = {
@@ -37,7 +39,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
         return NAMES[address.host]
 
     monkeypatch.setattr(cluster, "resolved", resolved)
-    assert internal_address.resolved is not resolved
+    assert names_of_hosts.resolved is not resolved
 
 
 def settings(tmp_path: Path, front: str = "traefik-internal", **more: str) -> Settings:
@@ -84,12 +86,13 @@ def test_without_a_proxy_in_the_addresses_nobody_knows_where_clients_come(tmp_pa
 
 
 def test_traefiks_namespace_is_the_one_that_the_addresses_name(
-    small: Small, tmp_path: Path
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In another one its pods, Services and logs would not be found."""
-    here = cluster.around(settings(tmp_path), small.api)
+    monkeypatch.setattr(Api, "of", lambda _environ: small.api)
+    here = cluster.entered(settings(tmp_path), {})
     assert (here.namespace, here.proxy_namespace) == ("mail", "mail")
-    edge = cluster.around(settings(tmp_path, "traefik-internal.edge"), small.api)
+    edge = cluster.entered(settings(tmp_path, "traefik-internal.edge"), {})
     assert (edge.namespace, edge.proxy_namespace) == ("mail", "edge")
 
 
@@ -109,7 +112,7 @@ def test_traefiks_namespace_is_the_one_that_the_addresses_name(
 )
 def test_what_to_do_is_told_for_a_cluster(step: Step, words: str) -> None:
     """There is no machine on which `gatepost up` could be typed."""
-    told = Text("See: ", step).typed(partial(cluster.typed, services=SERVICES))
+    told = Text("See: ", step).typed(partial(typed, services=SERVICES))
     assert str(told) == f"See: {words}"
     assert told.steps == (step,), "another face may do it another way"
     assert "kubectl" not in Text("See: ", step)

@@ -8,8 +8,8 @@ import time
 from gatepost.model import Address, BoundListener, Listener, Protocol, Tls
 from gatepost.verify.clients.messages import (
     Copy,
-    Letter,
-    Letters,
+    Message,
+    Messages,
     difference,
     identify,
     received_from,
@@ -21,11 +21,11 @@ SENT = write(sender="a@x.invalid", recipient="b@x.invalid", identity="<1@x>")
 HELO = "probe-1.invalid"
 
 
-def letter(identity: str = "<1@x>") -> Letter:
+def letter(identity: str = "<1@x>") -> Message:
     row = Listener("smtp", Protocol.SMTP, Tls.STARTTLS, 25, 3325, 31025, 32025)
     bound = BoundListener(row, "toy", proxied=True, public=(), service=(), internal=())
     target = Target(bound, Address("127.0.45.1", 25), ())
-    return Letter(target, Address("127.0.0.77", 4000), HELO, identity, SENT, 0.0)
+    return Message(target, Address("127.0.0.77", 4000), HELO, identity, SENT, 0.0)
 
 
 def test_headers_that_servers_put_before_a_message_are_no_change() -> None:
@@ -82,7 +82,7 @@ def test_a_message_is_known_by_its_identity_in_the_header_only() -> None:
 
 def test_readers_wait_for_senders_and_senders_for_readers() -> None:
     """Whoever does not wait reports a loss that is none."""
-    letters, one = Letters(senders=1, readers=1), letter()
+    letters, one = Messages(senders=1, readers=1), letter()
     deadline = time.monotonic() + 5
 
     def read() -> None:
@@ -102,7 +102,7 @@ def test_readers_wait_for_senders_and_senders_for_readers() -> None:
 
 def test_a_sender_gives_up_when_no_reader_is_left() -> None:
     """Otherwise a mail store that is down costs the whole time limit."""
-    letters = Letters(senders=1, readers=1)
+    letters = Messages(senders=1, readers=1)
     letters.reader_done()
     began = time.monotonic()
     assert letters.copy(letter(), deadline=began + 5) is None

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from gatepost.model import Status, Tls
 from gatepost.model.words import Text
+from gatepost.verify.check import Outcome, Run, takes_logins
 from gatepost.verify.clients.protocols import Session
 from gatepost.verify.clients.sessions import begin_tls, greeting_in_the_clear, in_the_clear
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.remedies import MAILBOXES, UP
-from gatepost.verify.run import Outcome, Run, takes_logins
 from gatepost.verify.targets import Target
 
 _SESSION_SECONDS = 6.5
@@ -57,8 +57,8 @@ def auth_offer(run: Run, target: Target) -> Outcome:
             begin_tls(session)
             tries.append(_attempt(run, session, _AFTER_TLS))
     for one in tries:
-        # To a client at the server's own address Dovecot calls a session secure that is not, and
-        # offers a login which it then refuses; it cannot be told to do otherwise.
+        # To a client at the server's own address a daemon may call a session secure that is not,
+        # and offer a login which it then refuses; not every one can be told to do otherwise.
         excused = own_address and not port_25 and one.refusal
         if one.accepted or (one.offer and not excused):
             return Outcome(

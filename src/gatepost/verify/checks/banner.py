@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from gatepost.model import Status
 from gatepost.model.words import Duration, Text
+from gatepost.verify.check import Outcome, Run
 from gatepost.verify.clients.sessions import greeting
-from gatepost.verify.clients.wire import ProbeError, Trouble
-from gatepost.verify.run import Outcome, Run
 from gatepost.verify.targets import Target
 
 _PROMPT_SECONDS = 1.0
@@ -17,12 +16,7 @@ _PATIENCE_SECONDS = 3.0
 def banner(run: Run, target: Target) -> Outcome:
     """Connect, say nothing, and time the greeting."""
     expected = f"greeting within {_PROMPT_SECONDS:.0f} s"
-    try:
-        said, took = greeting(target, deadline=run.within(_PATIENCE_SECONDS), source=target.source)
-    except ProbeError as error:
-        if error.trouble is not Trouble.TLS:
-            run.unreached[target] = error
-        raise
+    said, took = greeting(target, deadline=run.within(_PATIENCE_SECONDS), source=target.source)
     if took > _PROMPT_SECONDS:
         return Outcome(
             Status.FAIL,

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from gatepost.model import Address, IPNetwork, Status
 from gatepost.model.words import Detail, Text, Words
 from gatepost.proxy_protocol import build_2
+from gatepost.verify.check import Outcome, Run, takes_logins
 from gatepost.verify.checks.open_relay import OUTSIDE
 from gatepost.verify.clients.protocols import Smtp
 from gatepost.verify.clients.sessions import in_the_clear
 from gatepost.verify.clients.wire import ProbeError
 from gatepost.verify.proxied import LOG_SECONDS, said_of
 from gatepost.verify.remedies import UP, see
-from gatepost.verify.run import Outcome, Run, takes_logins
 from gatepost.verify.targets import Place, Target, targets
 
 _EXPECTED = "an address of MYNETWORKS that a PROXY header names may not relay"
@@ -27,7 +27,7 @@ def claimed_relay(run: Run) -> Outcome:
     The control is the daemon's log, which must name the claimed client: a header that nobody
     believes relays nothing anyway.
     """
-    doors = _doors(run) if run.relaying and not run.cluster else ()
+    doors = _doors(run) if run.relaying and run.vantage.speaks_as_proxy else ()
     public = [t for t in targets(run.topology, Place.PUBLIC) if not takes_logins(t.bound)]
     if run.nobody_answers(public) and (public or not doors):
         return Outcome(

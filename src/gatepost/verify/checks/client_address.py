@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 from gatepost.model import Address, Event, Observation, Status
 from gatepost.model.words import Detail, Logs, Text, joined
+from gatepost.verify.check import Outcome, Run, takes_logins
 from gatepost.verify.clients.sessions import conversation
 from gatepost.verify.clients.wire import ProbeError
 from gatepost.verify.evidence.witnesses import is_about
 from gatepost.verify.proxied import no_log
 from gatepost.verify.remedies import UP
-from gatepost.verify.run import Outcome, Run, takes_logins
 from gatepost.verify.targets import Target
 
 _SESSION_SECONDS = 6.0
@@ -150,7 +150,7 @@ def client_address_there(run: Run, target: Target) -> Outcome:
         "the daemon's log names this probe's own address and port",
         Text("came from ", Detail(client), " at ", Detail(f"{datetime.now(UTC):%H:%M:%S}"), " UTC"),
         fix=Text(
-            f"On {run.outside}, look for that address and port: ",
+            f"On {run.vantage.host}, look for that address and port: ",
             Logs(lines=1000),
             ". Another address is right only when it is that of a router which this machine is "
             "behind; the proxy's own is wrong.",

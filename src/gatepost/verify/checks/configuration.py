@@ -9,8 +9,8 @@ from gatepost.errors import OperationError
 from gatepost.model import Home, Status
 from gatepost.model.words import Logs, Text
 from gatepost.run import control, record
+from gatepost.verify.check import Outcome, Run, Vantage
 from gatepost.verify.remedies import UP
-from gatepost.verify.run import Outcome, Run
 
 _EXPECTED = (
     "the services run the configuration in use, and nobody changed, stopped or restarted them "
@@ -49,14 +49,19 @@ def seen(home: Home) -> Seen:
 
 def configuration(run: Run) -> Outcome:
     """Compare what runs now with what ran at the beginning; made when all else is through."""
-    if run.home is None:
+    before = run.before.get("configuration")
+    if run.vantage.home is None or not isinstance(before, Seen):
         return Outcome(Status.NOT_PROVEN, _EXPECTED, "the server is elsewhere")
-    return judged(run.before, seen(run.home))
+    return judged(before, seen(run.vantage.home))
 
 
-def judged(before: object, now: Seen) -> Outcome:
+def first_look(vantage: Vantage) -> Seen | None:
+    """Look at the server before the proof; None when it is elsewhere."""
+    return seen(vantage.home) if vantage.home else None
+
+
+def judged(before: Seen, now: Seen) -> Outcome:
     """Judge two looks at the same server."""
-    assert isinstance(before, Seen)  # noqa: S101  the runner has looked
     if before.silent or now.silent:
         return Outcome(
             Status.NOT_PROVEN,

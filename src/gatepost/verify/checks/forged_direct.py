@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gatepost.model import Address, Status
 from gatepost.model.words import Detail, Logs, Text, Words
+from gatepost.verify.check import Outcome, Run
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.proxied import (
     LOG_SECONDS,
@@ -19,7 +20,6 @@ from gatepost.verify.proxied import (
     said_of,
 )
 from gatepost.verify.remedies import UP, see
-from gatepost.verify.run import Outcome, Run
 from gatepost.verify.targets import Target
 
 _LAST_WORDS_SECONDS = 0.5

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from gatepost.model import Status
 from gatepost.model.words import Detail, Text
+from gatepost.registry import plugins
+from gatepost.verify.check import Outcome, Run
 from gatepost.verify.evidence.witnesses import is_about
 from gatepost.verify.proxied import LOG_SECONDS, header, knock, no_log, said_of
 from gatepost.verify.remedies import UP, see
-from gatepost.verify.run import Outcome, Run
 from gatepost.verify.targets import Target
 
 
@@ -90,9 +91,10 @@ def _fix(target: Target) -> Text:
     if target.bound.proxied:
         return Text(
             anyone,
-            "the proxy believe no PROXY header on this entry point, or only those "
-            "of proxies in front of it. Traefik: proxyProtocol.trustedIPs with their addresses, "
-            "never proxyProtocol.insecure. HAProxy: no accept-proxy on the bind line.",
+            "the proxy believe no PROXY header on this entry point, or only those of proxies in "
+            "front of it. ",
+            *(f"{plugin.believe_nobody} " for plugin in plugins() if plugin.believe_nobody),
+            "HAProxy: no accept-proxy on the bind line.",
         )
     return Text(
         anyone,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gatepost.model import Address, Observation, Status
 from gatepost.model.words import Detail, Logs, Text
 from gatepost.proxy_protocol import Command, build_1, build_2
+from gatepost.verify.check import Outcome, Run, time_is_up
 from gatepost.verify.clients.wire import Trouble
 from gatepost.verify.evidence.witnesses import is_about
 from gatepost.verify.proxied import (
@@ -20,11 +21,10 @@ from gatepost.verify.proxied import (
     said_of,
 )
 from gatepost.verify.remedies import UP, see
-from gatepost.verify.run import Outcome, Run, time_is_up
 from gatepost.verify.targets import IPV4, IPV6, Target
 
 _UNKNOWN = build_1()
-"""What Postfix's own listener refuses (3.7); all other headers carry mail."""
+"""A daemon may refuse it; all other headers carry mail."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import os
 from gatepost.model import Status
 from gatepost.model.words import Text
 from gatepost.run import owners, record, rights
+from gatepost.verify.check import Outcome, Run
 from gatepost.verify.remedies import UP, only
-from gatepost.verify.run import Outcome, Run
 
 _EXPECTED = (
     "mail and queue belong to the daemons' users, and nobody but root may write in GATEPOST_HOME "
@@ -19,7 +19,8 @@ _SECONDS = 3.0
 
 def home(run: Run) -> Outcome:
     """Look at the folders of the home, the upper ones first, for some seconds."""
-    if run.home is None or os.geteuid() != 0:
+    at = run.vantage.home
+    if at is None or os.geteuid() != 0:
         return Outcome(
             Status.NOT_PROVEN,
             _EXPECTED,
@@ -27,10 +28,10 @@ def home(run: Run) -> Outcome:
             fix=Text("Run it as root on the machine of the server: ", only("home")),
             kind="not-root",
         )
-    if problems := list(rights.problems(run.home)):
+    if problems := list(rights.problems(at)):
         problem, _, command = problems[0].rpartition(": ")
         return Outcome(Status.FAIL, _EXPECTED, problem, fix=f"Type: {command}")
-    known = record.current(run.home)
+    known = record.current(at)
     if known is None:
         return Outcome(
             Status.NOT_PROVEN,

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import queue
-import socket
-import threading
-import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 
 from gatepost.assembly import client_settings
 from gatepost.model import Address, Observation, Status
 from gatepost.model.words import Detail, Logs, Text, Words
 from gatepost.proxy_protocol import build_1
+from gatepost.verify.check import Outcome, Run, takes_logins
+from gatepost.verify.clients.names import resolved
 from gatepost.verify.clients.protocols import Smtp
 from gatepost.verify.clients.sessions import conversation, greeted
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.evidence.witnesses import is_about
 from gatepost.verify.remedies import MAILBOXES, STATUS, UP
-from gatepost.verify.run import Outcome, Run, takes_logins
 from gatepost.verify.targets import (
     Place,
     Target,
     addresses_of_this_machine,
-    is_number,
     targets,
 )
 
@@ -77,34 +72,6 @@ def _variable(target: Target) -> str:
 
 
 # --- being a client -----------------------------------------------------------------------------
-
-
-def resolved(address: Address, deadline: float) -> list[str]:
-    """Ask the system for a name's addresses; raise `ProbeError` when it has none, or none in time.
-
-    A name server that does not answer holds its client for longer than the whole proof may take.
-    """
-    if is_number(address.host):
-        return [address.host]
-    answer: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            rows = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-            answer.put(list(dict.fromkeys(str(row[4][0]) for row in rows)))
-        except OSError as error:
-            answer.put(error)
-        except UnicodeError:  # a label of over 63 characters
-            answer.put(OSError("not a host name"))
-
-    threading.Thread(target=ask, daemon=True).start()
-    reason: object = "no name server answered in time"
-    with suppress(queue.Empty):
-        found = answer.get(timeout=max(0.0, deadline - time.monotonic()))
-        if isinstance(found, list):
-            return found
-        reason = found.strerror or found
-    raise ProbeError(Trouble.UNREACHABLE, f"{address.host} does not resolve: {reason}")
 
 
 def _visit(run: Run, target: Target) -> tuple[Address, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gatepost.model import Status, Tls
 from gatepost.model.words import Detail, Duration, Text, joined
+from gatepost.verify.check import Outcome, Run, time_is_up
 from gatepost.verify.clients.sessions import connect, session_over
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.proxied import (
@@ -18,11 +19,10 @@ from gatepost.verify.proxied import (
     refusal_of,
 )
 from gatepost.verify.remedies import UP, see
-from gatepost.verify.run import Outcome, Run, time_is_up
 from gatepost.verify.targets import Target
 
 _EXPECTED = f"hung up on within {PATIENCE_SECONDS:.0f} s, without a greeting"
-"""The gate and Dovecot wait for 3 s, Postfix's own listener for 5 s."""
+"""Our own listeners wait for 3 to 5 s."""
 
 
 @dataclass(frozen=True, slots=True)

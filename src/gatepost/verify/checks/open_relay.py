@@ -10,11 +10,11 @@ from gatepost.accounts.records import PROBE_DOMAIN
 from gatepost.model import Status
 from gatepost.model.words import Detail, Text, Words, joined
 from gatepost.proxy_protocol import build_2
+from gatepost.verify.check import Outcome, Run, takes_logins
 from gatepost.verify.clients.protocols import Smtp
 from gatepost.verify.clients.sessions import conversation, in_the_clear
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.remedies import UP, see
-from gatepost.verify.run import Outcome, Run, takes_logins
 from gatepost.verify.targets import Place, Target, targets
 
 _EXPECTED = "no recipient elsewhere accepted, whoever asks and however it is spelt"
@@ -156,8 +156,7 @@ def _clients(run: Run, target: Target) -> Iterator[_Client]:
     if sources:
         yield _Client(target, sources[0], portions[0])
     # Whom the proxy names is believed: an address that sounds like home must gain nothing by it.
-    # In a cluster this pod is not the proxy, and NetworkPolicies keep it off those ports.
-    doors = () if run.cluster else targets(run.topology, Place.SERVICE)
+    doors = targets(run.topology, Place.SERVICE) if run.vantage.speaks_as_proxy else ()
     for door in doors:
         if (door.bound, door.family) == (target.bound, target.family) and door.trusted:
             claimed, server = run.claims.take(door.family), door.address

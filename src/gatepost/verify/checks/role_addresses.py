@@ -5,9 +5,9 @@ from __future__ import annotations
 from gatepost.accounts.records import PROBE_DOMAIN
 from gatepost.model import Status
 from gatepost.model.words import Command, Text
+from gatepost.verify.check import Outcome, Run
 from gatepost.verify.clients.protocols import Smtp
 from gatepost.verify.clients.sessions import in_the_clear
-from gatepost.verify.run import Outcome, Run
 from gatepost.verify.targets import Place, targets
 
 _EXPECTED = "postmaster and abuse are accepted, and an unknown address is not"

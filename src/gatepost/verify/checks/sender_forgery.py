@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from gatepost.model import Status
 from gatepost.model.words import Text, Words
+from gatepost.verify.check import Outcome, Run
 from gatepost.verify.clients.mailbox import Login
 from gatepost.verify.clients.protocols import Smtp
 from gatepost.verify.clients.sessions import conversation
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.remedies import MAILBOXES, UP, see
-from gatepost.verify.run import Outcome, Run
 from gatepost.verify.targets import Target
 
 _SESSION_SECONDS = 6.5

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from gatepost import ip_addresses
 from gatepost.accounts.records import PROBE_DOMAIN
 from gatepost.model import Event, IPAddress, IPNetwork, Observation, Status
-from gatepost.verify.run import Outcome, Run
+from gatepost.verify.check import Outcome, Run
 from gatepost.verify.targets import addresses_of_this_machine
 
 _EXPECTED = "clients seen lately come from more than one address"
@@ -21,7 +21,7 @@ _LATELY = 200
 """The latest sessions are judged, so that a change for the worse is seen behind better days."""
 _FIX = (
     "Something in front of the reverse proxy puts its own address in place of the clients' (NAT). "
-    "Kubernetes: set externalTrafficPolicy: Local on the proxy's Service. Docker: publish the "
+    "A cluster: set externalTrafficPolicy: Local on the proxy's Service. Docker: publish the "
     "proxy's ports in host mode (network_mode: host; Swarm: mode: host). Rootless Podman: "
     "--network=pasta. A load balancer: turn its PROXY protocol on, and have the reverse proxy "
     "trust it."

@@ -20,14 +20,14 @@ from gatepost import x509_reading
 from gatepost.errors import printable
 from gatepost.model import Status
 from gatepost.model.words import Detail, Logs, Text, Words, joined
+from gatepost.verify.check import Outcome, Run
 from gatepost.verify.clients.sessions import any_certificate, conversation
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.remedies import UP
-from gatepost.verify.run import Outcome, Run
 from gatepost.verify.targets import Place, Target
 
 _EXPECTED = "TLS 1.2 or newer only, with the certificate on disk, valid for MAILNAME"
-_EXPECTED_IN_CLUSTER = "TLS 1.2 or newer only, with a certificate valid for MAILNAME"
+_EXPECTED_WITHOUT_DISK = "TLS 1.2 or newer only, with a certificate valid for MAILNAME"
 _EXPECTED_THERE = "TLS 1.2 or newer only, with a certificate of a known authority for {host}"
 _BEHIND = "at the internal port, for the proxy in front is not Gatepost's"
 _PATIENCE_SECONDS = 4.0
@@ -53,7 +53,7 @@ def tls(run: Run, target: Target) -> Outcome:
         deadline=run.within(_PATIENCE_SECONDS),
         name=run.helo,
         source=target.source,
-        server_name=run.outside or "localhost",
+        server_name=run.vantage.host or "localhost",
     ) as session:
         served, version = session.wire.certificate, session.wire.tls_version
     try:
@@ -117,9 +117,9 @@ def tls(run: Run, target: Target) -> Outcome:
 
 
 def _expected(run: Run) -> str:
-    if run.outside:
-        return _EXPECTED_THERE.format(host=run.outside)
-    return _EXPECTED_IN_CLUSTER if run.cluster else _EXPECTED
+    if run.vantage.host:
+        return _EXPECTED_THERE.format(host=run.vantage.host)
+    return _EXPECTED if run.certificate else _EXPECTED_WITHOUT_DISK
 
 
 def _not_on_disk(run: Run, certificate: x509.Certificate) -> list[_Flaw]:
@@ -155,7 +155,7 @@ def _wrong_name(run: Run, certificate: x509.Certificate) -> list[_Flaw]:
     names = dns_names(certificate)
     if _is_address(run.mailname):
         return [_name_unknown(run, names)]
-    if run.outside:
+    if run.vantage.host:
         return [
             _Flaw(
                 "wrong-name",
@@ -231,7 +231,7 @@ def _chain(run: Run, target: Target, certificate: x509.Certificate) -> list[_Fla
             name=run.helo,
             source=target.source,
             context=context,
-            server_name=run.outside or "localhost",
+            server_name=run.vantage.host or "localhost",
         ):
             return []
     except ProbeError as error:
@@ -293,7 +293,7 @@ def _accepts(run: Run, target: Target, version: ssl.TLSVersion) -> bool | None:
             name=run.helo,
             source=target.source,
             context=context,
-            server_name=run.outside or "localhost",
+            server_name=run.vantage.host or "localhost",
         ):
             return True
     except ProbeError as error:

@@ -10,11 +10,11 @@ from contextlib import ExitStack, suppress
 from gatepost import ip_addresses
 from gatepost.model import BoundListener, IPAddress, IPNetwork, Status
 from gatepost.model.words import Text
+from gatepost.verify.check import Outcome, Run
 from gatepost.verify.clients.sessions import greeted
 from gatepost.verify.clients.wire import ProbeError
 from gatepost.verify.evidence.peers import Connection, connected
 from gatepost.verify.remedies import UP
-from gatepost.verify.run import Outcome, Run
 from gatepost.verify.targets import Place, addresses_of_this_machine, targets
 
 _EXPECTED = "TRUSTED_PROXIES holds the proxies that are seen, and nobody else"

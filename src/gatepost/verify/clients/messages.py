@@ -16,7 +16,7 @@ from gatepost.verify.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class Message:
     """A message that a listener has accepted."""
 
     target: Target
@@ -100,7 +100,7 @@ def _with_crlf(content: bytes) -> bytes:
     return re.sub(rb"\r?\n", b"\r\n", content)
 
 
-class Letters:
+class Messages:
     """All messages of a run, shared by those who send and those who read."""
 
     def __init__(self, senders: int, readers: int) -> None:
@@ -110,13 +110,13 @@ class Letters:
         self._readers = readers
         self.anyone_reads = readers > 0
         """Whether there was a reader at the beginning."""
-        self._posted: list[Letter] = []
+        self._posted: list[Message] = []
         self._copies: dict[str, Copy] = {}
 
-    def post(self, letter: Letter) -> None:
+    def post(self, message: Message) -> None:
         """Tell that a message was accepted."""
         with self._news:
-            self._posted.append(letter)
+            self._posted.append(message)
             self._news.notify_all()
 
     def sender_done(self) -> None:
@@ -131,29 +131,29 @@ class Letters:
             self._readers -= 1
             self._news.notify_all()
 
-    def posted(self, *, deadline: float) -> tuple[Letter, ...]:
+    def posted(self, *, deadline: float) -> tuple[Message, ...]:
         """Wait until every sender is through; return what was accepted."""
         with self._news:
             self._news.wait_for(lambda: self._senders <= 0, max(0.0, deadline - time.monotonic()))
             return tuple(self._posted)
 
-    def found(self, letter: Letter, copy: Copy) -> None:
+    def found(self, message: Message, copy: Copy) -> None:
         """Tell that a message was read; the first copy counts."""
         with self._news:
-            self._copies.setdefault(letter.identity, copy)
+            self._copies.setdefault(message.identity, copy)
             self._news.notify_all()
 
-    def copy(self, letter: Letter, *, deadline: float) -> Copy | None:
+    def copy(self, message: Message, *, deadline: float) -> Copy | None:
         """Wait until a message was read by anyone; None when nobody will."""
         with self._news:
             self._news.wait_for(
-                lambda: letter.identity in self._copies or self._readers <= 0,
+                lambda: message.identity in self._copies or self._readers <= 0,
                 max(0.0, deadline - time.monotonic()),
             )
-            return self._copies.get(letter.identity)
+            return self._copies.get(message.identity)
 
 
-def identify(content: bytes, letters: Collection[Letter]) -> Letter | None:
+def identify(content: bytes, messages: Collection[Message]) -> Message | None:
     """Find out which message this is, by its Message-ID."""
     head = _with_crlf(content).partition(b"\r\n\r\n")[0]
-    return next((one for one in letters if one.identity.encode() in head), None)
+    return next((one for one in messages if one.identity.encode() in head), None)

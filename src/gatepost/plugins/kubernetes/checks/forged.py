@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from gatepost.model import Address, Status
 from gatepost.model.words import Detail, Text, Words
+from gatepost.verify.check import Outcome, Run
 from gatepost.verify.clients.sessions import connect
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.proxied import Visit, header, knock, no_log, refusal_of, said_of
-from gatepost.verify.run import Outcome, Run
 from gatepost.verify.targets import Place, Target, is_number, targets
 
 _CONNECT_SECONDS = 1.5
@@ -28,7 +28,7 @@ class _Try:
     visit: Visit
 
 
-def forged_in_cluster(run: Run, target: Target) -> Outcome:
+def forged(run: Run, target: Target) -> Outcome:
     """Send a PROXY header of each version from this pod to a Service that is for the proxy.
 
     Whoever keeps it off does right: a NetworkPolicy, the gate, the daemon. The controls are the

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gatepost.model import Status
-from gatepost.verify.kubernetes import Object
-from gatepost.verify.objects import Cluster, ports
-from gatepost.verify.run import Outcome, Run
+from gatepost.plugins.traefik.checks.objects import Traefik, traefik
+from gatepost.verify.check import Outcome, Run
 from gatepost.verify.targets import Target
+from gatepost.verify.vantage.cluster import Object, ports
 
-NAME = "route"
 _VERSION = 2
 
 
@@ -40,14 +39,14 @@ class Way:
 
 def route(run: Run, target: Target) -> Outcome:
     """Find the listener's IngressRouteTCP, and follow it from the entry point to the Service."""
-    assert run.cluster  # noqa: S101  made in a cluster only
+    proxy = traefik(run)
     name, service, port = target.bound.name, target.address.host, target.listener.public_port
     proxied = target.bound.proxied
     expected = (
         f"an IngressRouteTCP from entry point {name} to {service} port {port}, "
         f"{'with PROXY protocol version 2' if proxied else 'without PROXY protocol'}"
     )
-    ways = tuple(_ways(run.cluster))
+    ways = tuple(_ways(proxy))
     own = [way for way in ways if way.leads_to(service, frozenset({name, str(port)}))]
     by_name = [way for way in own if name in way.entry_points]
     there = next(iter([*by_name, *own]), None)
@@ -55,14 +54,12 @@ def route(run: Run, target: Target) -> Outcome:
         others = [way for way in ways if name in way.entry_points]
         outcome = _astray(expected, target, others)
     else:
-        outcome = _followed(run.cluster, expected, target, there)
-    if outcome.status is Status.FAIL:
-        run.causes.setdefault(name, NAME)
-    return outcome
+        outcome = _followed(proxy, expected, target, there)
+    return replace(outcome, blames=(name,)) if outcome.status is Status.FAIL else outcome
 
 
-def _ways(cluster: Cluster) -> Iterator[Way]:
-    for one in cluster.routes():
+def _ways(proxy: Traefik) -> Iterator[Way]:
+    for one in proxy.routes():
         for rule in one.get("spec", {}).get("routes") or ():
             for service in rule.get("services") or ():
                 yield Way(one, service)
@@ -89,9 +86,9 @@ def _astray(expected: str, target: Target, others: list[Way]) -> Outcome:
     )
 
 
-def _followed(cluster: Cluster, expected: str, target: Target, way: Way) -> Outcome:
+def _followed(proxy: Traefik, expected: str, target: Target, way: Way) -> Outcome:
     """Follow a route from both ends."""
-    known = cluster.entry_points()
+    known = proxy.entry_points()
     wrong = [one for one in way.entry_points if one not in known]
     edit = f"kubectl edit ingressroutetcp {way.name}"
     if wrong or not way.entry_points:
@@ -102,7 +99,7 @@ def _followed(cluster: Cluster, expected: str, target: Target, way: Way) -> Outc
         if name not in known:
             fix += f" Traefik has to have it: ports.{name} in deploy/traefik/values.yaml."
         return Outcome(Status.FAIL, expected, f"{way.name} {named}; Traefik has {has}", fix=fix)
-    service = cluster.service(target.address.host)
+    service = proxy.cluster.service(target.address.host)
     if service is None or not _has(service, way.service.get("port")):
         what = "a Service" if service is None else "a port of it"
         return Outcome(
@@ -112,16 +109,16 @@ def _followed(cluster: Cluster, expected: str, target: Target, way: Way) -> Outc
             f"is no such {what.removeprefix('a ')}",
             fix=f"Apply deploy/kustomize/{target.address.host}, or correct the route: {edit}",
         )
-    return _announced(cluster, expected, target, way)
+    return _announced(proxy, expected, target, way)
 
 
 def _has(service: Object, port: object) -> bool:
     return any(port in {row.get("name"), row.get("port")} for row in ports(service))
 
 
-def _announced(cluster: Cluster, expected: str, target: Target, way: Way) -> Outcome:
+def _announced(proxy: Traefik, expected: str, target: Target, way: Way) -> Outcome:
     """See whether the route announces the client as the listener takes it."""
-    version, how = _version(cluster, way)
+    version, how = _version(proxy, way)
     observed = f"{way.name}: {', '.join(way.entry_points)} to {target.address.host}, {how}"
     edit = f"kubectl edit ingressroutetcp {way.name}"
     if bool(version) == target.bound.proxied:
@@ -153,14 +150,14 @@ def _announced(cluster: Cluster, expected: str, target: Target, way: Way) -> Out
     )
 
 
-def _version(cluster: Cluster, way: Way) -> tuple[int, str]:
+def _version(proxy: Traefik, way: Way) -> tuple[int, str]:
     """Return the version of the PROXY protocol that a route speaks, 0 for none, and how it does."""
     if (own := way.service.get("proxyProtocol")) is not None:
         return _number(own), f"PROXY protocol version {_number(own)}"
     name = str(way.service.get("serversTransport") or "")
     if not name:
         return 0, "no PROXY protocol"
-    transport = cluster.transport(name)
+    transport = proxy.transport(name)
     if transport is None:
         return 0, f"no PROXY protocol: there is no ServersTransportTCP {name}"
     own = transport.get("spec", {}).get("proxyProtocol")

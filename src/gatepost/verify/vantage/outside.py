@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,15 +19,16 @@ from pathlib import Path
 from gatepost import ip_addresses
 from gatepost.contracts import Plugin
 from gatepost.errors import OperationError, UsageError
-from gatepost.model import Address, BoundListener, Finding, Home, Listener, Status, Topology
-from gatepost.model.words import Command, Text
+from gatepost.model import Address, BoundListener, Finding, Listener, Status, Topology
+from gatepost.model.words import Command, Logs, Text
 from gatepost.settings.concerns import PublicPorts
-from gatepost.verify.check import Check
+from gatepost.verify.check import OUTSIDE, Check, Outcome, Run, Vantage
 from gatepost.verify.clients.mailbox import Login
-from gatepost.verify.remedies import only
-from gatepost.verify.run import Outcome, Run
-from gatepost.verify.runner import Subject
-from gatepost.verify.targets import IPV4, IPV6, Target, has_route
+from gatepost.verify.clients.wire import ProbeError, Trouble
+from gatepost.verify.evidence.logs import LogFile
+from gatepost.verify.remedies import STATUS, VERIFY, only
+from gatepost.verify.subject import Subject
+from gatepost.verify.targets import IPV4, IPV6, Place, Target, has_route
 
 _NAME_SERVER_SECONDS = 5.0
 _EXAMPLES = "such as mail.example.org, 192.0.2.1 or 2001:db8::1"
@@ -136,13 +137,52 @@ def _family(address: str) -> str:
 # --- what is proven there -----------------------------------------------------------------------
 
 
+class Outside(Vantage):
+    """Anywhere else than on the machine that is probed."""
+
+    name = OUTSIDE
+    no_mailbox = "the probe has no mailbox there"
+
+    def __init__(self, machine: Machine) -> None:
+        """Look at this machine."""
+        self._machine = machine
+        self.host = machine.host
+
+    def log(self) -> LogFile:
+        """Return a log that is not there."""
+        return LogFile(Path(os.devnull) / "gatepost.log")
+
+    def targets(self, topology: Topology) -> Mapping[Place, tuple[Target, ...]]:
+        """Return all addresses; the kernel knows best which of its own leads there."""
+        return {
+            place: tuple(replace(target, sources=()) for target in found)
+            for place, found in super().targets(topology).items()
+        }
+
+    def made(self, check: Check) -> Check:
+        """Turn a check into what can be made from outside, or into a row that says it cannot."""
+        if check.outside and self._machine.addresses:
+            probe = check.outside
+            if probe is check.probe:
+                probe = partial(_there, check, self.host, check.outside)
+            return replace(check, probe=probe, judge=None, begin=None)
+        return replace(check, probe=None, judge=partial(_unseen, check, self._machine), begin=None)
+
+    def beyond(self, checks: Iterable[Check]) -> Iterator[Finding]:
+        """Yield a row for each check that could be made for one family of addresses only."""
+        yield from unreached(checks, self._machine)
+
+    def remedy(self, error: ProbeError, target: Target) -> Text:
+        """Return what to do on the other machine, of which only this side is seen."""
+        return _remedy(error, target, self.host)
+
+
 def subject(machine: Machine, daemons: tuple[Plugin, ...], ports: PublicPorts) -> Subject:
     """Return another machine as the runner takes it: public ports and nothing behind them."""
 
     def no_mailbox(_nonce: str) -> AbstractContextManager[Login]:
         raise OperationError(f"{machine.host} is probed from outside")
 
-    nowhere = Path(os.devnull)
     return Subject(
         topology=Topology(
             listeners=tuple(
@@ -154,12 +194,11 @@ def subject(machine: Machine, daemons: tuple[Plugin, ...], ports: PublicPorts) -
             clients={},
             trusted_proxies=(),
         ),
-        home=Home(nowhere),
+        vantage=Outside(machine),
         mailname=machine.host,
         certificate=None,
         daemons=(),
         make_mailbox=no_mailbox,
-        outside=machine.host,
     )
 
 
@@ -168,20 +207,6 @@ def _bound(listener: Listener, daemon: str, machine: Machine, ports: PublicPorts
     port = listener.public_port if standard else listener.entry_point_port
     public = tuple(Address(host, port) for host in machine.addresses)
     return BoundListener(listener, daemon, proxied=False, public=public, service=(), internal=())
-
-
-def checks(chosen: Iterable[Check], machine: Machine) -> tuple[Check, ...]:
-    """Turn checks into what can be made from outside; the others become one row each."""
-    return tuple(_from_outside(check, machine) for check in chosen)
-
-
-def _from_outside(check: Check, machine: Machine) -> Check:
-    if check.outside and machine.addresses:
-        probe = check.outside
-        if probe is check.probe:
-            probe = partial(_there, check, machine.host, check.outside)
-        return replace(check, probe=probe, judge=None)
-    return replace(check, probe=None, judge=partial(_unseen, check, machine))
 
 
 def _there(
@@ -239,3 +264,32 @@ def _no_way(addresses: tuple[str, ...]) -> str:
 
 def _inside(check: Check, host: str) -> Text:
     return Text(f"On {host}: ", only(check.name))
+
+
+def _remedy(error: ProbeError, target: Target, host: str) -> Text:
+    port = target.address.port
+    match error.trouble:
+        case Trouble.REFUSED:
+            return Text(
+                f"Nothing listens on port {port} there, or a firewall says no. "
+                "See whether the server runs and where it listens: ",
+                STATUS,
+            )
+        case Trouble.UNREACHABLE:
+            blocked = (
+                " Many networks let nobody out to port 25: try from another network as well."
+                if port == 25  # noqa: PLR2004
+                else ""
+            )
+            return Text(
+                f"See that {host} is up, and that no firewall on the way drops port {port}."
+                f"{blocked}"
+            )
+        case Trouble.GARBAGE:
+            return Text(
+                f"Another program, or another protocol, answers on port {port}: see who listens "
+                "there, and where the proxy's route leads: ",
+                VERIFY,
+            )
+        case Trouble.SILENT | Trouble.CLOSED | Trouble.TLS | Trouble.DENIED:
+            return Text("The log there says why: ", Logs(), ". Its own proof says more: ", VERIFY)

@@ -15,53 +15,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlencode
 
 from gatepost.errors import UsageError
-from gatepost.model.words import Words
+from gatepost.verify.vantage.cluster import Kind, Object, Unreadable
 
 MOUNTED = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds its ServiceAccount's token, the API's certificate and its namespace."""
 _PATIENCE_SECONDS = 2.0
 _MOST_BYTES = 50_000_000
 
-Object = Mapping[str, Any]
-"""An object of the cluster, as JSON has it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of object, and how the API spells it."""
-
-    name: str
-    """As manifests have it, such as ``Pod``."""
-    resource: str
-    """As paths and roles have it, such as ``pods``."""
-    group: str = ""
-    version: str = "v1"
-
-    @property
-    def path(self) -> str:
-        """Where its group is found."""
-        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-
-
 POD = Kind("Pod", "pods")
 SERVICE = Kind("Service", "services")
 ENDPOINT_SLICE = Kind("EndpointSlice", "endpointslices", "discovery.k8s.io")
-ROUTE = Kind("IngressRouteTCP", "ingressroutetcps", "traefik.io", "v1alpha1")
-TRANSPORT = Kind("ServersTransportTCP", "serverstransporttcps", "traefik.io", "v1alpha1")
-
-
-class Unreadable(Exception):  # noqa: N818  it is a finding, and no fault of the program
-    """The API does not tell, in words for a finding."""
-
-    def __init__(self, observed: str, fix: Words) -> None:
-        """Keep what was observed, and what to do."""
-        super().__init__(observed)
-        self.observed = observed
-        self.fix = fix
 
 
 @dataclass(frozen=True, slots=True)

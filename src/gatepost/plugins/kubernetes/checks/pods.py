@@ -6,11 +6,17 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from gatepost.plugins.kubernetes.checks.api import Stream
 from gatepost.verify.evidence.logs import Absence
-from gatepost.verify.kubernetes import Object, Stream, Unreadable
-from gatepost.verify.objects import NAME_LABEL, Cluster, container
+from gatepost.verify.vantage.cluster import Object, Unreadable, container
+
+if TYPE_CHECKING:
+    from gatepost.plugins.kubernetes.checks.objects import KubernetesCluster
+
 
 _OPENING_SECONDS = 2.0
 """A node begins to answer with the first line; a pod that says nothing is waited for no longer."""
@@ -37,7 +43,7 @@ class PodLogs:
     is, and not by its time.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: KubernetesCluster) -> None:
         """Name the cluster; nothing is read yet."""
         self._cluster = cluster
         self._followers: tuple[_Follower, ...] = ()
@@ -92,7 +98,7 @@ class PodLogs:
         if its and (trouble := its[0].trouble):
             return Absence(f"no log to read: {trouble.observed}", trouble.fix)
         return Absence(
-            f"no log to read: no pod with {NAME_LABEL}={name} in namespace "
+            f"no log to read: no pod with app.kubernetes.io/name={name} in namespace "
             f"{self._cluster.namespace}",
             f"See why there is none: kubectl describe statefulset {name}",
         )
@@ -109,7 +115,7 @@ class PodLogs:
         again = False
         while not self._stop.is_set():
             try:
-                self._hear(one, again=again)
+                self._read_on(one, again=again)
             except Unreadable as error:
                 if not again:
                     one.trouble = error
@@ -118,7 +124,7 @@ class PodLogs:
             again = True
             self._stop.wait(_AGAIN_SECONDS)
 
-    def _hear(self, one: _Follower, *, again: bool) -> None:
+    def _read_on(self, one: _Follower, *, again: bool) -> None:
         api = self._cluster.api
         name = container(one.pod, one.service)
         # What was said meanwhile is read again rather than lost: it is evidence only once.
@@ -134,17 +140,7 @@ class PodLogs:
                 self._lines.put(line)
 
     def _tail(self, one: _Follower, deadline: float) -> Iterator[tuple[str, str]]:
-        """Yield time and text of a pod's last lines."""
-        api = self._cluster.api
+        """Yield time and text of a pod's last lines, none when they cannot be read."""
         name = container(one.pod, one.service)
-        query = {"tailLines": str(_EARLIER_LINES), "timestamps": "true"}
-        try:
-            with api.log(one.pod, name, **query) as stream:
-                left = max(0.1, deadline - time.monotonic())
-                for line in stream.lines(api, self._cluster.namespace, patience=left):
-                    if time.monotonic() > deadline:
-                        return
-                    moment, _, text = line.partition(" ")
-                    yield moment, text
-        except Unreadable:
-            return
+        with suppress(Unreadable):
+            yield from self._cluster.tail(one.pod, name, lines=_EARLIER_LINES, deadline=deadline)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gatepost.model import Status
-from gatepost.verify.kubernetes import ENDPOINT_SLICE, SERVICE, TRANSPORT, Object
-from gatepost.verify.objects import PROXY, Cluster, container
-from gatepost.verify.run import Outcome, Run
+from gatepost.plugins.traefik.checks.objects import LABEL, PROXY, Traefik, traefik
+from gatepost.verify.check import Outcome, Run
+from gatepost.verify.vantage.cluster import Object, container
 
 _EXPECTED = "Traefik's log has no error about the routes, services and entry points of the server"
 _READING_SECONDS = 2.5
@@ -34,14 +33,14 @@ def proxy_log(run: Run) -> Outcome:
     An error from before the last change of what it names may be mended: it is counted and told, and
     is no failure. One about a listener whose own row has failed already is that row's.
     """
-    assert run.cluster  # noqa: S101  made in a cluster only
-    cluster = run.cluster
+    proxy = traefik(run)
+    cluster = proxy.cluster
     listeners = {
         bound.name: cluster.services.get(bound.daemon, "") for bound in run.topology.listeners
     }
-    names = _names(cluster, listeners)
-    errors = list(_errors(cluster, names, run.within(_READING_SECONDS)))
-    since = _last_change(cluster)
+    names = _names(proxy, listeners)
+    errors = list(_errors(proxy, names, run.within(_READING_SECONDS)))
+    since = _last_change(proxy)
     present = [error for error in errors if error.moment >= since]
     if not present:
         older = f"; {len(errors)} from before the last change" if errors else ""
@@ -66,17 +65,16 @@ def proxy_log(run: Run) -> Outcome:
         _EXPECTED,
         observed,
         last,
-        fix="Correct what it names, then look again: kubectl logs -n "
-        f"{cluster.proxy_namespace} -l app.kubernetes.io/name={PROXY}",
+        fix=f"Correct what it names, then look again: kubectl logs -n {proxy.namespace} -l {LABEL}",
         kind="errors",
     )
 
 
-def _names(cluster: Cluster, listeners: dict[str, str]) -> frozenset[str]:
+def _names(proxy: Traefik, listeners: dict[str, str]) -> frozenset[str]:
     """Return the names by which Traefik may speak of ours."""
     routes = {
         str(route["metadata"]["name"])
-        for route in cluster.routes()
+        for route in proxy.routes()
         if any(
             service.get("name") in listeners.values()
             for rule in route.get("spec", {}).get("routes") or ()
@@ -100,28 +98,28 @@ def _names_it(name: str, line: str) -> bool:
     return re.search(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", line) is not None
 
 
-def _errors(cluster: Cluster, names: frozenset[str], deadline: float) -> Iterator[_Error]:
+def _errors(proxy: Traefik, names: frozenset[str], deadline: float) -> Iterator[_Error]:
     found: list[_Error] = []
-    for pod in cluster.proxies():
-        query = {"timestamps": "true", "tailLines": str(_LATEST_LINES)}
-        with cluster.api.log(pod, container(pod, PROXY), **query) as stream:
-            patience = max(0.1, deadline - time.monotonic())
-            for line in stream.lines(cluster.api, cluster.proxy_namespace, patience=patience):
-                moment, _, text = _COLOUR.sub("", line).partition(" ")
-                if _ERROR.search(text) and any(_names_it(name, text) for name in names):
-                    found.append(_Error(_as_utc(moment), text.strip()))
+    for pod in proxy.pods():
+        name = container(pod, PROXY)
+        for moment, coloured in proxy.cluster.tail(
+            pod, name, lines=_LATEST_LINES, deadline=deadline
+        ):
+            line = _COLOUR.sub("", coloured)
+            if _ERROR.search(line) and any(_names_it(name, line) for name in names):
+                found.append(_Error(_as_utc(moment), line.strip()))
     yield from sorted(found, key=lambda error: error.moment)
 
 
-def _last_change(cluster: Cluster) -> str:
+def _last_change(proxy: Traefik) -> str:
     """Return when the youngest of what Traefik is told about ours was made or changed."""
     moments = [
         moment
         for item in (
-            *cluster.routes(),
-            *cluster.list(TRANSPORT),
-            *cluster.list(SERVICE),
-            *cluster.list(ENDPOINT_SLICE),
+            *proxy.routes(),
+            *proxy.transports(),
+            *proxy.cluster.published(),
+            *proxy.cluster.endpoint_slices(),
         )
         for moment in _changes(item)
     ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from gatepost.model import Status
-from gatepost.verify.kubernetes import Object
-from gatepost.verify.objects import Cluster, ports
-from gatepost.verify.run import Outcome, Run
+from gatepost.plugins.traefik.checks.objects import Traefik, traefik
+from gatepost.verify.check import Outcome, Run
+from gatepost.verify.vantage.cluster import Object, ports
 
 _EXPECTED = "what leads from the world to Traefik keeps the client's address"
 _OUTSIDE = frozenset({"LoadBalancer", "NodePort"})
@@ -21,13 +21,12 @@ def traffic_policy(run: Run) -> Outcome:
     its own address in the client's place. An entry point that is told the client by a load
     balancer's PROXY header does not need to see it.
     """
-    assert run.cluster  # noqa: S101  made in a cluster only
-    cluster = run.cluster
-    entry_points = cluster.entry_points()
+    proxy = traefik(run)
+    entry_points = proxy.entry_points()
     names = frozenset(bound.name for bound in run.topology.listeners)
     told: list[str] = []
     wrong: list[str] = []
-    for service in cluster.proxy_services():
+    for service in proxy.services():
         spec = service["spec"]
         published = set(_published(service, entry_points)) & names
         if spec.get("type", "ClusterIP") not in _OUTSIDE or not published:
@@ -47,13 +46,14 @@ def traffic_policy(run: Run) -> Outcome:
             f"externalTrafficPolicy of {'; '.join(told)}",
             fix="The node's own address takes the clients' place. Set "
             f"externalTrafficPolicy: {_LOCAL} on Service {' and '.join(wrong)} in namespace "
-            f"{cluster.proxy_namespace}, as deploy/traefik/values.yaml has it. With a load "
+            f"{proxy.namespace}, as deploy/traefik/values.yaml has it. With a load "
             "balancer that speaks the PROXY protocol, name it in the entry points' "
             "proxyProtocol.trustedIPs instead.",
+            kind="hides-clients",
         )
     if told:
         return Outcome(Status.PASS, _EXPECTED, f"externalTrafficPolicy of {'; '.join(told)}")
-    how = "Traefik has ports of the node itself" if _on_the_node(cluster) else "not at all"
+    how = "Traefik has ports of the node itself" if _on_the_node(proxy) else "not at all"
     return Outcome(
         Status.PASS,
         _EXPECTED,
@@ -81,7 +81,7 @@ def _is_told(options: Mapping[str, str]) -> bool:
     return any(option.startswith("proxyprotocol.") for option in options)
 
 
-def _on_the_node(cluster: Cluster) -> bool:
+def _on_the_node(proxy: Traefik) -> bool:
     return any(
         pod["spec"].get("hostNetwork")
         or any(
@@ -89,5 +89,5 @@ def _on_the_node(cluster: Cluster) -> bool:
             for container in pod["spec"]["containers"]
             for port in container.get("ports") or ()
         )
-        for pod in cluster.proxies()
+        for pod in proxy.pods()
     )

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from gatepost.assembly import internal_service
 from gatepost.model import Status
-from gatepost.verify.run import Outcome, Run
+from gatepost.plugins.kubernetes.checks.objects import KubernetesCluster
+from gatepost.verify.check import Outcome, Run
+from gatepost.verify.vantage.cluster import of
 
-NAME = "endpoints"
 _EXPECTED = "each Service of the server has a pod behind it that is ready"
 
 
 def endpoints(run: Run) -> Outcome:
     """Count the endpoints of the Services for the proxy and of those for this site."""
-    assert run.cluster  # noqa: S101  made in a cluster only
-    cluster = run.cluster
+    cluster = of(run)
+    assert isinstance(cluster, KubernetesCluster)  # noqa: S101  the only kind there is
     told: list[str] = []
     missing: list[str] = []
     empty: list[str] = []
     for service in sorted(set(cluster.services.values())):
-        for name in (service, internal_service(service)):
+        for name in (service, cluster.internal_service(service)):
             if cluster.service(name) is None:
                 missing.append(name)
                 told.append(f"{name}: no such Service")
@@ -29,9 +29,11 @@ def endpoints(run: Run) -> Outcome:
                 empty.append(name)
     if not missing and not empty:
         return Outcome(Status.PASS, _EXPECTED, "; ".join(told))
-    for bound in run.topology.listeners:
-        if cluster.services.get(bound.daemon) in {*missing, *empty}:
-            run.causes.setdefault(bound.name, NAME)
+    blames = tuple(
+        bound.name
+        for bound in run.topology.listeners
+        if cluster.services.get(bound.daemon) in {*missing, *empty}
+    )
     fixes = []
     if missing:
         folders = " and ".join(sorted({f"deploy/kustomize/{m.partition('-')[0]}" for m in missing}))
@@ -43,4 +45,11 @@ def endpoints(run: Run) -> Outcome:
             f"'app.kubernetes.io/name in ({','.join(pods)})'; their logs say what keeps them. When "
             "they are ready, the Service's selector is not theirs: kubectl get services -o wide"
         )
-    return Outcome(Status.FAIL, _EXPECTED, "; ".join(told), fix=" ".join(fixes))
+    return Outcome(
+        Status.FAIL,
+        _EXPECTED,
+        "; ".join(told),
+        fix=" ".join(fixes),
+        kind="no-service" if missing else "no-pod",
+        blames=blames,
+    )

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from gatepost import ip_addresses
 from gatepost.model import IPNetwork, Status
-from gatepost.verify.kubernetes import Object
-from gatepost.verify.objects import addresses
-from gatepost.verify.run import Outcome, Run
+from gatepost.plugins.traefik.checks.objects import traefik
+from gatepost.verify.check import Outcome, Run
+from gatepost.verify.vantage.cluster import Object, addresses
 
 _EXPECTED = "TRUSTED_PROXIES covers Traefik's pods and little else"
 _WIDEST = {4: 16, 6: 48}
 """Prefix of a whole cluster's pod network as distributions make it; wider ones hold more."""
 
 
-def trust_in_cluster(run: Run) -> Outcome:
+def trust(run: Run) -> Outcome:
     """Compare the networks with the addresses that Traefik's pods have now."""
-    assert run.cluster  # noqa: S101  made in a cluster only
     if not any(bound.proxied for bound in run.topology.listeners):
         return Outcome(
             Status.PASS, "nobody may send a PROXY header", "no port takes a PROXY header"
         )
-    return judged(run.topology.trusted_proxies, run.cluster.proxies())
+    return judged(run.topology.trusted_proxies, traefik(run).pods())
 
 
 def judged(trusted: tuple[IPNetwork, ...], pods: tuple[Object, ...]) -> Outcome:
@@ -38,6 +37,7 @@ def judged(trusted: tuple[IPNetwork, ...], pods: tuple[Object, ...]) -> Outcome:
             told,
             fix="Every client that comes through it is refused. Set TRUSTED_PROXIES to the network "
             "of Traefik's pods: kubectl get pods -o wide -l app.kubernetes.io/name=traefik",
+            kind="too-narrow",
         )
     wide = [str(network) for network in trusted if network.prefixlen < _WIDEST[network.version]]
     everyone = [one for own in owners.values() for one in own]
@@ -57,5 +57,6 @@ def judged(trusted: tuple[IPNetwork, ...], pods: tuple[Object, ...]) -> Outcome:
             fix="Whoever has an address in there and reaches a service port may claim to be any "
             "client. Name the smallest network that Traefik's pods stay in, and no other: "
             "kubectl get nodes -o jsonpath='{.items[*].spec.podCIDRs}'",
+            kind="too-wide",
         )
     return Outcome(Status.PASS, _EXPECTED, f"{networks} covers {', '.join(owners)}", told)
