@@ -13,9 +13,9 @@ from typing import cast
 import fuzzing
 
 with fuzzing.instrumented("gatepost.verify"):
-    from gatepost.verify.letters import Letter, difference, identify, received_from, write
-    from gatepost.verify.protocols import Imap, Pop3, Session, Sieve, Smtp
-    from gatepost.verify.wire import ProbeError, Wire, shown
+    from gatepost.verify.clients.messages import Message, difference, identify, received_from, write
+    from gatepost.verify.clients.protocols import Imap, Pop3, Session, Sieve, Smtp
+    from gatepost.verify.clients.wire import ProbeError, Wire, shown
 
 from gatepost.model import Address
 from gatepost.verify.targets import Target
@@ -26,7 +26,9 @@ PROTOCOLS: tuple[type[Session], ...] = (Smtp, Imap, Pop3, Sieve)
 SECRET = "s3cr3t-K"  # noqa: S105  it guards nothing
 HELO = "probe.example"
 SENT = write(sender="a@example.org", recipient="b@example.org", identity="<1@example.org>")
-LETTER = Letter(cast("Target", None), Address("192.0.2.77", 25), HELO, "<1@example.org>", SENT, 0.0)
+LETTER = Message(
+    cast("Target", None), Address("192.0.2.77", 25), HELO, "<1@example.org>", SENT, 0.0
+)
 
 
 class Server:
@@ -107,7 +109,7 @@ def conversation(kind: type[Session], server: Server) -> list[object]:
                 made += [session.count(), session.message(1)]
         session.leave()
     except ProbeError as error:
-        fuzzing.told_well([error.observed], longest=600)
+        fuzzing.told_well([str(error.observed)], longest=600)
         assert server.heard.count(b"\n") < 60, "it talks without end"
         made.append(error.trouble)
     return made

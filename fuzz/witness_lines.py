@@ -21,7 +21,7 @@ with fuzzing.instrumented(
     from gatepost.plugins.postfix import witness as postfix
     from gatepost.run.log_reader import newest_first
     from gatepost.run.logs import LogStream, tail
-    from gatepost.verify.witnesses import is_about
+    from gatepost.verify.evidence.witnesses import is_about
 
 from gatepost.model import Address, Event, Observation
 

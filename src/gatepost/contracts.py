@@ -148,6 +148,9 @@ class Plugin:
     checks: Callable[[Context], tuple[Check, ...]] = _nothing
     """Return the checkers of a staged configuration."""
 
+    believe_nobody: str = ""
+    """For a proxy: how its administrator has it believe no PROXY header of clients."""
+
     observe: Callable[[str], Observation | None] | None = None
     """Read one line of its log; None when the line says nothing about a client. None instead of a
     function: its log is no evidence."""

@@ -13,8 +13,9 @@ from kubernetes_schema import deprecated
 from shipped import KUSTOMIZE, Manifest, admitted, of_kind, overlay, pod_labels, render
 
 from gatepost import assembly, registry
-from gatepost.verify import kubernetes
-from gatepost.verify.kubernetes import Kind
+from gatepost.plugins.kubernetes.checks import api as kubernetes
+from gatepost.plugins.traefik.checks import objects as traefik
+from gatepost.verify.vantage.cluster import Kind
 
 FOLDERS = ("verify", "verify-scheduled", "verify-traefik-elsewhere")
 SERVICE_PORTS = {row.service_port for one in registry.plugins() for row in one.listeners}
@@ -22,8 +23,8 @@ READ_HERE = (
     kubernetes.POD,
     kubernetes.SERVICE,
     kubernetes.ENDPOINT_SLICE,
-    kubernetes.ROUTE,
-    kubernetes.TRANSPORT,
+    traefik.ROUTE,
+    traefik.TRANSPORT,
 )
 READ_OF_TRAEFIK = (kubernetes.POD, kubernetes.SERVICE)
 

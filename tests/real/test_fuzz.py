@@ -172,7 +172,7 @@ def test_a_planted_defect_is_found(tmp_path: Path, defect: str, complaint: str) 
         (
             "answers",
             (
-                "from gatepost.verify import protocols\n"
+                "from gatepost.verify.clients import protocols\n"
                 "protocols.shown = lambda words: words.decode('latin-1')[:120]"
             ),
             "control characters",

@@ -21,19 +21,20 @@ from gatepost.model import (
     Address,
     BoundListener,
     Certificate,
+    Home,
     Listener,
     Protocol,
     Status,
     Tls,
     Topology,
 )
+from gatepost.verify.check import Run
 from gatepost.verify.checks.auth_offer import auth_offer
-from gatepost.verify.letters import Letters
-from gatepost.verify.logs import LogFile
-from gatepost.verify.mailbox import Login
-from gatepost.verify.run import Run
+from gatepost.verify.clients.mailbox import Login
+from gatepost.verify.evidence.logs import LogFile
+from gatepost.verify.evidence.witnesses import LogWitness
 from gatepost.verify.targets import Target
-from gatepost.verify.witnesses import LogWitness
+from gatepost.verify.vantage.here import Here
 
 LOGIN = Login("alice@example.org", "correct horse battery")
 POLICY = ("auth-offer", "open-relay", "sender-forgery")
@@ -76,8 +77,8 @@ def test_an_offer_to_the_servers_own_address_is_no_failure(direct_server: Instan
         witness=LogWitness(LogFile(direct_server.log_file), ()),
         login=LOGIN,
         no_login="",
-        letters=Letters(0, 0),
         selected=frozenset({"auth-offer"}),
+        vantage=Here(Home(direct_server.home)),
         deadline=time.monotonic() + 5,
     )
     own = auth_offer(run, Target(bound, there[0], (host,)))

@@ -49,9 +49,11 @@ from gatepost.model import (
     Topology,
 )
 from gatepost.verify import catalogue, report
-from gatepost.verify.mailbox import Login
-from gatepost.verify.proof import Subject, prove
+from gatepost.verify.clients.mailbox import Login
+from gatepost.verify.runner import prove
+from gatepost.verify.subject import Subject
 from gatepost.verify.targets import Place
+from gatepost.verify.vantage.here import Here
 
 NAME = "mail.example.org"
 LOGIN = Login("probe-0123456789abcdef@verify.gatepost.invalid", "secret")
@@ -122,7 +124,7 @@ class World:
 
         return Subject(
             topology=Topology(tuple(self.listeners), {}, {}, ()),
-            home=Home(self.folder),
+            vantage=Here(Home(self.folder)),
             mailname=NAME,
             certificate=self.certificate,
             daemons=(Plugin(name="toy", observe=observe),),
@@ -463,8 +465,8 @@ def test_an_honest_server_passes_every_row(world: World) -> None:
     world.start(*LISTENERS)
     findings = proven(world)
     passed = of(findings, Status.PASS)
-    risks = {(f.check, f.observed.split(";")[0]) for f in findings.values()} - {
-        (findings[key].check, findings[key].observed.split(";")[0]) for key in passed
+    risks = {(f.check, str(f.observed).split(";")[0]) for f in findings.values()} - {
+        (findings[key].check, str(findings[key].observed).split(";")[0]) for key in passed
     }
     nobody = ("shared-address", "no clients but this machine's own came lately")
     # No home of ours stands behind this server.
@@ -480,7 +482,7 @@ def test_an_honest_server_passes_every_row(world: World) -> None:
     assert "127.0.0.78" in seen.observed
     assert seen.witness.startswith("saw 127.0.0.77 ")
     assert "4 messages" not in findings["round-trip", "imap"].observed
-    assert findings["round-trip", "imap"].observed.startswith("2 of 2 messages")
+    assert str(findings["round-trip", "imap"].observed).startswith("2 of 2 messages")
     assert "[127.0.0.77]" in findings["round-trip", "smtp"].witness
 
 
@@ -550,7 +552,7 @@ def test_a_defect_is_found_by_its_check(
         assert failed == {("banner", listener)}
     else:
         assert failed == {(check, listener)}
-    text = "".join(f.observed + f.witness for f in findings.values())
+    text = "".join(f"{f.observed}{f.witness}" for f in findings.values())
     assert "\x1b" not in text, "a server's words must not steer the terminal"
 
 
@@ -624,7 +626,7 @@ def test_one_check_alone_still_fails_on_a_dead_listener(world: World) -> None:
 def test_a_log_that_is_not_there_proves_nothing(world: World) -> None:
     """Without the daemon's own words an address is not proven, and not disproven."""
     world.start(*LISTENERS)
-    elsewhere = replace(world.subject(), home=Home(world.folder / "elsewhere"))
+    elsewhere = replace(world.subject(), vantage=Here(Home(world.folder / "elsewhere")))
     findings = proven(world, "client-address", subject=elsewhere)
     assert len(of(findings, Status.NOT_PROVEN)) == len(LISTENERS)
 

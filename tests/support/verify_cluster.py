@@ -17,14 +17,13 @@ from verify_certificates import for_address
 
 from gatepost import assembly, registry
 from gatepost.model import Address, BoundListener, Topology
+from gatepost.plugins.kubernetes.checks.api import Api
+from gatepost.plugins.kubernetes.checks.objects import KubernetesCluster
+from gatepost.plugins.kubernetes.checks.pods import PodLogs
 from gatepost.verify.catalogue import IN_CLUSTER
-from gatepost.verify.kubernetes import Api
-from gatepost.verify.letters import Letters
-from gatepost.verify.objects import Cluster
-from gatepost.verify.pods import PodLogs
-from gatepost.verify.run import Run
+from gatepost.verify.check import Run
+from gatepost.verify.evidence.witnesses import LogWitness
 from gatepost.verify.targets import Place, Target, targets
-from gatepost.verify.witnesses import LogWitness
 
 NAMESPACE = "mail"
 TOKEN = "a token"
@@ -47,7 +46,7 @@ class Small:
         host, port = self.server.address
         return Api(host, port, self.mounted)
 
-    def cluster(self, **changes: Any) -> Cluster:
+    def cluster(self, **changes: Any) -> KubernetesCluster:
         """Return it as it is now; nothing is remembered of earlier questions."""
         made: dict[str, Any] = {
             "api": self.api,
@@ -56,7 +55,7 @@ class Small:
             "services": SERVICES,
             **changes,
         }
-        return Cluster(**made)
+        return KubernetesCluster(**made)
 
     def run(self, **changes: Any) -> Run:
         """Return a run in it."""
@@ -69,10 +68,9 @@ class Small:
             "witness": LogWitness(PodLogs(cluster), ()),
             "login": None,
             "no_login": "",
-            "letters": Letters(0, 0),
             "selected": frozenset(check.name for check in IN_CLUSTER),
             "deadline": time.monotonic() + 5,
-            "cluster": cluster,
+            "vantage": cluster,
             **changes,
         }
         return Run(**made)

@@ -19,11 +19,14 @@ from gatepost.model import Home, Topology
 from gatepost.run import certificates, control, locks, record, reports, site
 from gatepost.settings import Settings
 from gatepost.settings.concerns import PublicPorts
-from gatepost.verify import catalogue, cluster, emptying, export, outside, proof
-from gatepost.verify.check import Check
-from gatepost.verify.kubernetes import Api
-from gatepost.verify.mailbox import Login, probe_mailbox
-from gatepost.verify.report import Report
+from gatepost.verify import catalogue, runner
+from gatepost.verify.check import CLUSTER, OUTSIDE, Check
+from gatepost.verify.clients import cleanup
+from gatepost.verify.clients.mailbox import Login, probe_mailbox
+from gatepost.verify.report import Report, export
+from gatepost.verify.subject import Subject
+from gatepost.verify.vantage import cluster, outside
+from gatepost.verify.vantage.here import Here
 
 _START_SECONDS = 90.0
 _AGAIN_SECONDS = 0.1
@@ -39,7 +42,7 @@ def prove(
     *,
     only: Collection[str] = (),
     skip: Collection[str] = (),
-    tell: proof.Tell = _quiet,
+    tell: runner.Tell = _quiet,
 ) -> Report:
     """Make the proof; `only` and `skip` name checks of `gatepost.verify.catalogue`.
 
@@ -53,9 +56,9 @@ def prove(
     def make_mailbox(nonce: str) -> AbstractContextManager[Login]:
         return _mailbox(settings, home, nonce)
 
-    subject = proof.Subject(
+    subject = Subject(
         topology=_topology(settings, home),
-        home=home,
+        vantage=Here(home),
         mailname=settings.mail.mailname,
         certificate=certificates.shown(settings, home),
         daemons=registry.plugins(),
@@ -72,17 +75,16 @@ def prove_in_cluster(
     *,
     only: Collection[str] = (),
     skip: Collection[str] = (),
-    tell: proof.Tell = _quiet,
+    tell: runner.Tell = _quiet,
 ) -> Report:
     """Prove a server that runs in the cluster, from a pod of its own.
 
-    `environ` says where the Kubernetes API is. Raises `UsageError` as `prove`, and where this is no
+    `environ` says where the cluster's API is. Raises `UsageError` as `prove`, and where this is no
     pod.
     """
-    checks = catalogue.chosen(only, skip, cluster=True)
-    api = Api.of(environ)
+    checks = catalogue.chosen(only, skip, vantage=CLUSTER)
+    vantage = cluster.entered(settings, environ)
     home = Home(settings.storage.gatepost_home)
-    around = cluster.around(settings, api)
     topology = cluster.topology(settings)
 
     @contextmanager
@@ -94,18 +96,17 @@ def prove_in_cluster(
                 yield login
             finally:
                 # The mail store is another pod's: its mail is removed as a mail program does.
-                emptying.empty(topology, login)
+                cleanup.empty(topology, login)
 
-    subject = proof.Subject(
+    subject = Subject(
         topology=topology,
-        home=home,
+        vantage=vantage,
         mailname=settings.mail.mailname,
         certificate=None,
         daemons=registry.plugins(),
         make_mailbox=make_mailbox,
         relaying=settings.mail.mynetworks,
         relaying_proxies=settings.value("MTA_RELAYING_PROXIES"),
-        cluster=around,
     )
     return _report(subject, checks, tell)
 
@@ -116,28 +117,23 @@ def prove_outside(
     ports: PublicPorts = PublicPorts.STANDARD,
     only: Collection[str] = (),
     skip: Collection[str] = (),
-    tell: proof.Tell = _quiet,
+    tell: runner.Tell = _quiet,
 ) -> Report:
     """Prove what can be seen of another machine, named by host name or IP address, from here.
 
     Needs no settings, no server on this machine and no rights. Raises `UsageError` for unknown
     names of checks, and for a target that leads nowhere.
     """
-    chosen = catalogue.chosen(only, skip)
+    checks = catalogue.chosen(only, skip, vantage=OUTSIDE)
     machine = outside.find(target)
     subject = outside.subject(machine, registry.plugins(), ports)
-    report = _report(subject, outside.checks(chosen, machine), tell)
-    return replace(
-        report,
-        findings=(*report.findings, *outside.unreached(chosen, machine)),
-        notes=machine.notes,
-    )
+    return replace(_report(subject, checks, tell), notes=machine.notes)
 
 
-def _report(subject: proof.Subject, checks: tuple[Check, ...], tell: proof.Tell) -> Report:
+def _report(subject: Subject, checks: tuple[Check, ...], tell: runner.Tell) -> Report:
     began, start = datetime.now().astimezone(), time.monotonic()
     with ending_tidily():
-        findings = proof.prove(subject, checks, tell=tell)
+        findings = runner.prove(subject, checks, tell=tell)
     return Report(subject.mailname, findings, began, time.monotonic() - start)
 
 

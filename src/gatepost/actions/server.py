@@ -317,7 +317,7 @@ def _run_in_container(
     """Prepare and run, and tell a container's probes how it goes all the while."""
     from gatepost.run import container, site  # noqa: PLC0415
     from gatepost.run.health import Health, serving  # noqa: PLC0415
-    from gatepost.verify.mailbox import remove_mail  # noqa: PLC0415
+    from gatepost.verify.clients.mailbox import remove_mail  # noqa: PLC0415
 
     health = Health()
     ipv6 = site.has_ipv6()

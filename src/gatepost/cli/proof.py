@@ -16,7 +16,8 @@ from gatepost.actions import configuration, proof
 from gatepost.errors import UsageError
 from gatepost.settings.concerns import PublicPorts
 from gatepost.verify import catalogue, report
-from gatepost.verify.proof import Tell
+from gatepost.verify.check import CLUSTER, HERE, OUTSIDE
+from gatepost.verify.runner import Tell
 
 _EVERY_SECONDS = 60
 _SOONEST_SECONDS = 20
@@ -127,7 +128,8 @@ def verify(
             "verify --cluster --target: the one is made in a pod of the cluster, the other from "
             "anywhere else. Leave one of them out."
         )
-    catalogue.chosen(only, skip, cluster=in_cluster)
+    vantage = CLUSTER if in_cluster else HERE if target is None else OUTSIDE
+    catalogue.chosen(only, skip, vantage=vantage)
     proof.check_files(files)
     prove: Prove
     if target is None:
@@ -190,7 +192,7 @@ def _once(prove: Prove, files: Mapping[str, Path], *, as_json: bool) -> report.R
         click.echo(json.dumps(report.as_json(found.findings), indent=2))
     else:
         from gatepost.cli.output import console  # noqa: PLC0415  rich takes 0.1 s
-        from gatepost.verify.table import table  # noqa: PLC0415
+        from gatepost.verify.report.table import table  # noqa: PLC0415
 
         console().print(table(found.findings))
         for words in (*found.notes, report.sentence(found.findings)):

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from gatepost.actions.proof import ending_tidily
 from gatepost.cli.output import console
-from gatepost.verify.proof import Tell
 from gatepost.verify.report import Report, changes, sentence
-from gatepost.verify.table import compact
+from gatepost.verify.report.table import compact
+from gatepost.verify.runner import Tell
 
 _FRAMES_PER_SECOND = 4
 _CHANGES_SHOWN = 8

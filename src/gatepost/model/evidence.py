@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gatepost.model.words import Words
+
 
 class Event(StrEnum):
     """What a daemon's log line tells about a client."""
@@ -54,11 +56,14 @@ class Finding:
     family: str
     """``IPv4``, ``IPv6`` or ``-`` where it does not matter."""
     status: Status
-    expected: str
-    observed: str
+    expected: Words
+    observed: Words
     witness: str = ""
-    """Who said so: a log line, a header, a certificate."""
-    fix: str = ""
-    """What to do when the status is not a pass."""
+    """The evidence: a log line, a header, a certificate."""
+    fix: Words = ""
+    """The remedy when the status is not a pass."""
     seconds: float = field(default=0.0, compare=False)
     """How long the check took, waiting for others included."""
+    kind: str = ""
+    """What is wrong, in one word for programs, such as ``refused`` or ``expired``; empty for a pass
+    and where the check tells no kinds apart."""

@@ -1,12 +1,12 @@
 """The proof: clients from outside, what the daemons say they saw, and what follows from both.
 
-One way through: `targets` (the listener table as a client sees it) → `sessions` (mail clients,
-whose words are in `protocols`, on a `wire` with a deadline) and `witnesses` (the daemons' own log
-lines) → `checks` (one function each, named in the one table of `catalogue`) → findings → `report`,
-which `table` and `export` show.
+One way through: `targets` (the listener table as a client sees it) → `clients` (mail clients with
+one deadline) and `evidence` (the daemons' own log lines) → `checks` (one function each, in the
+table of `catalogue`) → `runner` → findings → `report`.
 
-In a cluster the same is made from a pod of its own (`cluster`): the log is that of other pods
-(`pods`), and some checks ask the API (`kubernetes`, `objects`).
+A proof is made `here`, on the machine of the server, from `outside`, or from a pod of its own in a
+`cluster`: each is a `vantage`, which answers what can be seen and done there. Checks that need to
+know a cluster or a proxy are in the plug-ins (`discovery`: the module ``checks``).
 
 A check never raises and never waits beyond the deadline of its run: a dead server, a hanging port
 and garbage are findings. What a check believes, a daemon has said. What could not be tested is

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import replace
+from collections.abc import Collection
 
 from gatepost import discovery
 from gatepost.errors import UsageError
 from gatepost.model import Protocol
-from gatepost.verify.check import Check
+from gatepost.model.words import Logs, Text
+from gatepost.verify.check import CLUSTER, HERE, Check
 from gatepost.verify.checks.auth_offer import auth_offer
 from gatepost.verify.checks.banner import banner
 from gatepost.verify.checks.claimed_relay import claimed_relay
 from gatepost.verify.checks.client_address import client_address, client_address_there
-from gatepost.verify.checks.configuration import configuration
-from gatepost.verify.checks.endpoints import endpoints
+from gatepost.verify.checks.configuration import configuration, first_look
 from gatepost.verify.checks.forged_direct import forged_direct
-from gatepost.verify.checks.forged_in_cluster import forged_in_cluster
 from gatepost.verify.checks.forged_through_proxy import forged_through_proxy
 from gatepost.verify.checks.header_versions import header_versions
 from gatepost.verify.checks.home import home
 from gatepost.verify.checks.internal_address import internal_address
 from gatepost.verify.checks.missing_header import missing_header
 from gatepost.verify.checks.open_relay import open_relay
-from gatepost.verify.checks.proxy_log import proxy_log
 from gatepost.verify.checks.role_addresses import role_addresses
 from gatepost.verify.checks.round_trip import round_trip
-from gatepost.verify.checks.route import route
 from gatepost.verify.checks.sender_forgery import sender_forgery
 from gatepost.verify.checks.shared_address import shared_address
 from gatepost.verify.checks.tls import tls
-from gatepost.verify.checks.traffic_policy import traffic_policy
 from gatepost.verify.checks.trust_breadth import trust_breadth
-from gatepost.verify.checks.trust_in_cluster import trust_in_cluster
+from gatepost.verify.clients.wire import Trouble
+from gatepost.verify.remedies import STATUS
 from gatepost.verify.targets import Place
+
+_THE_PROXY = "only the proxy may say what this check says. In a cluster {} stands for it."
+_AT_HOME = (
+    "this check looks at its {}, which no other pod reaches. Run it in the container of the "
+    "server: gatepost verify --only {}"
+)
 
 _OURS: tuple[Check, ...] = (
     Check(
@@ -42,6 +44,9 @@ _OURS: tuple[Check, ...] = (
         "From outside: nc MAILNAME {port}",
         banner,
         outside=banner,
+        after=("endpoints", "route"),
+        stops=frozenset(Trouble) - {Trouble.TLS},
+        mailbox=False,
     ),
     Check(
         "tls",
@@ -52,13 +57,18 @@ _OURS: tuple[Check, ...] = (
         tls,
         outside=tls,
         behind=True,
+        explains=frozenset({Trouble.TLS}),
+        mailbox=False,
     ),
     Check(
         "client-address",
         "the daemon's log names the probe's own address and port, and tells a second probe from "
         "another address apart",
-        "Connect to port {port} through the proxy from another machine, and look for that "
-        "machine's address in: gatepost logs",
+        Text(
+            "Connect to port {port} through the proxy from another machine, and look for that "
+            "machine's address in: ",
+            Logs(),
+        ),
         client_address,
         outside=client_address_there,
     ),
@@ -66,8 +76,12 @@ _OURS: tuple[Check, ...] = (
         "forged-through-proxy",
         "a PROXY header sent as payload through the public port changes nothing: the daemon's log "
         "names the probe's own address and port",
-        "From outside: (printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\\r\\n'; sleep 3) | "
-        "nc MAILNAME {port}; then gatepost logs must not name 192.0.2.7",
+        Text(
+            "From outside: (printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\\r\\n'; sleep 3) | "
+            "nc MAILNAME {port}; then ",
+            Logs(),
+            " must not name 192.0.2.7",
+        ),
         forged_through_proxy,
     ),
     Check(
@@ -87,6 +101,7 @@ _OURS: tuple[Check, ...] = (
         missing_header,
         place=Place.SERVICE,
         waits=True,
+        barred={CLUSTER: _THE_PROXY.format("forged-direct")},
     ),
     Check(
         "header-versions",
@@ -95,6 +110,7 @@ _OURS: tuple[Check, ...] = (
         "Where the proxy runs: send a PROXY header to the service port behind port {port}",
         header_versions,
         place=Place.SERVICE,
+        barred={CLUSTER: _THE_PROXY.format("route and client-address")},
     ),
     Check(
         "auth-offer",
@@ -164,7 +180,7 @@ _OURS: tuple[Check, ...] = (
     Check(
         "shared-address",
         "the clients seen lately come from more than one address",
-        "Look for the addresses of clients in: gatepost logs",
+        Text("Look for the addresses of clients in: ", Logs()),
         judge=shared_address,
     ),
     Check(
@@ -173,125 +189,68 @@ _OURS: tuple[Check, ...] = (
         "GATEPOST_HOME and above it",
         "On the machine of the server, as root: find GATEPOST_HOME/mail ! -user gatepost-mail",
         judge=home,
+        barred={CLUSTER: _AT_HOME.format("disk", "home")},
     ),
     Check(
         "configuration",
         "the services run the configuration that `gatepost up` has written last, and nobody "
         "changed, stopped or restarted them while the proof was made",
-        "On the machine of the server: gatepost status",
+        Text("On the machine of the server: ", STATUS),
         judge=configuration,
-        late=True,
+        begin=first_look,
+        last=True,
+        order=90,
+        barred={CLUSTER: _AT_HOME.format("supervisor", "configuration")},
     ),
 )
-CHECKS: tuple[Check, ...] = (
-    *(check for check in _OURS if not check.late),
+_ALL: tuple[Check, ...] = (
+    *_OURS,
     *(check for module in discovery.modules("checks") for check in module.CHECKS),
-    *(check for check in _OURS if check.late),
 )
+
+
+def table(vantage: str) -> tuple[Check, ...]:
+    """Return the checks that are made from a vantage, in table order.
+
+    A plug-in's check takes the place of ours of the same name, where it is made.
+    """
+    names = dict.fromkeys(check.name for check in sorted(_ALL, key=lambda check: check.order))
+    made = {check.name: check for check in _ALL if vantage not in check.barred}
+    return tuple(made[name] for name in names if name in made)
+
+
+CHECKS = table(HERE)
 """The table for the machine of the server: ours, and those of plug-ins."""
-FIRST = "banner"
-"""The check that finds out who answers at all, before the others begin."""
-
-_ONLY_THERE: tuple[Check, ...] = (
-    Check(
-        "endpoints",
-        "each Service of the server has a pod behind it that is ready",
-        "kubectl get endpointslices",
-        judge=endpoints,
-        early=True,
-    ),
-    Check(
-        "route",
-        "an IngressRouteTCP leads from an entry point that Traefik has to the listener's Service, "
-        "with PROXY protocol version 2",
-        "kubectl get ingressroutetcp -o yaml",
-        route,
-        place=Place.CLUSTER,
-        early=True,
-    ),
-    Check(
-        "traffic-policy",
-        "what leads from the world to Traefik keeps the client's address: externalTrafficPolicy is "
-        "Local, or a load balancer's PROXY header names the client",
-        "kubectl get services -o yaml",
-        judge=traffic_policy,
-    ),
-    Check(
-        "proxy-log",
-        "Traefik's log has no error about the routes, Services and entry points of the server",
-        "kubectl logs -l app.kubernetes.io/name=traefik",
-        judge=proxy_log,
-    ),
-)
-_FROM_THE_PROXY_ONLY = {
-    "missing-header": "forged-direct",
-    "header-versions": "route and client-address",
-}
-"""Checks that speak as the proxy does, from its own address, which no other pod has → what stands
-for them in a cluster."""
-
-_AT_HOME_ONLY = {"home": "its disk", "configuration": "its supervisor"}
-"""Checks that need the machine or container of the server itself → what of it they look at."""
-
-
-def _in_cluster() -> Iterator[Check]:
-    yield from _ONLY_THERE
-    for check in CHECKS:
-        if check.name == "forged-direct":
-            yield replace(
-                check,
-                passes_when="a PROXY header from this pod straight to the proxy's Services is "
-                "refused, kept off by a NetworkPolicy, or its sender served under its own address",
-                by_hand="From a pod: nc to the Service's port {port}, beginning with a header",
-                probe=forged_in_cluster,
-            )
-        elif check.name == "trust-breadth":
-            yield replace(
-                check,
-                passes_when="TRUSTED_PROXIES covers Traefik's pods and little else",
-                by_hand="kubectl get pods -o wide -l app.kubernetes.io/name=traefik",
-                judge=trust_in_cluster,
-            )
-        elif check.name not in _FROM_THE_PROXY_ONLY | _AT_HOME_ONLY.keys():
-            yield check
-
-
-IN_CLUSTER = tuple(_in_cluster())
+IN_CLUSTER = table(CLUSTER)
 """The table for a pod of its own in a cluster (``--cluster``)."""
 
 
+def groundwork(vantage: str) -> tuple[Check, ...]:
+    """Return the checks that find out who answers at all, which each run makes."""
+    return tuple(check for check in table(vantage) if check.stops)
+
+
 def chosen(
-    only: Collection[str] = (), skip: Collection[str] = (), *, cluster: bool = False
+    only: Collection[str] = (), skip: Collection[str] = (), *, vantage: str = HERE
 ) -> tuple[Check, ...]:
     """Return the checks to make, in table order.
 
     Raises `UsageError` for a name that is not in the table, or when nothing is left.
     """
-    table = IN_CLUSTER if cluster else CHECKS
-    names = [check.name for check in table]
+    checks = table(vantage)
+    names = [check.name for check in checks]
+    called = "verify --cluster" if vantage == CLUSTER else "verify"
     for option, given in (("--only", only), ("--skip", skip)):
         for name in given:
-            if cluster and name in _FROM_THE_PROXY_ONLY:
-                raise UsageError(
-                    f"verify --cluster {option} {name}: only the proxy may say what this check "
-                    f"says. In a cluster {_FROM_THE_PROXY_ONLY[name]} stands for it."
-                )
-            if cluster and name in _AT_HOME_ONLY:
-                raise UsageError(
-                    f"verify --cluster {option} {name}: this check looks at {_AT_HOME_ONLY[name]}, "
-                    "which no other pod reaches. Run it in the container of the server: "
-                    f"gatepost verify --only {name}"
-                )
-            if name not in names and name in {check.name for check in _ONLY_THERE}:
-                raise UsageError(
-                    f"verify {option} {name}: this check asks the Kubernetes API; add --cluster, "
-                    "in a pod."
-                )
-            if name not in names:
-                raise UsageError(
-                    f'verify {option}: there is no check "{name}". Choose from: {", ".join(names)}.'
-                )
-    kept = tuple(c for c in table if (not only or c.name in only) and c.name not in skip)
+            if name in names:
+                continue
+            for check in _ALL:
+                if check.name == name:
+                    raise UsageError(f"{called} {option} {name}: {check.barred[vantage]}")
+            raise UsageError(
+                f'verify {option}: there is no check "{name}". Choose from: {", ".join(names)}.'
+            )
+    kept = tuple(c for c in checks if (not only or c.name in only) and c.name not in skip)
     if not kept:
         raise UsageError(
             "verify: --only and --skip leave no check to make. "

@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from gatepost.model import Address, Event, Observation, Status, Tls
+from gatepost.model.words import Detail, Text, Words
 from gatepost.proxy_protocol import build_1, build_2
-from gatepost.verify.run import Outcome, Run
-from gatepost.verify.sessions import any_certificate, connect, session_over
+from gatepost.verify.check import Outcome, Run
+from gatepost.verify.clients.sessions import any_certificate, connect, session_over
+from gatepost.verify.clients.wire import ProbeError, Trouble, Wire, shown
+from gatepost.verify.evidence.witnesses import is_about
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError, Trouble, Wire, shown
-from gatepost.verify.witnesses import is_about
 
 PATIENCE_SECONDS = 6.0
 """How long a greeting may take here: a name server that loses a query costs 5 s of it."""
@@ -91,7 +92,8 @@ def _begun_tls(wire: Wire, opening: bytes) -> str:
     first = wire.exactly(1)
     if first in _TLS_RECORDS:
         return "TLS begins"
-    raise ProbeError(Trouble.DENIED, shown(first + wire.line()))
+    reply = shown(first + wire.line())
+    raise ProbeError(Trouble.DENIED, reply, reply)
 
 
 # --- what the daemon says ------------------------------------------------------------------------
@@ -119,24 +121,24 @@ def refusal_of(run: Run, target: Target, host: str) -> str:
 # --- what cannot be tested -----------------------------------------------------------------------
 
 
-def no_log(run: Run, target: Target, expected: str) -> Outcome | None:
+def no_log(run: Run, target: Target, expected: Words) -> Outcome | None:
     """Say that without the daemon's words nothing is proven; None when they can be read."""
     absence = run.witness.absence(target.bound.daemon)
     if absence is None:
         return None
-    return Outcome(Status.NOT_PROVEN, expected, absence.observed, fix=absence.fix)
+    return Outcome(Status.NOT_PROVEN, expected, absence.observed, fix=absence.fix, kind="no-log")
 
 
-def no_proxy_here(target: Target, expected: str, fix: str) -> Outcome:
+def no_proxy_here(target: Target, expected: Words, fix: Words) -> Outcome:
     """Say that no probe may speak as the proxy does."""
     return Outcome(
         Status.NOT_PROVEN,
         expected,
-        f"no address of this machine that reaches {target.address} is in TRUSTED_PROXIES",
+        Text(
+            "no address of this machine that reaches ",
+            Detail(target.address),
+            " is in TRUSTED_PROXIES",
+        ),
         fix=fix,
+        kind="no-source",
     )
-
-
-def see(check: str, target: Target) -> str:
-    """Say which row to look at first."""
-    return f"See the {check} row of {target.bound.name} {target.family} first."

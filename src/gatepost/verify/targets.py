@@ -34,7 +34,7 @@ class Place(Enum):
     """Behind a proxy that is not ours: an internal address of each listener whose public ones are
     not known. The same daemon answers there from the same configuration, without a header."""
     CLUSTER = "cluster"
-    """Nowhere: the Kubernetes API is asked about the listener. Its Service stands for it."""
+    """Nowhere: the cluster's API is asked about the listener. Its Service stands for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from gatepost.errors import UsageError
-from gatepost.verify.catalogue import CHECKS, IN_CLUSTER, chosen
+from gatepost.verify.catalogue import CHECKS, IN_CLUSTER, chosen, table
+from gatepost.verify.check import HERE, OUTSIDE
+from gatepost.verify.checks.forged_direct import forged_direct
 
 
 def names(only: list[str] = [], skip: list[str] = []) -> list[str]:  # noqa: B006  never changed
@@ -19,6 +21,28 @@ def test_only_and_skip_choose_in_table_order() -> None:
     assert names(only=["round-trip", "banner"]) == ["banner", "round-trip"]
     everything = [check.name for check in CHECKS]
     assert names(skip=["tls"]) == [name for name in everything if name != "tls"]
+
+
+def test_the_tables_have_their_order_whoever_brings_the_rows() -> None:
+    """Causes stand above what they explain, and people find a row where it was yesterday."""
+    here = [check.name for check in CHECKS]
+    assert here[:2] == ["banner", "tls"]
+    assert here[-2:] == ["home", "configuration"]
+    there = [check.name for check in IN_CLUSTER]
+    assert there[:4] == ["endpoints", "route", "traffic-policy", "proxy-log"]
+    assert there[4:] == [name for name in here if name in there]
+    assert {"forged-direct", "trust-breadth"} <= set(there)
+
+
+def test_plug_ins_say_themselves_where_their_checks_are_made() -> None:
+    """A proof on one machine would ask an API that is not there."""
+    for vantage in (HERE, OUTSIDE):
+        made = {check.name: check for check in table(vantage)}
+        assert not {"endpoints", "route", "traffic-policy", "proxy-log"} & made.keys()
+        assert made["forged-direct"].probe is forged_direct
+        with pytest.raises(UsageError, match=r"--only route: .*; add --cluster, in a pod"):
+            chosen(["route"], vantage=vantage)
+    assert {check.name: check for check in IN_CLUSTER}["forged-direct"].probe is not forged_direct
 
 
 @pytest.mark.parametrize(

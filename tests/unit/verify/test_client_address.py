@@ -32,4 +32,4 @@ def saw(host: str, port: int) -> Observation:
 )
 def test_only_what_is_wrong_is_named(seen: list[Observation | None], told: str) -> None:
     """A row named the client that was seen as itself; nobody could mend that."""
-    assert missed("dovecot", [ONE, OTHER], seen) == told
+    assert str(missed("dovecot", [ONE, OTHER], seen)) == told

@@ -23,11 +23,11 @@ from verify_cluster import (
 )
 
 from gatepost.model import Status
-from gatepost.verify.checks.endpoints import endpoints as endpoints_check
-from gatepost.verify.checks.proxy_log import proxy_log
-from gatepost.verify.checks.route import route as route_check
-from gatepost.verify.checks.traffic_policy import traffic_policy
-from gatepost.verify.checks.trust_in_cluster import judged, trust_in_cluster
+from gatepost.plugins.kubernetes.checks.endpoints import endpoints as endpoints_check
+from gatepost.plugins.traefik.checks.proxy_log import proxy_log
+from gatepost.plugins.traefik.checks.route import route as route_check
+from gatepost.plugins.traefik.checks.traffic_policy import traffic_policy
+from gatepost.plugins.traefik.checks.trust import judged, trust
 
 # --- route ----------------------------------------------------------------------------------------
 
@@ -69,8 +69,9 @@ def test_a_route_that_leads_astray_fails(small: Small, changes: dict[str, Any], 
     assert outcome.status is Status.FAIL
     assert words in outcome.observed
     assert "kubectl edit ingressroutetcp ingress-imap" in outcome.fix
-    assert run.causes == {"imap": "route"}
-    assert route_check(run, target("imaps")).status is Status.PASS
+    assert outcome.blames == ("imap",)
+    right = route_check(run, target("imaps"))
+    assert (right.status, right.blames) == (Status.PASS, ())
 
 
 def test_a_route_that_is_not_there_fails(small: Small) -> None:
@@ -130,11 +131,10 @@ def test_services_with_ready_pods_pass(small: Small) -> None:
 def test_a_service_without_a_ready_pod_fails(small: Small) -> None:
     """The rows of its listeners are told why."""
     small.server.put(endpoints("mta", "mta", ready=False), namespace=NAMESPACE)
-    run = small.run()
-    outcome = endpoints_check(run)
+    outcome = endpoints_check(small.run())
     assert outcome.status is Status.FAIL
     assert "mta: 0 ready, 1 not" in outcome.observed
-    assert run.causes == dict.fromkeys(("smtp", "submissions", "submission"), "endpoints")
+    assert set(outcome.blames) == {"smtp", "submissions", "submission"}
 
 
 def test_a_service_that_is_missing_fails(small: Small) -> None:
@@ -243,7 +243,7 @@ def test_an_error_that_another_row_explains_is_left_to_it(small: Small) -> None:
 
 def test_the_network_of_pods_passes(small: Small) -> None:
     """Traefik's pod changes its address, and the network stays."""
-    outcome = trust_in_cluster(small.run())
+    outcome = trust(small.run())
     assert outcome.status is Status.PASS, outcome
     assert "traefik-0" in outcome.observed
 
@@ -276,7 +276,7 @@ def test_nobody_to_trust_is_no_risk(small: Small) -> None:
     table = topology()
     plain = tuple(replace(bound, proxied=False) for bound in table.listeners)
     run = small.run(topology=replace(table, listeners=plain, trusted_proxies=()))
-    assert trust_in_cluster(run).status is Status.PASS
+    assert trust(run).status is Status.PASS
     assert table.trusted_proxies == TRUSTED
 
 
@@ -293,4 +293,4 @@ def test_traefik_in_another_namespace_is_found_there(small: Small) -> None:
     run = small.run(cluster=small.cluster(proxy_namespace="edge"))
     assert route_check(run, target("imap")).status is Status.PASS
     assert traffic_policy(run).status is Status.PASS
-    assert re.search("traefik-0", trust_in_cluster(run).observed)
+    assert re.search("traefik-0", str(trust(run).observed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,16 @@ from verify_cluster import SERVICES, Small
 from gatepost.actions import proof
 from gatepost.errors import UsageError
 from gatepost.model import Address
+from gatepost.model.words import Command, Logs, Step, Text
+from gatepost.plugins.kubernetes.checks.api import Api
+from gatepost.plugins.kubernetes.checks.objects import typed
 from gatepost.registry import load
 from gatepost.settings import Settings
-from gatepost.verify import cluster
-from gatepost.verify.checks import internal_address
-from gatepost.verify.wire import ProbeError, Trouble
+from gatepost.verify.clients import names as names_of_hosts
+from gatepost.verify.clients.wire import ProbeError, Trouble
+from gatepost.verify.vantage import cluster
 
+PODS = "app.kubernetes.io/part-of=gatepost"
 NAMES = {
     "traefik-internal": ["10.43.0.9"],
     "traefik-internal.edge": ["10.43.0.9"],
@@ -35,7 +40,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
         return NAMES[address.host]
 
     monkeypatch.setattr(cluster, "resolved", resolved)
-    assert internal_address.resolved is not resolved
+    assert names_of_hosts.resolved is not resolved
 
 
 def settings(tmp_path: Path, front: str = "traefik-internal", **more: str) -> Settings:
@@ -82,35 +87,36 @@ def test_without_a_proxy_in_the_addresses_nobody_knows_where_clients_come(tmp_pa
 
 
 def test_traefiks_namespace_is_the_one_that_the_addresses_name(
-    small: Small, tmp_path: Path
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In another one its pods, Services and logs would not be found."""
-    here = cluster.around(settings(tmp_path), small.api)
+    monkeypatch.setattr(Api, "of", lambda _environ: small.api)
+    here = cluster.entered(settings(tmp_path), {})
     assert (here.namespace, here.proxy_namespace) == ("mail", "mail")
-    edge = cluster.around(settings(tmp_path, "traefik-internal.edge"), small.api)
+    edge = cluster.entered(settings(tmp_path, "traefik-internal.edge"), {})
     assert (edge.namespace, edge.proxy_namespace) == ("mail", "edge")
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("step", "words"),
     [
-        ("See why: gatepost logs postfix", "kubectl logs mta-0"),
-        ("gatepost logs -n 1000", "kubectl logs -l app.kubernetes.io/part-of=gatepost"),
-        ("see gatepost logs.", "kubectl logs -l app.kubernetes.io/part-of=gatepost"),
-        ("After a change: gatepost up --detach", "kubectl apply -k OVERLAY"),
-        ("gatepost status", "kubectl get pods"),
-        ("gatepost mailbox list", "kubectl exec mda-0 -- gatepost mailbox list"),
-        ("gatepost verify --only tls", "gatepost verify --cluster --only tls"),
-        ("gatepost verify --cluster", "gatepost verify --cluster"),
+        (Logs("postfix"), "kubectl logs mta-0"),
+        (Logs("dovecot", 20), "kubectl logs mda-0"),
+        (Logs(lines=1000), f"kubectl logs -l {PODS}"),
+        (Logs(), f"kubectl logs -l {PODS} --tail=100"),
+        (Command("up", "--detach"), "kubectl apply -k OVERLAY"),
+        (Command("status"), f"kubectl get pods -l {PODS}"),
+        (Command("mailbox list"), "kubectl exec mda-0 -- gatepost mailbox list"),
+        (Command("verify", "--only tls"), "gatepost verify --cluster --only tls"),
+        (Command("verify"), "gatepost verify --cluster"),
     ],
 )
-def test_what_to_do_is_told_for_a_cluster(said: str, words: str) -> None:
+def test_what_to_do_is_told_for_a_cluster(step: Step, words: str) -> None:
     """There is no machine on which `gatepost up` could be typed."""
-    told = cluster.as_kubectl(said, SERVICES)
-    assert words in told
-    assert "--cluster --cluster" not in told
-    assert "gatepost logs" not in told
-    assert "gatepost up" not in told
+    told = Text("See: ", step).typed(partial(typed, services=SERVICES))
+    assert str(told) == f"See: {words}"
+    assert told.steps == (step,), "another face may do it another way"
+    assert "kubectl" not in Text("See: ", step)
 
 
 def test_where_there_is_no_cluster_nothing_is_begun(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ from junitparser import JUnitXml
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatepost.model import Finding, Status
-from gatepost.verify import export
-from gatepost.verify.report import Report
+from gatepost.verify.report import Report, export
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -14,11 +14,11 @@ from verify_cluster import Small, topology
 
 from gatepost.contracts import Plugin
 from gatepost.model import Address, BoundListener, Event, Observation, Status
-from gatepost.verify.checks.forged_in_cluster import forged_in_cluster
-from gatepost.verify.run import Outcome, Run
+from gatepost.plugins.kubernetes.checks.forged import forged
+from gatepost.verify.check import Outcome, Run
+from gatepost.verify.clients.wire import ProbeError, Trouble
+from gatepost.verify.evidence.witnesses import LogWitness
 from gatepost.verify.targets import Place, Target, targets
-from gatepost.verify.wire import ProbeError, Trouble
-from gatepost.verify.witnesses import LogWitness
 
 NOBODY = "127.45.45.45"
 
@@ -79,7 +79,7 @@ class World:
             run = small.run(topology=replace(table, listeners=(bound,)), witness=witness)
             if down:
                 _take_down(run)
-            return forged_in_cluster(run, _target(bound, self.port, service))
+            return forged(run, _target(bound, self.port, service))
 
 
 def _target(bound: BoundListener, port: int, service: str) -> Target:

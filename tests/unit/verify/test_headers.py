@@ -18,6 +18,7 @@ from gatepost.model import (
     Address,
     BoundListener,
     Event,
+    Home,
     Listener,
     Observation,
     Protocol,
@@ -26,19 +27,19 @@ from gatepost.model import (
     Topology,
 )
 from gatepost.proxy_protocol import Command, Header, ProxyProtocolError, parse
-from gatepost.verify import proof, proxied
+from gatepost.verify import proxied, runner
 from gatepost.verify.catalogue import CHECKS
+from gatepost.verify.check import Outcome, Run
 from gatepost.verify.checks import missing_header as missing
 from gatepost.verify.checks.forged_direct import forged_direct
 from gatepost.verify.checks.forged_through_proxy import forged_through_proxy
 from gatepost.verify.checks.header_versions import header_versions
 from gatepost.verify.checks.missing_header import missing_header
-from gatepost.verify.letters import Letters
-from gatepost.verify.logs import LogFile
-from gatepost.verify.run import Outcome, Run
+from gatepost.verify.clients.wire import ProbeError, Trouble
+from gatepost.verify.evidence.logs import LogFile
+from gatepost.verify.evidence.witnesses import LogWitness
 from gatepost.verify.targets import Place, Target
-from gatepost.verify.wire import ProbeError, Trouble
-from gatepost.verify.witnesses import LogWitness
+from gatepost.verify.vantage.here import Here
 
 TRUSTED = "127.0.0.9"
 STRANGER = "127.0.0.77"
@@ -187,8 +188,8 @@ class Bench:
                     witness=witness,
                     login=None,
                     no_login="none needed",
-                    letters=Letters(0, 0),
                     selected=frozenset(),
+                    vantage=Here(Home(self.log.parent)),
                     deadline=time.monotonic() + seconds,
                 )
         finally:
@@ -248,7 +249,7 @@ def test_each_way_to_be_broken_has_its_row(
     with bench.at(broken) as run:
         outcome = check(run, bench.service)
     assert outcome.status is status, outcome
-    assert re.search(words, outcome.observed)
+    assert re.search(words, str(outcome.observed))
     assert outcome.fix or status is Status.PASS
 
 
@@ -320,7 +321,8 @@ def test_time_that_is_up_is_no_failure(bench: Bench, name: str) -> None:
     """On a busy machine a probe begins late, and has not waited long enough to judge."""
     (row,) = (check for check in CHECKS if check.name == name)
     with bench.at("hangs", seconds=0.4) as run:
-        outcome = proof._outcome(run, row, bench.service)
+        work = runner._Work((row,), dict.fromkeys(Place, ()))
+        outcome = runner._outcome(run, work, row, bench.service)
     assert outcome.status is Status.NOT_PROVEN, outcome
 
 

@@ -10,12 +10,17 @@ from verify_cluster import NAMESPACE, TOKEN, Small, target
 
 from gatepost.errors import UsageError
 from gatepost.model import Event, Home, Observation, Status
+from gatepost.plugins.kubernetes.checks.api import POD, Api
+from gatepost.plugins.kubernetes.checks.pods import PodLogs
+from gatepost.plugins.traefik.checks.objects import ROUTE
 from gatepost.verify.catalogue import CHECKS, IN_CLUSTER, chosen
-from gatepost.verify.kubernetes import POD, ROUTE, Api, Kind, Unreadable
-from gatepost.verify.logs import LogFile
-from gatepost.verify.pods import PodLogs
-from gatepost.verify.proof import Subject, prove
-from gatepost.verify.witnesses import LogWitness
+from gatepost.verify.check import CLUSTER
+from gatepost.verify.evidence.logs import LogFile
+from gatepost.verify.evidence.witnesses import LogWitness
+from gatepost.verify.runner import prove
+from gatepost.verify.subject import Subject
+from gatepost.verify.vantage.cluster import Kind, Unreadable
+from gatepost.verify.vantage.here import Here
 
 READ_BY_THE_API = {"route", "endpoints", "traffic-policy", "proxy-log", "trust-breadth"}
 
@@ -151,7 +156,7 @@ def test_the_table_in_a_cluster_has_a_row_for_all_but_what_only_the_proxy_can() 
     there = [check.name for check in IN_CLUSTER]
     assert set(there) == here | {"route", "endpoints", "traffic-policy", "proxy-log"}
     assert len(there) == len(set(there))
-    assert chosen(cluster=True) == IN_CLUSTER
+    assert chosen(vantage=CLUSTER) == IN_CLUSTER
 
 
 def test_a_check_of_the_other_table_is_refused_with_the_reason() -> None:
@@ -159,7 +164,7 @@ def test_a_check_of_the_other_table_is_refused_with_the_reason() -> None:
     with pytest.raises(UsageError, match="add --cluster"):
         chosen(["route"])
     with pytest.raises(UsageError, match="route and client-address stands for it"):
-        chosen(["header-versions"], cluster=True)
+        chosen(["header-versions"], vantage=CLUSTER)
 
 
 def subject(small: Small) -> Subject:
@@ -176,19 +181,18 @@ def subject(small: Small) -> Subject:
                 for bound in run.topology.listeners
             ),
         ),
-        home=Home(small.mounted),
         mailname="mail.example.org",
         certificate=None,
         daemons=(),
         make_mailbox=no_mailbox,  # type: ignore[arg-type]
-        cluster=run.cluster,
+        vantage=run.vantage,
     )
 
 
 def test_without_rights_rows_are_not_proven_and_none_is_missing(small: Small) -> None:
     """The fix is to apply the shipped Role."""
     small.server.accounts[TOKEN] = (NAMESPACE, "verify")
-    found = prove(subject(small), chosen(READ_BY_THE_API, cluster=True), seconds=3)
+    found = prove(subject(small), chosen(READ_BY_THE_API, vantage=CLUSTER), seconds=3)
     assert {one.check for one in found} == READ_BY_THE_API
     assert {one.status for one in found} == {Status.NOT_PROVEN}
     assert all("deploy/kustomize/verify" in one.fix for one in found)
@@ -198,7 +202,7 @@ def test_without_rights_rows_are_not_proven_and_none_is_missing(small: Small) ->
 def test_a_cause_that_is_found_is_the_only_failure(small: Small) -> None:
     """Twenty red rows for one missing route hide which it is."""
     small.server.delete("IngressRouteTCP", "ingress-imap", NAMESPACE)
-    found = prove(subject(small), chosen(["banner", "tls", "route"], cluster=True), seconds=3)
+    found = prove(subject(small), chosen(["banner", "tls", "route"], vantage=CLUSTER), seconds=3)
     imap = {one.check: one for one in found if one.listener == "imap"}
     assert imap["route"].status is Status.FAIL
     assert imap["banner"].status is imap["tls"].status is Status.NOT_PROVEN
@@ -211,7 +215,6 @@ def test_a_cause_that_is_found_is_the_only_failure(small: Small) -> None:
 
 def test_on_one_machine_the_log_is_a_file(small: Small) -> None:
     """Nothing of the cluster concerns it."""
-    alone = replace(subject(small), cluster=None)
-    assert isinstance(alone.log, LogFile)
-    assert isinstance(subject(small).log, PodLogs)
+    assert isinstance(Here(Home(small.mounted)).log(), LogFile)
+    assert isinstance(subject(small).vantage.log(), PodLogs)
     assert target("imap").address.host == "mda"

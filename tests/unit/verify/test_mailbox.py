@@ -12,7 +12,7 @@ import pytest
 from gatepost.accounts.records import PROBE_DOMAIN, Mailbox
 from gatepost.errors import AccountError
 from gatepost.model import Home
-from gatepost.verify.mailbox import probe_mailbox, remove_mail
+from gatepost.verify.clients.mailbox import probe_mailbox, remove_mail
 
 ONE, TWO = "0" * 16, "1" * 16
 

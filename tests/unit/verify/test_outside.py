@@ -21,14 +21,13 @@ from gatepost.errors import UsageError
 from gatepost.model import Address, BoundListener, Status, Topology
 from gatepost.registry import plugins
 from gatepost.settings.concerns import PublicPorts
-from gatepost.verify import outside
 from gatepost.verify.catalogue import CHECKS
+from gatepost.verify.check import Run
 from gatepost.verify.checks import tls
-from gatepost.verify.proof import prove
-from gatepost.verify.remedies import remedy
-from gatepost.verify.run import Run
+from gatepost.verify.clients.wire import ProbeError, Trouble
+from gatepost.verify.runner import prove
 from gatepost.verify.targets import Target, has_route
-from gatepost.verify.wire import ProbeError, Trouble
+from gatepost.verify.vantage import outside
 
 NOWHERE = "127.45.45.45"
 """An address of this machine where nobody listens."""
@@ -142,7 +141,7 @@ def test_nobody_there_fails_and_what_needs_the_inside_is_one_row_each() -> None:
     told: list[tuple[int, int]] = []
     found = prove(
         subject,
-        outside.checks(CHECKS, there),
+        CHECKS,
         seconds=3,
         tell=lambda done, total: told.append((done, total)),
     )
@@ -153,7 +152,7 @@ def test_nobody_there_fails_and_what_needs_the_inside_is_one_row_each() -> None:
     for name in inside:
         (row,) = (f for f in found if f.check == name)
         assert row.listener == "server"
-        assert row.fix == f"On {NOWHERE}: gatepost verify --only {name}"
+        assert str(row.fix) == f"On {NOWHERE}: gatepost verify --only {name}"
     assert told[-1][0] == told[-1][1] == len(told)
 
 
@@ -169,7 +168,7 @@ def test_a_machine_to_which_there_is_no_way_is_not_proven() -> None:
     """Without a network nothing can be said, neither good nor bad."""
     lost = outside.Machine("mail.example.org", (), ("192.0.2.1",), ())
     subject = outside.subject(lost, plugins(), PublicPorts.STANDARD)
-    found = prove(subject, outside.checks(CHECKS, lost), seconds=3)
+    found = prove(subject, CHECKS, seconds=3)
     assert {f.status for f in found} == {Status.NOT_PROVEN}
     assert len(found) == len(CHECKS)
     (banner,) = (f for f in found if f.check == "banner")
@@ -178,16 +177,15 @@ def test_a_machine_to_which_there_is_no_way_is_not_proven() -> None:
 
 def test_remedies_for_another_machine_speak_of_that_machine() -> None:
     """`gatepost up` here would not start the server there."""
-    there = outside.subject(
-        outside.Machine("mail.example.org", ("127.0.0.1",), (), ()), plugins(), PublicPorts.STANDARD
-    )
+    machine = outside.Machine("mail.example.org", ("127.0.0.1",), (), ())
+    there = outside.subject(machine, plugins(), PublicPorts.STANDARD)
     bound = there.topology.named("smtp")
     target = Target(bound, bound.public[0], ())
     for trouble in Trouble:
-        words = remedy(ProbeError(trouble, "x"), target, "mail.example.org")
+        words = there.vantage.remedy(ProbeError(trouble, "x"), target)
         assert words
         assert "gatepost up" not in words
-    blocked = remedy(ProbeError(Trouble.UNREACHABLE, "x"), target, "mail.example.org")
+    blocked = there.vantage.remedy(ProbeError(Trouble.UNREACHABLE, "x"), target)
     assert "port 25" in blocked
     assert "mail.example.org" in blocked
 
@@ -216,8 +214,8 @@ def wrong_name(host: str, *names: x509.GeneralName) -> list[tuple[Status, str]]:
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, hashes.SHA256())
     )
-    run = cast("Run", SimpleNamespace(mailname=host, outside=host))
-    return [(flaw.status, flaw.observed) for flaw in tls._wrong_name(run, certificate)]
+    run = cast("Run", SimpleNamespace(mailname=host, vantage=SimpleNamespace(host=host)))
+    return [(flaw.status, str(flaw.observed)) for flaw in tls._wrong_name(run, certificate)]
 
 
 def test_the_name_in_the_certificate_is_held_against_the_target() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from gatepost.verify.pace import Pace
+from gatepost.verify.clients.pace import Pace
 
 
 def test_moments_lie_apart_whoever_asks() -> None:

@@ -17,21 +17,22 @@ from gatepost.model import (
     Address,
     BoundListener,
     Certificate,
+    Home,
     Listener,
     Protocol,
     Status,
     Tls,
     Topology,
 )
+from gatepost.verify.check import Outcome, Run
 from gatepost.verify.checks import auth_offer, open_relay, sender_forgery
-from gatepost.verify.letters import Letters
-from gatepost.verify.logs import LogFile
-from gatepost.verify.mailbox import Login
-from gatepost.verify.protocols import Imap, Pop3, Session, Sieve, Smtp
-from gatepost.verify.run import Outcome, Run
+from gatepost.verify.clients.mailbox import Login
+from gatepost.verify.clients.protocols import Imap, Pop3, Session, Sieve, Smtp
+from gatepost.verify.clients.wire import ProbeError, Trouble, Wire
+from gatepost.verify.evidence.logs import LogFile
+from gatepost.verify.evidence.witnesses import LogWitness
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError, Trouble, Wire
-from gatepost.verify.witnesses import LogWitness
+from gatepost.verify.vantage.here import Here
 
 LOGIN = Login("probe-0123456789abcdef@verify.gatepost.invalid", "secret")
 HOST = "127.0.8.1"
@@ -144,8 +145,8 @@ def run(**changes: Any) -> Run:
         witness=LogWitness(LogFile(Path("unread")), ()),
         login=LOGIN,
         no_login="",
-        letters=Letters(0, 0),
         selected=frozenset(),
+        vantage=Here(Home(Path("unread"))),
         deadline=time.monotonic() + 5,
     )
     return replace(made, **changes)
@@ -211,7 +212,7 @@ def test_nothing_offered_and_no_login_to_try_is_not_proven(monkeypatch: pytest.M
 def test_port_25_is_asked_again_after_starttls(monkeypatch: pytest.MonkeyPatch) -> None:
     """A login that is hidden until there is TLS is one all the same."""
     quiet = Fake([], accepts=False, client="127.0.0.77")
-    observed = judged(monkeypatch, quiet, target("smtp")).observed
+    observed = str(judged(monkeypatch, quiet, target("smtp")).observed)
     assert observed.startswith("without TLS: no login offered")
     assert "after STARTTLS: no login offered" in observed
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gatepost.verify.protocols import Imap, Pop3, Session, Sieve, Smtp
-from gatepost.verify.wire import ProbeError, Trouble, Wire
+from gatepost.verify.clients.protocols import Imap, Pop3, Session, Sieve, Smtp
+from gatepost.verify.clients.wire import ProbeError, Trouble, Wire
 
 
 class Server:
@@ -94,7 +94,7 @@ def test_every_answer_ends_in_words_for_a_finding(kind: type[Session], says: byt
     try:
         converse(kind(Spoken(says + b"\r\n"), "probe.example"))
     except ProbeError as error:
-        told_well(error.observed)
+        told_well(str(error.observed))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gatepost.model import Finding, Status
+from gatepost.model.words import Text
 from gatepost.verify import report
 
 
@@ -72,6 +73,18 @@ def test_the_last_line_says_how_it_ended() -> None:
     assert (
         said == "2 checks: 1 failed, 1 passed. Something is wrong (tls): begin with the first row."
     )
+
+
+def test_nothing_that_answers_is_said_by_kind_and_remedy() -> None:
+    """`make up` that failed would show a hundred rows and not the one command."""
+    down = replace(finding(Status.FAIL), kind="refused", fix=Text("Start it: ", report.START))
+    assert "start the server with gatepost up --detach" in report.sentence([down, down])
+    for other in (
+        replace(down, kind="silent"),
+        replace(down, fix=f"Start it: {report.START}"),
+        finding(Status.PASS),
+    ):
+        assert "Nothing answers" not in report.sentence([down, other])
 
 
 def test_changes_tell_what_got_worse_first() -> None:

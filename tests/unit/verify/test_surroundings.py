@@ -13,10 +13,11 @@ import pytest
 
 from gatepost.model import Address, BoundListener, Event, IPNetwork, Observation, Status
 from gatepost.plugins.postfix.listeners import SMTP
-from gatepost.verify import peers
-from gatepost.verify.checks import internal_address, shared_address, trust_breadth
-from gatepost.verify.peers import Connection
-from gatepost.verify.wire import ProbeError
+from gatepost.verify.checks import shared_address, trust_breadth
+from gatepost.verify.clients.names import resolved
+from gatepost.verify.clients.wire import ProbeError
+from gatepost.verify.evidence import peers
+from gatepost.verify.evidence.peers import Connection
 
 HERE = frozenset(map(ipaddress.ip_address, ("127.0.0.1", "::1", "192.0.2.20")))
 BOUND = BoundListener(SMTP, "toy", proxied=True, public=(), service=(), internal=())
@@ -233,14 +234,14 @@ def test_a_name_server_that_hangs_holds_nobody(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     began = time.monotonic()
     with pytest.raises(ProbeError, match="does not resolve: no name server"):
-        internal_address.resolved(Address("mail.example.org", 143), began + 0.2)
+        resolved(Address("mail.example.org", 143), began + 0.2)
     assert time.monotonic() - began < 1
 
 
 def test_names_and_numbers_resolve() -> None:
     """Addresses may be written either way."""
     deadline = time.monotonic() + 5
-    assert internal_address.resolved(Address("::1", 143), deadline) == ["::1"]
-    assert "127.0.0.1" in internal_address.resolved(Address("localhost", 143), deadline)
+    assert resolved(Address("::1", 143), deadline) == ["::1"]
+    assert "127.0.0.1" in resolved(Address("localhost", 143), deadline)
     with pytest.raises(ProbeError, match="does not resolve"):
-        internal_address.resolved(Address("a" * 70 + ".test", 143), deadline)
+        resolved(Address("a" * 70 + ".test", 143), deadline)

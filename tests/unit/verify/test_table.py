@@ -9,13 +9,14 @@ import pytest
 from rich.console import Console
 
 from gatepost.model import Finding, Status
-from gatepost.verify import table
+from gatepost.model.words import Detail, Text, Words
+from gatepost.verify.report import table
 
 LONG = "a very long observation that goes on and on " * 5
 
 
 def finding(
-    status: Status, *, listener: str = "smtp", family: str = "IPv4", observed: str = "seen"
+    status: Status, *, listener: str = "smtp", family: str = "IPv4", observed: Words = "seen"
 ) -> Finding:
     return Finding("tls", listener, family, status, "wanted", observed, "witness said", "do this")
 
@@ -64,10 +65,12 @@ def test_one_line_for_each_listener_and_check() -> None:
 def test_what_differs_between_families_is_told_of_both() -> None:
     """IPv6's log line is evidence as well."""
     four = replace(
-        finding(Status.FAIL, observed="127.0.0.1:25: refused"), witness="line of 127.0.0.1"
+        finding(Status.FAIL, observed=Text(Detail("127.0.0.1:25"), ": refused")),
+        witness="line of 127.0.0.1",
     )
     six = replace(
-        finding(Status.FAIL, family="IPv6", observed="[::1]:25: refused"), witness="line of ::1"
+        finding(Status.FAIL, family="IPv6", observed=Text(Detail("[::1]:25"), ": refused")),
+        witness="line of ::1",
     )
     text = printed(four, six)
     assert len(lines_of(text, "fail")) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.verify.wire import shown
+from gatepost.verify.clients.wire import shown
 
 
 @pytest.mark.parametrize(

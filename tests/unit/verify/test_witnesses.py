@@ -9,8 +9,8 @@ import pytest
 
 from gatepost.contracts import Plugin
 from gatepost.model import Event, Observation
-from gatepost.verify.logs import LogFile
-from gatepost.verify.witnesses import LogWitness
+from gatepost.verify.evidence.logs import LogFile
+from gatepost.verify.evidence.witnesses import LogWitness
 
 
 def observe(line: str) -> Observation | None:

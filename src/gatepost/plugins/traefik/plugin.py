@@ -15,4 +15,6 @@ PLUGIN = Plugin(
     files=files,
     processes=processes,
     users=(USER,),
+    believe_nobody="Traefik: proxyProtocol.trustedIPs with their addresses, never "
+    "proxyProtocol.insecure.",
 )

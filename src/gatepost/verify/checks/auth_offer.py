@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gatepost.model import Status, Tls
-from gatepost.verify.protocols import Session
-from gatepost.verify.run import Outcome, Run, takes_logins
-from gatepost.verify.sessions import begin_tls, greeting_in_the_clear, in_the_clear
+from gatepost.model.words import Text
+from gatepost.verify.check import Outcome, Run, takes_logins
+from gatepost.verify.clients.protocols import Session
+from gatepost.verify.clients.sessions import begin_tls, greeting_in_the_clear, in_the_clear
+from gatepost.verify.clients.wire import ProbeError, Trouble
+from gatepost.verify.remedies import MAILBOXES, UP
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError, Trouble
 
 _SESSION_SECONDS = 6.5
 """A name server that drops a question costs five; how fast it must be, banner says."""
@@ -55,12 +57,17 @@ def auth_offer(run: Run, target: Target) -> Outcome:
             begin_tls(session)
             tries.append(_attempt(run, session, _AFTER_TLS))
     for one in tries:
-        # To a client at the server's own address Dovecot calls a session secure that is not, and
-        # offers a login which it then refuses; it cannot be told to do otherwise.
+        # To a client at the server's own address a daemon may call a session secure that is not,
+        # and offer a login which it then refuses; not every one can be told to do otherwise.
         excused = own_address and not port_25 and one.refusal
         if one.accepted or (one.offer and not excused):
             return Outcome(
-                Status.FAIL, expected, _flaw(one), witness=one.refusal, fix=_fix(target, one)
+                Status.FAIL,
+                expected,
+                _flaw(one),
+                witness=one.refusal,
+                fix=_fix(target, one),
+                kind="login-accepted" if one.accepted else "login-offered",
             )
     return _good(run, expected, tries)
 
@@ -79,7 +86,7 @@ def _attempt(run: Run, session: Session, when: str) -> _Try:
     except ProbeError as error:
         if error.trouble is not Trouble.DENIED:
             raise
-        refusal = error.observed.partition(" (awaited")[0]
+        refusal = str(error.reply or error.observed)
         return _Try(when, offer, accepted=False, refusal=refusal)
     return _Try(when, offer, accepted=True, refusal="")
 
@@ -104,23 +111,25 @@ def _good(run: Run, expected: str, tries: list[_Try]) -> Outcome:
             Status.NOT_PROVEN,
             expected,
             f"{'; '.join(seen)}; no login tried: {run.no_login}",
-            fix="On the machine of the server, see whether accounts work: gatepost mailbox list",
+            fix=Text("On the machine of the server, see whether accounts work: ", MAILBOXES),
+            kind="no-login",
         )
     return Outcome(Status.PASS, expected, "; ".join(seen), witness=tries[-1].refusal)
 
 
-def _fix(target: Target, one: _Try) -> str:
-    written = "what Gatepost writes does: gatepost up --detach"
+def _fix(target: Target, one: _Try) -> Text:
+    written = Text("what Gatepost writes does: ", UP)
     daemon = target.bound.daemon
     if takes_logins(target.bound):
-        return (
+        return Text(
             "Mail programs would send passwords that everybody on the way can read. Have "
-            f"{daemon} demand TLS before a login; {written}"
+            f"{daemon} demand TLS before a login; ",
+            written,
         )
     risk = "Port 25 is for other servers: a login there only gives password guessers one more door."
     if one.when == _WITHOUT_TLS:
         risk += " Its passwords could be read on the way as well."
-    return f"{risk} Switch logins off there in {daemon}'s configuration; {written}"
+    return Text(f"{risk} Switch logins off there in {daemon}'s configuration; ", written)
 
 
 # --- implicit TLS ---------------------------------------------------------------------------

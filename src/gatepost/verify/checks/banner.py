@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gatepost.model import Status
-from gatepost.verify.run import Outcome, Run
-from gatepost.verify.sessions import greeting
+from gatepost.model.words import Duration, Text
+from gatepost.verify.check import Outcome, Run
+from gatepost.verify.clients.sessions import greeting
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError, Trouble
 
 _PROMPT_SECONDS = 1.0
 _PATIENCE_SECONDS = 3.0
@@ -16,22 +16,19 @@ _PATIENCE_SECONDS = 3.0
 def banner(run: Run, target: Target) -> Outcome:
     """Connect, say nothing, and time the greeting."""
     expected = f"greeting within {_PROMPT_SECONDS:.0f} s"
-    try:
-        said, took = greeting(target, deadline=run.within(_PATIENCE_SECONDS), source=target.source)
-    except ProbeError as error:
-        if error.trouble is not Trouble.TLS:
-            run.unreached[target] = error
-        raise
+    said, took = greeting(target, deadline=run.within(_PATIENCE_SECONDS), source=target.source)
     if took > _PROMPT_SECONDS:
         return Outcome(
             Status.FAIL,
             expected,
-            f"greeting after {took:.1f} s",
+            Text("greeting after ", Duration(took)),
             witness=said,
             fix=(
                 "Clients give up on slow greetings. Look for a slow name server (a reverse name is "
                 "looked up for each client), an overloaded machine (uptime), or an entry point "
                 "with a TLS router beside the TCP router."
             ),
+            kind="slow",
         )
-    return Outcome(Status.PASS, expected, f"greeting after {took * 1000:.0f} ms", witness=said)
+    observed = Text("greeting after ", Duration(took, "ms"))
+    return Outcome(Status.PASS, expected, observed, witness=said)

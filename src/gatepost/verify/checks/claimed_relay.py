@@ -6,14 +6,16 @@ import ipaddress
 from collections.abc import Iterator
 
 from gatepost.model import Address, IPNetwork, Status
+from gatepost.model.words import Detail, Text, Words
 from gatepost.proxy_protocol import build_2
+from gatepost.verify.check import Outcome, Run, takes_logins
 from gatepost.verify.checks.open_relay import OUTSIDE
-from gatepost.verify.protocols import Smtp
+from gatepost.verify.clients.protocols import Smtp
+from gatepost.verify.clients.sessions import in_the_clear
+from gatepost.verify.clients.wire import ProbeError
 from gatepost.verify.proxied import LOG_SECONDS, said_of
-from gatepost.verify.run import Outcome, Run, takes_logins
-from gatepost.verify.sessions import in_the_clear
+from gatepost.verify.remedies import UP, see
 from gatepost.verify.targets import Place, Target, targets
-from gatepost.verify.wire import ProbeError
 
 _EXPECTED = "an address of MYNETWORKS that a PROXY header names may not relay"
 _SESSION_SECONDS = 5.0
@@ -25,7 +27,7 @@ def claimed_relay(run: Run) -> Outcome:
     The control is the daemon's log, which must name the claimed client: a header that nobody
     believes relays nothing anyway.
     """
-    doors = _doors(run) if run.relaying and not run.cluster else ()
+    doors = _doors(run) if run.relaying and run.vantage.speaks_as_proxy else ()
     public = [t for t in targets(run.topology, Place.PUBLIC) if not takes_logins(t.bound)]
     if run.nobody_answers(public) and (public or not doors):
         return Outcome(
@@ -46,6 +48,7 @@ def claimed_relay(run: Run) -> Outcome:
                 "Where the proxy runs, send a PROXY header with an address of MYNETWORKS to the "
                 "service port of smtp: RCPT TO of somebody elsewhere must be refused with 554."
             ),
+            kind="no-source",
         )
     outcomes = [_try(run, doors[0], claim) for claim in _claims(run)]
     return next((one for one in outcomes if one.status is not Status.PASS), outcomes[0])
@@ -86,18 +89,22 @@ def _try(run: Run, door: Target, claim: Address) -> Outcome:
             assert isinstance(session, Smtp)  # noqa: S101  the door is smtp's
             code, words = session.envelope(f"stranger@{OUTSIDE}", f"relay-{run.nonce}@{OUTSIDE}")
     except ProbeError as error:
-        return _unproven(door, f"as {claim.host} nothing could be asked: {error.observed}")
+        return _unproven(
+            door, Text("as ", Detail(claim.host), " nothing could be asked: ", error.observed)
+        )
     if code // 100 == 2:  # noqa: PLR2004
         return Outcome(
             Status.FAIL,
             _EXPECTED,
             f"{door.trusted} claims to be {claim.host}, and relays",
             words,
-            fix=(
+            fix=Text(
                 "Every program that may connect as the proxy does sends mail to anybody. See that "
                 f"mynetworks of {door.bound.daemon}'s service for proxied clients is empty, as in "
-                "what Gatepost writes: gatepost up --detach"
+                "what Gatepost writes: ",
+                UP,
             ),
+            kind="relays",
         )
     if not said_of(run, door, (claim,), run.within(LOG_SECONDS)):
         return _unproven(door, f"refused, and the log does not say that {claim.host} was seen")
@@ -106,9 +113,9 @@ def _try(run: Run, door: Target, claim: Address) -> Outcome:
     )
 
 
-def _unproven(door: Target, observed: str) -> Outcome:
-    fix = f"See the header-versions row of smtp {door.family} first."
-    return Outcome(Status.NOT_PROVEN, _EXPECTED, observed, fix=fix)
+def _unproven(door: Target, observed: Words) -> Outcome:
+    fix = see("header-versions", door)
+    return Outcome(Status.NOT_PROVEN, _EXPECTED, observed, fix=fix, kind="no-control")
 
 
 def _risk(run: Run) -> Outcome:
@@ -123,4 +130,5 @@ def _risk(run: Run) -> Outcome:
             "program; 127.0.0.1 is every program of this machine. Unset it where clients can log "
             "in, or reach the internal port."
         ),
+        kind="proxies-relay",
     )

@@ -6,12 +6,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from gatepost.model import Address, Event, Observation, Status
+from gatepost.model.words import Detail, Logs, Text, joined
+from gatepost.verify.check import Outcome, Run, takes_logins
+from gatepost.verify.clients.sessions import conversation
+from gatepost.verify.clients.wire import ProbeError
+from gatepost.verify.evidence.witnesses import is_about
 from gatepost.verify.proxied import no_log
-from gatepost.verify.run import Outcome, Run, takes_logins
-from gatepost.verify.sessions import conversation
+from gatepost.verify.remedies import UP
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError
-from gatepost.verify.witnesses import is_about
 
 _SESSION_SECONDS = 6.0
 """A name server that loses a question costs 5 s of it."""
@@ -38,32 +40,39 @@ def client_address(run: Run, target: Target) -> Outcome:
         return Outcome(
             Status.PASS,
             expected,
-            f"{target.bound.daemon} saw {' and '.join(map(str, probes))}{one}",
+            Text(f"{target.bound.daemon} saw ", joined(" and ", map(Detail, probes)), one),
             witness=lines[0],
         )
     observed = missed(target.bound.daemon, probes, seen)
     if not any(seen):
-        observed += _others(run, target)
+        observed = Text(observed, _others(run, target))
     return Outcome(
-        Status.FAIL, expected, observed, witness=lines[0] if lines else "", fix=_fix(target)
+        Status.FAIL,
+        expected,
+        observed,
+        witness=lines[0] if lines else "",
+        fix=_fix(target),
+        kind="wrong-client" if any(seen) else "no-line",
     )
 
 
-def missed(daemon: str, probes: list[Address], seen: list[Observation | None]) -> str:
+def missed(daemon: str, probes: list[Address], seen: list[Observation | None]) -> Text:
     """Say what a daemon saw in the place of probes that it should have seen.
 
     `seen` is what it says of each probe, at least one of which is wrong or None.
     """
     pairs = list(zip(seen, probes, strict=True))
-    wrong = [f"{_name(s)} instead of {p}" for s, p in pairs if s and not is_about(s, p)]
+    wrong = [
+        Text(_name(s), " instead of ", Detail(p)) for s, p in pairs if s and not is_about(s, p)
+    ]
     if wrong:
-        return f"{daemon} saw {'; '.join(wrong)}"
-    return f"no line about {' or '.join(str(p) for s, p in pairs if s is None)}"
+        return Text(f"{daemon} saw ", joined("; ", wrong))
+    return Text("no line about ", joined(" or ", (Detail(p) for s, p in pairs if s is None)))
 
 
-def _expected(target: Target, probes: list[Address]) -> str:
-    who = " and ".join(map(str, probes)) or "each client under its own address"
-    return f"{target.bound.daemon} sees {who}"
+def _expected(target: Target, probes: list[Address]) -> Text:
+    who = joined(" and ", map(Detail, probes)) or "each client under its own address"
+    return Text(f"{target.bound.daemon} sees ", who)
 
 
 def _visit(run: Run, target: Target, source: str | None) -> Address:
@@ -91,11 +100,11 @@ def _seen(run: Run, target: Target, probe: Address, deadline: float) -> Observat
     return by_port[-1] if by_port else None
 
 
-def _name(observation: Observation) -> str:
-    return f"{observation.client} port {observation.port or 'unknown'}"
+def _name(observation: Observation) -> Text:
+    return Text(Detail(observation.client), f" port {observation.port or 'unknown'}")
 
 
-def _others(run: Run, target: Target) -> str:
+def _others(run: Run, target: Target) -> Text:
     """Say whom the daemon saw meanwhile: often the proxy."""
     seen = sorted(
         {
@@ -105,18 +114,22 @@ def _others(run: Run, target: Target) -> str:
             and observation.event in {Event.CONNECT, Event.LOGIN, Event.LOGIN_FAILED}
         }
     )
-    return f"; clients seen meanwhile: {', '.join(seen[:5])}" if seen else ""
+    if not seen:
+        return Text()
+    return Text("; clients seen meanwhile: ", joined(", ", map(Detail, seen[:5])))
 
 
-def _fix(target: Target) -> str:
+def _fix(target: Target) -> Text:
     if target.bound.proxied:
-        return (
+        return Text(
             f"The proxy must tell {target.bound.daemon} who the client is: PROXY protocol version "
-            f"2 on the route of {target.bound.name}, and nothing between client and proxy may "
-            "change addresses (NAT; Kubernetes without externalTrafficPolicy: Local). "
-            "After a change: gatepost up --detach"
+            "2 on the route of ",
+            Detail(target.bound.name),
+            ", and nothing between client and proxy may change addresses (NAT; a cluster whose "
+            "Service is without externalTrafficPolicy: Local). After a change: ",
+            UP,
         )
-    return (
+    return Text(
         f"Nothing tells {target.bound.daemon} who the client is. With a reverse proxy in front, "
         "set MTA_UPSTREAM_PROXY=true, MDA_UPSTREAM_PROXY=true and TRUSTED_PROXIES, and have the "
         "proxy send the PROXY protocol; without one, look for NAT in front of this machine."
@@ -135,10 +148,12 @@ def client_address_there(run: Run, target: Target) -> Outcome:
     return Outcome(
         Status.NOT_PROVEN,
         "the daemon's log names this probe's own address and port",
-        f"came from {client} at {datetime.now(UTC):%H:%M:%S} UTC",
-        fix=(
-            f"On {run.outside}, look for that address and port: gatepost logs -n 1000. Another "
-            "address is right only when it is that of a router which this machine is behind; the "
-            "proxy's own is wrong."
+        Text("came from ", Detail(client), " at ", Detail(f"{datetime.now(UTC):%H:%M:%S}"), " UTC"),
+        fix=Text(
+            f"On {run.vantage.host}, look for that address and port: ",
+            Logs(lines=1000),
+            ". Another address is right only when it is that of a router which this machine is "
+            "behind; the proxy's own is wrong.",
         ),
+        kind="log-elsewhere",
     )

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from gatepost.errors import OperationError
 from gatepost.model import Home, Status
+from gatepost.model.words import Logs, Text
 from gatepost.run import control, record
-from gatepost.verify.run import Outcome, Run
+from gatepost.verify.check import Outcome, Run, Vantage
+from gatepost.verify.remedies import UP
 
 _EXPECTED = (
     "the services run the configuration in use, and nobody changed, stopped or restarted them "
@@ -47,40 +49,50 @@ def seen(home: Home) -> Seen:
 
 def configuration(run: Run) -> Outcome:
     """Compare what runs now with what ran at the beginning; made when all else is through."""
-    if run.home is None:
+    before = run.before.get("configuration")
+    if run.vantage.home is None or not isinstance(before, Seen):
         return Outcome(Status.NOT_PROVEN, _EXPECTED, "the server is elsewhere")
-    return judged(run.before, seen(run.home))
+    return judged(before, seen(run.vantage.home))
 
 
-def judged(before: object, now: Seen) -> Outcome:
+def first_look(vantage: Vantage) -> Seen | None:
+    """Look at the server before the proof; None when it is elsewhere."""
+    return seen(vantage.home) if vantage.home else None
+
+
+def judged(before: Seen, now: Seen) -> Outcome:
     """Judge two looks at the same server."""
-    assert isinstance(before, Seen)  # noqa: S101  the runner has looked
     if before.silent or now.silent:
         return Outcome(
             Status.NOT_PROVEN,
             _EXPECTED,
             "the supervisor did not answer this user",
             fix=before.silent or now.silent,
+            kind="no-supervisor",
         )
     if not before.processes and not now.processes:
         return Outcome(
             Status.NOT_PROVEN,
             _EXPECTED,
             "no mail server of this home runs here",
-            fix="Start it: gatepost up --detach",
+            fix=Text("Start it: ", UP),
+            kind="not-running",
         )
     if changes := list(_changes(before, now)):
         return Outcome(
             Status.FAIL,
             _EXPECTED,
             f"while the proof was made {', '.join(changes)}",
-            fix=(
-                "Other rows may have failed for this alone. See in `gatepost logs gatepost` what "
-                "happened, wait until nobody works on the server, and run verify again."
+            fix=Text(
+                "Other rows may have failed for this alone. See in `",
+                Logs("gatepost"),
+                "` what happened, wait until nobody works on the server, and run verify again.",
             ),
+            kind="changed",
         )
     if now.problems:
-        return Outcome(Status.FAIL, _EXPECTED, now.problems[0], fix="Run: gatepost up --detach")
+        fix = Text("Run: ", UP)
+        return Outcome(Status.FAIL, _EXPECTED, now.problems[0], fix=fix, kind="not-in-use")
     return Outcome(
         Status.PASS,
         _EXPECTED,

@@ -6,6 +6,9 @@ import re
 from dataclasses import dataclass
 
 from gatepost.model import Address, Status
+from gatepost.model.words import Detail, Logs, Text, Words
+from gatepost.verify.check import Outcome, Run
+from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.proxied import (
     LOG_SECONDS,
     Visit,
@@ -15,11 +18,9 @@ from gatepost.verify.proxied import (
     no_log,
     refusal_of,
     said_of,
-    see,
 )
-from gatepost.verify.run import Outcome, Run
+from gatepost.verify.remedies import UP, see
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError, Trouble
 
 _LAST_WORDS_SECONDS = 0.5
 """How late a claim may come into the log when there is no later line to wait for."""
@@ -36,9 +37,14 @@ class _Forgery:
     visit: Visit
 
     @property
-    def refused(self) -> str:
+    def refused(self) -> Words:
         """Why its sender was not served; empty when it was."""
         return self.visit.refusal.observed if self.visit.refusal else ""
+
+    @property
+    def reply(self) -> str:
+        """The server's words that refused its sender; empty when there were none."""
+        return self.visit.refusal.reply if self.visit.refusal else ""
 
 
 def forged_direct(run: Run, target: Target) -> Outcome:
@@ -53,8 +59,13 @@ def forged_direct(run: Run, target: Target) -> Outcome:
         return Outcome(
             Status.NOT_PROVEN,
             expected,
-            f"no address of this machine that reaches {target.address} is outside TRUSTED_PROXIES",
+            Text(
+                "no address of this machine that reaches ",
+                Detail(target.address),
+                " is outside TRUSTED_PROXIES",
+            ),
             fix=_by_hand(target),
+            kind="no-source",
         )
     if silence := no_log(run, target, expected):
         return silence
@@ -74,21 +85,24 @@ def forged_direct(run: Run, target: Target) -> Outcome:
         return Outcome(
             Status.FAIL,
             expected,
-            f"{daemon} took {stranger} for {claimed}, as it claimed",
+            Text(f"{daemon} took ", Detail(stranger), " for ", Detail(claimed), ", as it claimed"),
             witness=believed.line,
             fix=_fix(target),
+            kind="believed",
         )
     if not all(seen):
         return Outcome(
             Status.NOT_PROVEN,
             expected,
-            f"{stranger} was served, and {daemon} does not say as whom",
-            fix=f"{see('client-address', target)} Where that passes, run verify again.",
+            Text(Detail(stranger), f" was served, and {daemon} does not say as whom"),
+            fix=Text(see("client-address", target), " Where that passes, run verify again."),
+            kind="no-line",
         )
     refused = [forgery for forgery in forgeries if forgery.refused]
     lines = [said.line for said in seen if said]
     if not refused:
-        return Outcome(Status.PASS, expected, f"{stranger} was served as itself", witness=lines[0])
+        observed = Text(Detail(stranger), " was served as itself")
+        return Outcome(Status.PASS, expected, observed, witness=lines[0])
     return _refused(run, target, expected, refused, no_control)
 
 
@@ -101,7 +115,7 @@ def _forge(run: Run, target: Target, stranger: str, version: int) -> _Forgery:
     return _Forgery(version, claim, visit)
 
 
-def _control(run: Run, target: Target) -> str:
+def _control(run: Run, target: Target) -> Words:
     """Come from a trusted address; return what is wrong, or nothing. Raises `ProbeError`."""
     if target.trusted is None:
         return "no address of this machine is in TRUSTED_PROXIES, to compare with"
@@ -110,56 +124,72 @@ def _control(run: Run, target: Target) -> str:
     if visit.refusal:
         if run.is_down(target):
             raise visit.refusal
-        return f"so was one from {target.trusted}, which is trusted: {visit.refusal.observed}"
+        return Text(
+            "so was one from ",
+            Detail(target.trusted),
+            ", which is trusted: ",
+            visit.refusal.observed,
+        )
     if not said_of(run, target, (claim,), run.within(LOG_SECONDS)):
-        return f"of one from {target.trusted}, which is trusted, the log says nothing"
+        return Text(
+            "of one from ", Detail(target.trusted), ", which is trusted, the log says nothing"
+        )
     return ""
 
 
 def _refused(
-    run: Run, target: Target, expected: str, refused: list[_Forgery], no_control: str
+    run: Run, target: Target, expected: str, refused: list[_Forgery], no_control: Words
 ) -> Outcome:
     first = refused[0]
-    what = f"header from {target.source} refused"
+    what = Text("header from ", Detail(target.source), " refused")
     line = refusal_of(run, target, str(target.source))
     if any(f.visit.refusal and f.visit.refusal.trouble is Trouble.SILENT for f in refused):
         return Outcome(
             Status.NOT_PROVEN,
             expected,
-            f"header from {target.source} neither refused nor served in time",
+            Text("header from ", Detail(target.source), " neither refused nor served in time"),
             fix=_by_hand(target),
+            kind="silent",
         )
     if not no_control:
         return Outcome(
             Status.PASS,
             expected,
-            f"{what}, from {target.trusted} taken",
-            witness=line or first.refused,
+            Text(what, ", from ", Detail(target.trusted), " taken"),
+            witness=line or str(first.refused),
         )
     if target.trusted is None:
-        in_words = all(_SECURITY_REASON.search(forgery.refused) for forgery in refused)
+        in_words = all(_SECURITY_REASON.search(forgery.reply) for forgery in refused)
         if line or in_words:
-            return Outcome(Status.PASS, expected, f"{what} in words", witness=line or first.refused)
+            return Outcome(
+                Status.PASS,
+                expected,
+                Text(what, " in words"),
+                witness=line or str(first.refused),
+            )
         fix = _by_hand(target)
     else:
         fix = see("header-versions", target)
-    return Outcome(
-        Status.NOT_PROVEN, expected, f"{what} ({first.refused}), but {no_control}", fix=fix
-    )
+    observed = Text(what, " (", first.refused, "), but ", no_control)
+    return Outcome(Status.NOT_PROVEN, expected, observed, fix=fix, kind="no-control")
 
 
-def _by_hand(target: Target) -> str:
-    return (
+def _by_hand(target: Target) -> Text:
+    return Text(
         "From a machine outside TRUSTED_PROXIES that reaches the port: "
-        f"(printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\\r\\n'; sleep 3) | nc "
-        f"{target.address.host} {target.address.port}: it must not be served as 192.0.2.7: "
-        f"gatepost logs {target.bound.daemon}"
+        "(printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\\r\\n'; sleep 3) | nc ",
+        Detail(target.address.host),
+        f" {target.address.port}: it must not be served as 192.0.2.7: ",
+        Logs(target.bound.daemon),
     )
 
 
-def _fix(target: Target) -> str:
-    return (
-        f"Whoever reaches {target.address} can be any client, past block lists and limits. Have "
-        f"{target.bound.daemon} believe TRUSTED_PROXIES only, as what Gatepost writes does: "
-        "gatepost up --detach. Until then let a firewall admit nobody else to the port."
+def _fix(target: Target) -> Text:
+    return Text(
+        "Whoever reaches ",
+        Detail(target.address),
+        " can be any client, past block lists and limits. Have "
+        f"{target.bound.daemon} believe TRUSTED_PROXIES only, as what Gatepost writes does: ",
+        UP,
+        ". Until then let a firewall admit nobody else to the port.",
     )

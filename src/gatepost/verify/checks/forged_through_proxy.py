@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from gatepost.model import Status
-from gatepost.verify.proxied import LOG_SECONDS, header, knock, no_log, said_of, see
-from gatepost.verify.run import Outcome, Run
+from gatepost.model.words import Detail, Text
+from gatepost.registry import plugins
+from gatepost.verify.check import Outcome, Run
+from gatepost.verify.evidence.witnesses import is_about
+from gatepost.verify.proxied import LOG_SECONDS, header, knock, no_log, said_of
+from gatepost.verify.remedies import UP, see
 from gatepost.verify.targets import Target
-from gatepost.verify.witnesses import is_about
 
 
 def forged_through_proxy(run: Run, target: Target) -> Outcome:
@@ -34,23 +37,40 @@ def forged_through_proxy(run: Run, target: Target) -> Outcome:
             return Outcome(
                 Status.NOT_PROVEN,
                 expected,
-                f"version {version}: {target.bound.daemon} says nothing of {client}, nor of the "
-                f"claimed {claim}",
-                fix=f"{see('client-address', target)} Where that passes, run verify again.",
+                Text(
+                    f"version {version}: {target.bound.daemon} says nothing of ",
+                    Detail(client),
+                    ", nor of the claimed ",
+                    Detail(claim),
+                ),
+                fix=Text(see("client-address", target), " Where that passes, run verify again."),
+                kind="no-line",
             )
         if is_about(seen, claim):
             return Outcome(
                 Status.FAIL,
                 expected,
-                f"version {version}: {target.bound.daemon} saw {client} as {claim}, as it claimed",
+                Text(
+                    f"version {version}: {target.bound.daemon} saw ",
+                    Detail(client),
+                    " as ",
+                    Detail(claim),
+                    ", as it claimed",
+                ),
                 witness=seen.line,
                 fix=_fix(target),
+                kind="believed",
             )
         lines.append(seen.line)
     return Outcome(
         Status.PASS,
         expected,
-        f"{target.bound.daemon} saw {clients[0]}, not the claimed {claims[0]}",
+        Text(
+            f"{target.bound.daemon} saw ",
+            Detail(clients[0]),
+            ", not the claimed ",
+            Detail(claims[0]),
+        ),
         witness=lines[0],
     )
 
@@ -62,15 +82,22 @@ def _versions(target: Target) -> tuple[int, ...]:
     return (2,) if target.address.is_ipv6 else (1,)
 
 
-def _fix(target: Target) -> str:
-    anyone = f"Every client of {target.address} can be whom it likes, past block lists and limits."
+def _fix(target: Target) -> Text:
+    anyone = Text(
+        "Every client of ",
+        Detail(target.address),
+        " can be whom it likes, past block lists and limits. Have ",
+    )
     if target.bound.proxied:
-        return (
-            f"{anyone} Have the proxy believe no PROXY header on this entry point, or only those "
-            "of proxies in front of it. Traefik: proxyProtocol.trustedIPs with their addresses, "
-            "never proxyProtocol.insecure. HAProxy: no accept-proxy on the bind line."
+        return Text(
+            anyone,
+            "the proxy believe no PROXY header on this entry point, or only those of proxies in "
+            "front of it. ",
+            *(f"{plugin.believe_nobody} " for plugin in plugins() if plugin.believe_nobody),
+            "HAProxy: no accept-proxy on the bind line.",
         )
-    return (
-        f"{anyone} Have {target.bound.daemon} take no PROXY header on it; what Gatepost writes "
-        "does not: gatepost up --detach"
+    return Text(
+        anyone,
+        f"{target.bound.daemon} take no PROXY header on it; what Gatepost writes does not: ",
+        UP,
     )

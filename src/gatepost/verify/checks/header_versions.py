@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gatepost.model import Address, Observation, Status
+from gatepost.model.words import Detail, Logs, Text
 from gatepost.proxy_protocol import Command, build_1, build_2
+from gatepost.verify.check import Outcome, Run, time_is_up
+from gatepost.verify.clients.wire import Trouble
+from gatepost.verify.evidence.witnesses import is_about
 from gatepost.verify.proxied import (
     LOG_SECONDS,
     Visit,
@@ -15,15 +19,12 @@ from gatepost.verify.proxied import (
     no_proxy_here,
     refusal_of,
     said_of,
-    see,
 )
-from gatepost.verify.run import Outcome, Run, time_is_up
+from gatepost.verify.remedies import UP, see
 from gatepost.verify.targets import IPV4, IPV6, Target
-from gatepost.verify.wire import Trouble
-from gatepost.verify.witnesses import is_about
 
 _UNKNOWN = build_1()
-"""What Postfix's own listener refuses (3.7); all other headers carry mail."""
+"""A daemon may refuse it; all other headers carry mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +116,19 @@ def _refused(run: Run, target: Target, expected: str, tries: list[_Try]) -> Outc
     names = ", ".join(name for name, _ in refusals)
     which = "each header" if len(refusals) == len(tries) > 1 else names
     if last.trouble is Trouble.SILENT:
-        observed = f"{names}: {last.observed}"
+        observed = Text(f"{names}: ", last.observed)
         early = time_is_up(run, expected, observed, "header-versions")
         if early:
             return early
     else:
-        observed = f"{which} from {target.trusted} refused: {last.observed}"
+        observed = Text(f"{which} from ", Detail(target.trusted), " refused: ", last.observed)
     return Outcome(
         Status.FAIL,
         expected,
         observed,
         witness=refusal_of(run, target, str(target.trusted)),
         fix=_fix(target),
+        kind=last.trouble.value,
     )
 
 
@@ -136,15 +138,23 @@ def _mistaken(target: Target, expected: str, one: _Try, said: Observation | None
             Status.NOT_PROVEN,
             expected,
             f"{one.sent.name}: served, and {target.bound.daemon} does not say as whom",
-            fix=f"{see('client-address', target)} Where that passes, run verify again.",
+            fix=Text(see("client-address", target), " Where that passes, run verify again."),
+            kind="no-line",
         )
-    whom = f"{said.client} port {said.port}"
     return Outcome(
         Status.FAIL,
         expected,
-        f"{one.sent.name}: served, and {target.bound.daemon} saw {whom} instead of {one.awaited}",
+        Text(
+            f"{one.sent.name}: served, and {target.bound.daemon} saw ",
+            Detail(said.client),
+            " port ",
+            Detail(said.port),
+            " instead of ",
+            Detail(one.awaited),
+        ),
         witness=said.line,
         fix=_fix(target),
+        kind="wrong-client",
     )
 
 
@@ -153,27 +163,34 @@ def _unknown_refused(expected: str, one: _Try, witness: str) -> Outcome:
     return Outcome(
         Status.RISK,
         expected,
-        f"{one.sent.name} refused: {reason}; all others accepted",
+        Text(f"{one.sent.name} refused: ", reason, "; all others accepted"),
         witness=witness,
         fix=(
             "A proxy that speaks version 1 announces its own health checks so, and would take the "
             "server for dead: let it speak version 2."
         ),
+        kind="unknown-refused",
     )
 
 
-def _fix(target: Target) -> str:
+def _fix(target: Target) -> Text:
     daemon = target.bound.daemon
-    return (
+    return Text(
         f"A proxy that speaks so would serve nobody, or hide its clients. See that {daemon} knows "
-        f"TRUSTED_PROXIES as they are now, and that nothing else answers on {target.address}: "
-        f"gatepost up --detach; gatepost logs {daemon}"
+        "TRUSTED_PROXIES as they are now, and that nothing else answers on ",
+        Detail(target.address),
+        ": ",
+        UP,
+        "; ",
+        Logs(daemon),
     )
 
 
-def _by_hand(target: Target) -> str:
-    return (
+def _by_hand(target: Target) -> Text:
+    return Text(
         "Where the proxy runs: (printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\\r\\n'; sleep 3) | "
-        f"nc {target.address.host} {target.address.port}: it must be served, as 192.0.2.7: "
-        f"gatepost logs {target.bound.daemon}"
+        "nc ",
+        Detail(target.address.host),
+        f" {target.address.port}: it must be served, as 192.0.2.7: ",
+        Logs(target.bound.daemon),
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from gatepost.model import Status
+from gatepost.model.words import Text
 from gatepost.run import owners, record, rights
-from gatepost.verify.run import Outcome, Run
+from gatepost.verify.check import Outcome, Run
+from gatepost.verify.remedies import UP, only
 
 _EXPECTED = (
     "mail and queue belong to the daemons' users, and nobody but root may write in GATEPOST_HOME "
@@ -17,28 +19,30 @@ _SECONDS = 3.0
 
 def home(run: Run) -> Outcome:
     """Look at the folders of the home, the upper ones first, for some seconds."""
-    if run.home is None or os.geteuid() != 0:
+    at = run.vantage.home
+    if at is None or os.geteuid() != 0:
         return Outcome(
             Status.NOT_PROVEN,
             _EXPECTED,
             "only root sees whose mail and queue are",
-            fix="Run it as root on the machine of the server: gatepost verify --only home",
+            fix=Text("Run it as root on the machine of the server: ", only("home")),
+            kind="not-root",
         )
-    if problems := list(rights.problems(run.home)):
+    if problems := list(rights.problems(at)):
         problem, _, command = problems[0].rpartition(": ")
         return Outcome(Status.FAIL, _EXPECTED, problem, fix=f"Type: {command}")
-    known = record.current(run.home)
+    known = record.current(at)
     if known is None:
         return Outcome(
             Status.NOT_PROVEN,
             _EXPECTED,
             "there is no configuration yet that says whose files these are",
-            fix="Start the server: gatepost up --detach",
+            fix=Text("Start the server: ", UP),
+            kind="not-running",
         )
     look = owners.look(known.directories, seconds=_SECONDS)
     if look.foreign:
-        return Outcome(
-            Status.FAIL, _EXPECTED, look.foreign, fix="It mends all of them: gatepost up --detach"
-        )
+        fix = Text("It mends all of them: ", UP)
+        return Outcome(Status.FAIL, _EXPECTED, look.foreign, fix=fix, kind="wrong-owner")
     how_far = "each folder and some files of each" if look.complete else "the upper folders"
     return Outcome(Status.PASS, _EXPECTED, f"looked at {how_far}", "the file system")

@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-import queue
-import socket
-import threading
-import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 
 from gatepost.assembly import client_settings
 from gatepost.model import Address, Observation, Status
+from gatepost.model.words import Detail, Logs, Text, Words
 from gatepost.proxy_protocol import build_1
-from gatepost.verify.protocols import Smtp
-from gatepost.verify.run import Outcome, Run, takes_logins
-from gatepost.verify.sessions import conversation, greeted
+from gatepost.verify.check import Outcome, Run, takes_logins
+from gatepost.verify.clients.names import resolved
+from gatepost.verify.clients.protocols import Smtp
+from gatepost.verify.clients.sessions import conversation, greeted
+from gatepost.verify.clients.wire import ProbeError, Trouble
+from gatepost.verify.evidence.witnesses import is_about
+from gatepost.verify.remedies import MAILBOXES, STATUS, UP
 from gatepost.verify.targets import (
     Place,
     Target,
     addresses_of_this_machine,
-    is_number,
     targets,
 )
-from gatepost.verify.wire import ProbeError, Trouble
-from gatepost.verify.witnesses import is_about
 
 _RESOLVE_SECONDS = 3.0
 _SESSION_SECONDS = 2.5
 _HEADER_SECONDS = 1.0
 _LOG_SECONDS = 1.5
 _WILDCARDS = {"0.0.0.0": 4, "::": 6}  # noqa: S104
+_NAMED = frozenset({Trouble.REFUSED, Trouble.UNREACHABLE})
+"""Troubles whose text names the address."""
 _SILENCE = frozenset({Trouble.SILENT, Trouble.CLOSED, Trouble.TLS, Trouble.DENIED})
 """What a client without a header may meet at a port that demands one."""
 
 
 def internal_address(run: Run, target: Target) -> Outcome:
     """Hold a session as Gatepost's own clients do, and ask the log by which way it came."""
-    expected = f"{_variable(target)} ({target.address}) completes a session"
+    expected = Text(f"{_variable(target)} (", Detail(target.address), ") completes a session")
     try:
         hosts = resolved(target.address, run.within(_RESOLVE_SECONDS))
     except ProbeError as error:
-        return Outcome(Status.FAIL, expected, error.observed, fix=_fix(target, "Correct the name."))
+        fix = _fix(target, "Correct the name.")
+        return Outcome(Status.FAIL, expected, error.observed, fix=fix, kind="no-name")
     for host in hosts:
         there = replace(target, address=Address(host, target.address.port))
         try:
@@ -58,9 +58,10 @@ def internal_address(run: Run, target: Target) -> Outcome:
             return Outcome(
                 Status.NOT_PROVEN,
                 expected,
-                f"{route}; no login was tried: {run.no_login}",
+                Text(route, f"; no login was tried: {run.no_login}"),
                 witness,
-                fix="See whether accounts work: gatepost mailbox list",
+                fix=Text("See whether accounts work: ", MAILBOXES),
+                kind="no-login",
             )
         return Outcome(Status.PASS, expected, route, witness)
     raise AssertionError(hosts)  # a name has an address, or does not resolve
@@ -71,34 +72,6 @@ def _variable(target: Target) -> str:
 
 
 # --- being a client -----------------------------------------------------------------------------
-
-
-def resolved(address: Address, deadline: float) -> list[str]:
-    """Ask the system for a name's addresses; raise `ProbeError` when it has none, or none in time.
-
-    A name server that does not answer holds its client for longer than the whole proof may take.
-    """
-    if is_number(address.host):
-        return [address.host]
-    answer: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            rows = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-            answer.put(list(dict.fromkeys(str(row[4][0]) for row in rows)))
-        except OSError as error:
-            answer.put(error)
-        except UnicodeError:  # a label of over 63 characters
-            answer.put(OSError("not a host name"))
-
-    threading.Thread(target=ask, daemon=True).start()
-    reason: object = "no name server answered in time"
-    with suppress(queue.Empty):
-        found = answer.get(timeout=max(0.0, deadline - time.monotonic()))
-        if isinstance(found, list):
-            return found
-        reason = found.strerror or found
-    raise ProbeError(Trouble.UNREACHABLE, f"{address.host} does not resolve: {reason}")
 
 
 def _visit(run: Run, target: Target) -> tuple[Address, str]:
@@ -128,24 +101,24 @@ def _seen(run: Run, target: Target, client: Address) -> Observation | None:
 # --- by which way -------------------------------------------------------------------------------
 
 
-def _route(there: Target, target: Target, seen: Observation | None) -> str:
+def _route(there: Target, target: Target, seen: Observation | None) -> Text:
     """Say which way a session took: by the daemon's words, or else by the address."""
-    name = str(target.address)
+    name = Text(Detail(target.address))
     if there.address != target.address:
-        name += f" ({there.address.host})"
+        name = Text(name, " (", Detail(there.address.host), ")")
     bound = there.bound
     internal = seen.internal if seen else None
     if internal is None and _is_one_of(there.address, bound.internal):
         internal = True
     if internal:
-        return f"by the internal listener: {name}"
+        return Text("by the internal listener: ", name)
     if _is_one_of(there.address, bound.public):
-        return f"through the proxy: {name}" if bound.proxied else f"by the public port: {name}"
+        return Text("through the proxy: " if bound.proxied else "by the public port: ", name)
     if internal is False and bound.proxied:
-        return f"through a proxy: {name}"
+        return Text("through a proxy: ", name)
     if seen:
-        return f"{name}, by the service port"
-    return f"{name}, none of the addresses here; no log here tells of it"
+        return Text(name, ", by the service port")
+    return Text(name, ", none of the addresses here; no log here tells of it")
 
 
 def _is_one_of(address: Address, addresses: Iterable[Address]) -> bool:
@@ -168,7 +141,7 @@ def _is_here(host: str) -> bool:
 # --- what went wrong ----------------------------------------------------------------------------
 
 
-def _failed(run: Run, there: Target, target: Target, expected: str, error: ProbeError) -> Outcome:
+def _failed(run: Run, there: Target, target: Target, expected: Words, error: ProbeError) -> Outcome:
     known = [
         bound.name
         for bound in run.topology.listeners
@@ -176,16 +149,17 @@ def _failed(run: Run, there: Target, target: Target, expected: str, error: Probe
     ]
     greeting = _demanded(run, there) if error.trouble in _SILENCE else ""
     observed = error.observed
-    if str(there.address) not in observed:
-        observed = f"{there.address}: {observed}"
+    if error.trouble not in _NAMED:
+        observed = Text(Detail(there.address), ": ", observed)
     if known or greeting:
-        whose = f" It is the service port of {known[0]}." if known else ""
+        whose = Text(" It is the service port of ", Detail(known[0]), ".") if known else Text()
         return Outcome(
             Status.FAIL,
             expected,
-            f"the port demands a PROXY header; without one, {observed}",
+            Text("the port demands a PROXY header; without one, ", observed),
             f"with a PROXY header it says: {greeting}" if greeting else "",
-            fix=_fix(target, f"Gatepost's own clients send no header and hang there.{whose}"),
+            fix=_fix(target, Text("Gatepost's own clients send no header and hang there.", whose)),
+            kind="header-demanded",
         )
     if _is_one_of(there.address, (*there.bound.internal, *there.bound.public)):
         cause = _common_cause(run, there, error)
@@ -194,9 +168,11 @@ def _failed(run: Run, there: Target, target: Target, expected: str, error: Probe
                 Status.NOT_PROVEN,
                 expected,
                 observed,
-                fix=f"See the {cause} rows of {there.bound.name} first.",
+                fix=Text(f"See the {cause} rows of ", Detail(there.bound.name), " first."),
+                kind="explained",
             )
-    return Outcome(Status.FAIL, expected, observed, fix=_fix(target, _advice(target, error)))
+    fix = _fix(target, _advice(target, error))
+    return Outcome(Status.FAIL, expected, observed, fix=fix, kind=error.trouble.value)
 
 
 def _demanded(run: Run, there: Target) -> str:
@@ -231,7 +207,7 @@ def _common_cause(run: Run, there: Target, error: ProbeError) -> str:
     return ""
 
 
-def _advice(target: Target, error: ProbeError) -> str:
+def _advice(target: Target, error: ProbeError) -> Words:
     match error.trouble:
         case Trouble.REFUSED:
             return "Nobody listens there."
@@ -240,27 +216,43 @@ def _advice(target: Target, error: ProbeError) -> str:
         case Trouble.SILENT | Trouble.CLOSED:
             return "Should the port demand a PROXY header: Gatepost's own clients send none."
         case Trouble.DENIED:
-            logs = f"gatepost logs {target.bound.daemon}"
-            return f"See why: {logs}; and whether it is this server that answers."
+            logs = Logs(target.bound.daemon)
+            return Text("See why: ", logs, "; and whether it is this server that answers.")
         case Trouble.TLS | Trouble.GARBAGE:
-            return f"Another program or protocol answers there, and not {target.bound.name}."
+            return Text(
+                "Another program or protocol answers there, and not ",
+                Detail(target.bound.name),
+                ".",
+            )
 
 
-def _fix(target: Target, why: str) -> str:
+def _fix(target: Target, why: Words) -> Text:
     bound = target.bound
     default = bound.internal[0].reachable
     if target.address == default:
-        return (
-            f"{why} {default} is the internal listener. Start the server: gatepost up --detach; "
-            f"when it runs, see what is wrong: gatepost status; gatepost logs {bound.daemon}"
+        return Text(
+            why,
+            " ",
+            Detail(default),
+            " is the internal listener. Start the server: ",
+            UP,
+            "; when it runs, see what is wrong: ",
+            STATUS,
+            "; ",
+            Logs(bound.daemon),
         )
     variable = _variable(target)
     proxy = (
-        f"at the proxy, such as {variable}={bound.public[0].reachable}, or "
+        Text(f"at the proxy, such as {variable}=", Detail(bound.public[0].reachable), ", or ")
         if bound.public and bound.proxied
-        else ""
+        else Text()
     )
-    return (
-        f"{why} Point it {proxy}at the internal listener, {variable}={default}, or unset it; "
-        "then: gatepost up --detach"
+    return Text(
+        why,
+        " Point it ",
+        proxy,
+        f"at the internal listener, {variable}=",
+        Detail(default),
+        ", or unset it; then: ",
+        UP,
     )

@@ -6,6 +6,10 @@ import time
 from dataclasses import dataclass
 
 from gatepost.model import Status, Tls
+from gatepost.model.words import Detail, Duration, Text, joined
+from gatepost.verify.check import Outcome, Run, time_is_up
+from gatepost.verify.clients.sessions import connect, session_over
+from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.proxied import (
     PATIENCE_SECONDS,
     come,
@@ -13,15 +17,12 @@ from gatepost.verify.proxied import (
     knock,
     no_proxy_here,
     refusal_of,
-    see,
 )
-from gatepost.verify.run import Outcome, Run, time_is_up
-from gatepost.verify.sessions import connect, session_over
+from gatepost.verify.remedies import UP, see
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError, Trouble
 
 _EXPECTED = f"hung up on within {PATIENCE_SECONDS:.0f} s, without a greeting"
-"""The gate and Dovecot wait for 3 s, Postfix's own listener for 5 s."""
+"""Our own listeners wait for 3 to 5 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +63,20 @@ def missing_header(run: Run, target: Target) -> Outcome:
         return Outcome(
             Status.NOT_PROVEN,
             _EXPECTED,
-            f"hung up on, but so was {target.trusted} with a header: {control.observed}",
+            Text(
+                "hung up on, but so was ",
+                Detail(target.trusted),
+                " with a header: ",
+                control.observed,
+            ),
             fix=see("header-versions", target),
+            kind="no-control",
         )
-    said = " and ".join(f"{end.seconds:.1f} s with {end.began_with}" for end in ends)
+    said = joined(" and ", (Text(Duration(one.seconds), f" with {one.began_with}") for one in ends))
     return Outcome(
         Status.PASS,
         _EXPECTED,
-        f"hung up on after {said}",
+        Text("hung up on after ", said),
         witness=refusal_of(run, target, target.trusted) or str(ends[0].refusal),
     )
 
@@ -98,16 +105,21 @@ def _served(target: Target, greeting: str) -> Outcome:
         _EXPECTED,
         "the port takes clients without a header: everyone would have the proxy's address",
         witness=greeting,
-        fix=(
-            f"Have {target.bound.daemon} demand a PROXY header on {target.address}; what Gatepost "
-            "writes does: gatepost up --detach. If another proxy stands there, have it hang up on "
-            "connections without a header."
+        fix=Text(
+            f"Have {target.bound.daemon} demand a PROXY header on ",
+            Detail(target.address),
+            "; what Gatepost writes does: ",
+            UP,
+            ". If another proxy stands there, have it hang up on connections without a header.",
         ),
+        kind="served",
     )
 
 
 def _hanging(run: Run, target: Target, end: _End) -> Outcome:
-    observed = f"{end.began_with} instead of a header: still open after {end.seconds:.1f} s"
+    observed = Text(
+        f"{end.began_with} instead of a header: still open after ", Duration(end.seconds)
+    )
     if end.seconds < PATIENCE_SECONDS:
         early = time_is_up(run, _EXPECTED, observed, "missing-header")
         if early:
@@ -116,16 +128,18 @@ def _hanging(run: Run, target: Target, end: _End) -> Outcome:
         Status.FAIL,
         _EXPECTED,
         observed,
-        fix=(
+        fix=Text(
             f"Connections that wait for nothing pile up. Have {target.bound.daemon} wait for a "
-            "header for a few seconds only (MTA_PROXY_HEADER_SECONDS; haproxy_timeout), then: "
-            "gatepost up --detach"
+            "header for a few seconds only (MTA_PROXY_HEADER_SECONDS; haproxy_timeout), then: ",
+            UP,
         ),
+        kind="held-open",
     )
 
 
-def _by_hand(target: Target) -> str:
-    return (
-        f"Where the proxy runs: nc {target.address.host} {target.address.port}: within "
-        f"{PATIENCE_SECONDS:.0f} s it must end, without a greeting."
+def _by_hand(target: Target) -> Text:
+    return Text(
+        "Where the proxy runs: nc ",
+        Detail(target.address.host),
+        f" {target.address.port}: within {PATIENCE_SECONDS:.0f} s it must end, without a greeting.",
     )

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from gatepost import ip_addresses
 from gatepost.accounts.records import PROBE_DOMAIN
 from gatepost.model import Status
+from gatepost.model.words import Detail, Text, Words, joined
 from gatepost.proxy_protocol import build_2
-from gatepost.verify.protocols import Smtp
-from gatepost.verify.run import Outcome, Run, takes_logins
-from gatepost.verify.sessions import conversation, in_the_clear
+from gatepost.verify.check import Outcome, Run, takes_logins
+from gatepost.verify.clients.protocols import Smtp
+from gatepost.verify.clients.sessions import conversation, in_the_clear
+from gatepost.verify.clients.wire import ProbeError, Trouble
+from gatepost.verify.remedies import UP, see
 from gatepost.verify.targets import Place, Target, targets
-from gatepost.verify.wire import ProbeError, Trouble
 
 _EXPECTED = "no recipient elsewhere accepted, whoever asks and however it is spelt"
 _SESSION_SECONDS = 6.5
@@ -52,7 +54,7 @@ class _Heard:
 
     who: str
     answers: list[tuple[Envelope, int, str]]
-    control: str
+    control: Words
     """Why the refusals prove nothing; empty when a message to the probe would be taken."""
     see: str = "round-trip"
     """The check that says more of it."""
@@ -71,6 +73,7 @@ def open_relay(run: Run, target: Target) -> Outcome:
             _EXPECTED,
             "every address that a probe can come from may relay (MYNETWORKS)",
             fix="Run verify where an address of the machine is outside MYNETWORKS, or narrow it.",
+            kind="no-source",
         )
     heard = [_ask(run, client) for client in clients]
     relayed = [
@@ -80,28 +83,33 @@ def open_relay(run: Run, target: Target) -> Outcome:
         if code // 100 == 2  # noqa: PLR2004
     ]
     tried = sum(len(one.answers) for one in heard)
-    who = " and ".join(dict.fromkeys(one.who for one in heard))
+    who = joined(" and ", map(Detail, dict.fromkeys(one.who for one in heard)))
     if relayed:
         first, envelope, words = relayed[0]
         return Outcome(
             Status.FAIL,
             _EXPECTED,
-            f"{len(relayed)} of {tried} attempts would relay, such as {envelope} as {first}",
+            Text(
+                f"{len(relayed)} of {tried} attempts would relay, such as {envelope} as ",
+                Detail(first),
+            ),
             witness=words,
             fix=_fix(target),
+            kind="relays",
         )
     for one in heard:
         if one.control:
             return Outcome(
                 Status.NOT_PROVEN,
                 _EXPECTED,
-                f"{tried} attempts refused; {one.control}",
-                fix=f"See the {one.see} row of {target.bound.name} {target.family} first.",
+                Text(f"{tried} attempts refused; ", one.control),
+                fix=see(one.see, target),
+                kind="no-control",
             )
     return Outcome(
         Status.PASS,
         _EXPECTED,
-        f"{tried} attempts refused as {who}; the probe's own mailbox accepted",
+        Text(f"{tried} attempts refused as ", who, "; the probe's own mailbox accepted"),
         witness=heard[0].answers[0][2],
     )
 
@@ -148,8 +156,7 @@ def _clients(run: Run, target: Target) -> Iterator[_Client]:
     if sources:
         yield _Client(target, sources[0], portions[0])
     # Whom the proxy names is believed: an address that sounds like home must gain nothing by it.
-    # In a cluster this pod is not the proxy, and NetworkPolicies keep it off those ports.
-    doors = () if run.cluster else targets(run.topology, Place.SERVICE)
+    doors = targets(run.topology, Place.SERVICE) if run.vantage.speaks_as_proxy else ()
     for door in doors:
         if (door.bound, door.family) == (target.bound, target.family) and door.trusted:
             claimed, server = run.claims.take(door.family), door.address
@@ -170,8 +177,13 @@ def _ask(run: Run, client: _Client) -> _Heard:
     except ProbeError as error:
         if not client.claimed:
             raise
-        nothing = f"as {client.claimed} at the service port nothing could be asked: "
-        return _Heard(client.claimed, [], nothing + error.observed, see="header-versions")
+        control = Text(
+            "as ",
+            Detail(client.claimed),
+            " at the service port nothing could be asked: ",
+            error.observed,
+        )
+        return _Heard(client.claimed, [], control, see="header-versions")
 
 
 def _answers(run: Run, client: _Client) -> _Heard:
@@ -190,7 +202,7 @@ def _answers(run: Run, client: _Client) -> _Heard:
         return _Heard(who, answers, _control(run, session, client.target))
 
 
-def _control(run: Run, session: Smtp, target: Target) -> str:
+def _control(run: Run, session: Smtp, target: Target) -> Words:
     """Ask for what should be accepted; return why it was not, or nothing."""
     if run.login is None:
         return f"nothing to compare with: {run.no_login}"
@@ -202,15 +214,16 @@ def _control(run: Run, session: Smtp, target: Target) -> str:
         except ProbeError as error:
             if error.trouble is not Trouble.DENIED:
                 raise
-            return f"and so was the probe's own login: {error.observed}"
+            return Text("and so was the probe's own login: ", error.observed)
     code, words = session.envelope(sender, run.login.address)
     return "" if code // 100 == 2 else f"and so was the probe's own mailbox: {words}"  # noqa: PLR2004
 
 
-def _fix(target: Target) -> str:
+def _fix(target: Target) -> Text:
     daemon = target.bound.daemon
-    return (
+    return Text(
         "Spammers find such a server within hours, and then nobody takes its mail. Relay only for "
-        f"MYNETWORKS and for who has logged in: see mynetworks and the relay and recipient "
-        f"restrictions of {daemon}. What Gatepost writes does: gatepost up --detach"
+        "MYNETWORKS and for who has logged in: see mynetworks and the relay and recipient "
+        f"restrictions of {daemon}. What Gatepost writes does: ",
+        UP,
     )

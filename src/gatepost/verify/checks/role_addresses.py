@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from gatepost.accounts.records import PROBE_DOMAIN
 from gatepost.model import Status
-from gatepost.verify.protocols import Smtp
-from gatepost.verify.run import Outcome, Run
-from gatepost.verify.sessions import in_the_clear
+from gatepost.model.words import Command, Text
+from gatepost.verify.check import Outcome, Run
+from gatepost.verify.clients.protocols import Smtp
+from gatepost.verify.clients.sessions import in_the_clear
 from gatepost.verify.targets import Place, targets
 
 _EXPECTED = "postmaster and abuse are accepted, and an unknown address is not"
@@ -40,12 +41,14 @@ def role_addresses(run: Run) -> Outcome:
             _EXPECTED,
             f"refused: {', '.join(name for name, _ in refused)}",
             witness=refused[0][1],
-            fix=(
+            fix=Text(
                 "Every domain must have somebody who reads this mail, and without it other servers "
-                "may refuse yours. It goes to POSTMASTER: add that mailbox with gatepost mailbox "
-                "add, or set POSTMASTER to an address that somebody reads. See which is missing: "
-                "gatepost config check"
+                "may refuse yours. It goes to POSTMASTER: add that mailbox with ",
+                Command("mailbox add"),
+                ", or set POSTMASTER to an address that somebody reads. See which is missing: ",
+                Command("config check"),
             ),
+            kind="refused-postmaster",
         )
     if control // 100 == 2:  # noqa: PLR2004
         return Outcome(
@@ -54,5 +57,6 @@ def role_addresses(run: Run) -> Outcome:
             "accepted, and so was an address that nobody has",
             witness=words,
             fix="See the open-relay row first.",
+            kind="no-control",
         )
     return Outcome(Status.PASS, _EXPECTED, "accepted; an unknown address refused", witness=words)

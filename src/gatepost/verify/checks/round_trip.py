@@ -5,13 +5,23 @@ from __future__ import annotations
 import time
 
 from gatepost.model import Protocol, Status
-from gatepost.verify.letters import Copy, Letter, difference, identify, received_from, write
-from gatepost.verify.mailbox import Login
-from gatepost.verify.protocols import Imap, Pop3, Smtp
-from gatepost.verify.run import Outcome, Run, takes_logins
-from gatepost.verify.sessions import conversation
-from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError
+from gatepost.model.words import Detail, Duration, Logs, Text, joined
+from gatepost.verify.check import Outcome, Run, takes_logins
+from gatepost.verify.clients.mailbox import Login
+from gatepost.verify.clients.messages import (
+    Copy,
+    Message,
+    Messages,
+    difference,
+    identify,
+    received_from,
+    write,
+)
+from gatepost.verify.clients.protocols import Imap, Pop3, Smtp
+from gatepost.verify.clients.sessions import conversation
+from gatepost.verify.clients.wire import ProbeError
+from gatepost.verify.remedies import MAILBOXES
+from gatepost.verify.targets import Place, Target, targets
 
 _POLL_SECONDS = 0.2
 _SENDING_SECONDS = 6.5
@@ -35,6 +45,17 @@ def reads(target: Target) -> bool:
     return target.listener.protocol in {Protocol.IMAP, Protocol.POP3}
 
 
+def _messages(run: Run) -> Messages:
+    """Return the messages of the run, as many as listeners that greeted may send and read."""
+
+    def expected() -> Messages:
+        public = targets(run.topology, Place.PUBLIC)
+        reached = [target for target in public if target not in run.unreached]
+        return Messages(sum(map(sends, reached)), sum(map(reads, reached)))
+
+    return run.shared.once("round-trip", Messages, expected)
+
+
 # --- in -----------------------------------------------------------------------------------------
 
 
@@ -45,49 +66,59 @@ def _send(run: Run, target: Target) -> Outcome:
     try:
         if run.login is None:
             return _no_mailbox(run, expected)
-        letter = _post(run, target, run.login)
-        run.letters.post(letter)
+        message = _post(run, target, run.login)
+        _messages(run).post(message)
     finally:
-        run.letters.sender_done()
-    copy = run.letters.copy(letter, deadline=run.deadline)
-    if copy is None and not run.letters.anyone_reads:
+        _messages(run).sender_done()
+    copy = _messages(run).copy(message, deadline=run.deadline)
+    if copy is None and not _messages(run).anyone_reads:
         return Outcome(
             Status.NOT_PROVEN,
             expected,
             "accepted, and no listener answers by which it could be read",
             fix="See the banner rows of imap and pop3 first.",
+            kind="no-reader",
         )
     if copy is None:
         return Outcome(
             Status.FAIL,
             expected,
             "accepted, and nobody could read it back in time",
-            fix=(
-                "See whether it waits in the queue and why: gatepost logs. The rows of imap and "
-                "pop3 say whether reading works."
+            fix=Text(
+                "See whether it waits in the queue and why: ",
+                Logs(),
+                ". The rows of imap and pop3 say whether reading works.",
             ),
+            kind="lost",
         )
-    took = f"read {copy.read - letter.accepted:.1f} s later by {copy.by}"
-    if changed := difference(letter.content, copy.content):
+    took = Text("read ", Duration(copy.read - message.accepted), " later by ", copy.by)
+    if changed := difference(message.content, copy.content):
         return Outcome(
             Status.FAIL,
             expected,
-            f"{changed}; {took}",
+            Text(f"{changed}; ", took),
             fix="Look for a content filter or milter that rewrites messages.",
+            kind="changed",
         )
-    client, header = received_from(letter.helo, copy.content)
-    if not takes_logins(target.bound) and client != letter.client.host:
+    client, header = received_from(message.helo, copy.content)
+    if not takes_logins(target.bound) and client != message.client.host:
         return Outcome(
             Status.FAIL,
             expected,
-            f"Received header names {client or 'no client'} instead of {letter.client.host}",
+            Text(
+                "Received header names ",
+                Detail(client) if client else "no client",
+                " instead of ",
+                Detail(message.client.host),
+            ),
             witness=header,
             fix="Spam filters judge this address: see the row of client-address.",
+            kind="wrong-client",
         )
-    return Outcome(Status.PASS, expected, f"unchanged, {took}", witness=header)
+    return Outcome(Status.PASS, expected, Text("unchanged, ", took), witness=header)
 
 
-def _post(run: Run, target: Target, login: Login) -> Letter:
+def _post(run: Run, target: Target, login: Login) -> Message:
     """Send one message; raise `ProbeError` when it is not accepted."""
     with conversation(
         target, deadline=run.within(_SENDING_SECONDS), name=run.helo, source=target.source
@@ -102,7 +133,7 @@ def _post(run: Run, target: Target, login: Login) -> Letter:
         content = write(sender=login.address, recipient=login.address, identity=identity)
         # An empty envelope sender on port 25: should it fail, no bounce goes round.
         session.send(sender, login.address, content)
-        return Letter(target, session.wire.client, run.helo, identity, content, time.monotonic())
+        return Message(target, session.wire.client, run.helo, identity, content, time.monotonic())
 
 
 # --- out ----------------------------------------------------------------------------------------
@@ -113,58 +144,63 @@ def _read(run: Run, target: Target) -> Outcome:
     try:
         if run.login is None:
             return _no_mailbox(run, expected)
-        letters = run.letters.posted(deadline=run.deadline)
-        if not letters:
+        messages = _messages(run).posted(deadline=run.deadline)
+        if not messages:
             return Outcome(
                 Status.NOT_PROVEN,
                 expected,
                 "no message was accepted that could be read",
                 fix="See the rows of smtp and submission first.",
+                kind="nothing-sent",
             )
         began = time.monotonic()
-        copies = _collect(run, target, letters, run.login)
+        copies = _collect(run, target, messages, run.login)
         took = time.monotonic() - began
     finally:
-        run.letters.reader_done()
-    missing = [letter for letter in letters if letter.identity not in copies]
+        _messages(run).reader_done()
+    missing = [message for message in messages if message.identity not in copies]
     changed = [
         said
-        for letter in letters
-        if letter.identity in copies
-        and (said := difference(letter.content, copies[letter.identity].content))
+        for message in messages
+        if message.identity in copies
+        and (said := difference(message.content, copies[message.identity].content))
     ]
-    counted = f"{len(copies)} of {len(letters)} messages in {took:.1f} s"
+    counted = Text(f"{len(copies)} of {len(messages)} messages in ", Duration(took))
     if missing or changed:
-        lost = [f"missing: that of {one.target.bound.name} {one.target.family}" for one in missing]
+        lost = [Text("missing: that of ", _name(one.target)) for one in missing]
         return Outcome(
             Status.FAIL,
             expected,
-            "; ".join([counted, *lost, *changed]),
+            joined("; ", [counted, *lost, *changed]),
             fix=(
-                "See whether delivery failed or waits: gatepost logs."
+                Text("See whether delivery failed or waits: ", Logs(), ".")
                 if missing
                 else "Look for a content filter or milter that rewrites messages."
             ),
+            kind="lost" if missing else "changed",
         )
-    return Outcome(Status.PASS, expected, f"{counted}, unchanged")
+    return Outcome(Status.PASS, expected, Text(counted, ", unchanged"))
 
 
 def _no_mailbox(run: Run, expected: str) -> Outcome:
-    return Outcome(
-        Status.FAIL, expected, run.no_login, fix="See whether accounts work: gatepost mailbox list"
-    )
+    fix = Text("See whether accounts work: ", MAILBOXES)
+    return Outcome(Status.FAIL, expected, run.no_login, fix=fix, kind="no-login")
 
 
-Letters = tuple[Letter, ...]
+def _name(target: Target) -> Text:
+    return Text(Detail(target.bound.name), " ", Detail(target.family))
+
+
+Sent = tuple[Message, ...]
 Copies = dict[str, Copy]
 
 
-def _collect(run: Run, target: Target, letters: Letters, login: Login) -> Copies:
+def _collect(run: Run, target: Target, messages: Sent, login: Login) -> Copies:
     """Read until every message was found or time is up. Raises `ProbeError`."""
     imap = target.listener.protocol is Protocol.IMAP
     copies: Copies = {}
     try:
-        (_collect_imap if imap else _collect_pop3)(run, target, letters, login, copies)
+        (_collect_imap if imap else _collect_pop3)(run, target, messages, login, copies)
     except ProbeError:
         # Time that is up while waiting for a late message is not the reader's trouble.
         if not copies and time.monotonic() < run.deadline:
@@ -172,7 +208,7 @@ def _collect(run: Run, target: Target, letters: Letters, login: Login) -> Copies
     return copies
 
 
-def _collect_imap(run: Run, target: Target, letters: Letters, login: Login, copies: Copies) -> None:
+def _collect_imap(run: Run, target: Target, messages: Sent, login: Login, copies: Copies) -> None:
     seen: set[int] = set()
     with conversation(
         target, deadline=run.deadline, name=run.helo, source=target.source
@@ -185,12 +221,12 @@ def _collect_imap(run: Run, target: Target, letters: Letters, login: Login, copi
             for uid in session.uids():
                 if uid not in seen:
                     seen.add(uid)
-                    _keep(run, target, letters, copies, session.message(uid))
-            if _through(run, letters, copies):
+                    _keep(run, target, messages, copies, session.message(uid))
+            if _through(run, messages, copies):
                 return
 
 
-def _collect_pop3(run: Run, target: Target, letters: Letters, login: Login, copies: Copies) -> None:
+def _collect_pop3(run: Run, target: Target, messages: Sent, login: Login, copies: Copies) -> None:
     seen = 0
     while True:
         # A POP3 session sees the messages there were at login, and no later ones.
@@ -202,22 +238,22 @@ def _collect_pop3(run: Run, target: Target, letters: Letters, login: Login, copi
             session.login(login.address, login.password)
             for number in range(seen + 1, session.count() + 1):
                 seen = number
-                _keep(run, target, letters, copies, session.message(number))
-        if _through(run, letters, copies):
+                _keep(run, target, messages, copies, session.message(number))
+        if _through(run, messages, copies):
             return
 
 
-def _keep(run: Run, target: Target, letters: Letters, copies: Copies, content: bytes) -> None:
-    letter = identify(content, letters)
-    if letter:
-        copy = Copy(content, f"{target.bound.name} {target.family}", time.monotonic())
-        copies[letter.identity] = copy
-        run.letters.found(letter, copy)
+def _keep(run: Run, target: Target, messages: Sent, copies: Copies, content: bytes) -> None:
+    message = identify(content, messages)
+    if message:
+        copy = Copy(content, _name(target), time.monotonic())
+        copies[message.identity] = copy
+        _messages(run).found(message, copy)
 
 
-def _through(run: Run, letters: Letters, copies: Copies) -> bool:
+def _through(run: Run, messages: Sent, copies: Copies) -> bool:
     """Tell whether to stop reading; otherwise wait a moment."""
-    if len(copies) == len(letters) or time.monotonic() + _POLL_SECONDS > run.deadline:
+    if len(copies) == len(messages) or time.monotonic() + _POLL_SECONDS > run.deadline:
         return True
     time.sleep(_POLL_SECONDS)
     return False

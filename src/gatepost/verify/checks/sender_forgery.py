@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from gatepost.model import Status
-from gatepost.verify.mailbox import Login
-from gatepost.verify.protocols import Smtp
-from gatepost.verify.run import Outcome, Run
-from gatepost.verify.sessions import conversation
+from gatepost.model.words import Text, Words
+from gatepost.verify.check import Outcome, Run
+from gatepost.verify.clients.mailbox import Login
+from gatepost.verify.clients.protocols import Smtp
+from gatepost.verify.clients.sessions import conversation
+from gatepost.verify.clients.wire import ProbeError, Trouble
+from gatepost.verify.remedies import MAILBOXES, UP, see
 from gatepost.verify.targets import Target
-from gatepost.verify.wire import ProbeError, Trouble
 
 _SESSION_SECONDS = 6.5
 """A name server that drops a question costs five; how fast it must be, banner says."""
@@ -25,7 +27,8 @@ def sender_forgery(run: Run, target: Target) -> Outcome:
             Status.NOT_PROVEN,
             _EXPECTED,
             run.no_login,
-            fix="On the machine of the server, see whether accounts work: gatepost mailbox list",
+            fix=Text("On the machine of the server, see whether accounts work: ", MAILBOXES),
+            kind="no-login",
         )
     others = forgeries(run.login, run.mailname)
     with conversation(
@@ -38,7 +41,7 @@ def sender_forgery(run: Run, target: Target) -> Outcome:
         except ProbeError as error:
             if error.trouble is not Trouble.DENIED:
                 raise
-            return _no_control(target, f"the probe could not log in: {error.observed}")
+            return _no_control(target, Text("the probe could not log in: ", error.observed))
         answers = {one: session.envelope(one, run.login.address) for one in others}
         code, own = session.envelope(run.login.address, run.login.address)
     taken = [one for one, (forged, _) in answers.items() if forged // 100 == 2]  # noqa: PLR2004
@@ -48,11 +51,12 @@ def sender_forgery(run: Run, target: Target) -> Outcome:
             _EXPECTED,
             f"logged in as {run.login.address}, it may send as {', '.join(taken)}",
             witness=answers[taken[0]][1],
-            fix=(
+            fix=Text(
                 f"Anybody with a mailbox can write as anybody else here. Have {target.bound.daemon}"
-                " compare the envelope sender with the login; what Gatepost writes does: "
-                "gatepost up --detach"
+                " compare the envelope sender with the login; what Gatepost writes does: ",
+                UP,
             ),
+            kind="forged",
         )
     if code // 100 != 2:  # noqa: PLR2004
         return _no_control(target, f"its own address was refused as well: {own}")
@@ -75,11 +79,12 @@ def forgeries(login: Login, mailname: str) -> tuple[str, ...]:
     )
 
 
-def _no_control(target: Target, observed: str) -> Outcome:
+def _no_control(target: Target, observed: Words) -> Outcome:
     """Nothing is proven by refusals of a server that refuses everything."""
     return Outcome(
         Status.NOT_PROVEN,
         _EXPECTED,
         observed,
-        fix=f"See the round-trip row of {target.bound.name} {target.family} first.",
+        fix=see("round-trip", target),
+        kind="no-control",
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from gatepost import ip_addresses
 from gatepost.accounts.records import PROBE_DOMAIN
 from gatepost.model import Event, IPAddress, IPNetwork, Observation, Status
-from gatepost.verify.run import Outcome, Run
+from gatepost.verify.check import Outcome, Run
 from gatepost.verify.targets import addresses_of_this_machine
 
 _EXPECTED = "clients seen lately come from more than one address"
@@ -21,7 +21,7 @@ _LATELY = 200
 """The latest sessions are judged, so that a change for the worse is seen behind better days."""
 _FIX = (
     "Something in front of the reverse proxy puts its own address in place of the clients' (NAT). "
-    "Kubernetes: set externalTrafficPolicy: Local on the proxy's Service. Docker: publish the "
+    "A cluster: set externalTrafficPolicy: Local on the proxy's Service. Docker: publish the "
     "proxy's ports in host mode (network_mode: host; Swarm: mode: host). Rootless Podman: "
     "--network=pasta. A load balancer: turn its PROXY protocol on, and have the reverse proxy "
     "trust it."
@@ -45,7 +45,9 @@ def shared_address(run: Run) -> Outcome:
     silent = [run.witness.absence(bound.daemon) for bound in run.topology.listeners]
     absence = silent[0] if silent else None
     if absence and all(silent):
-        return Outcome(Status.NOT_PROVEN, _EXPECTED, absence.observed, fix=absence.fix)
+        return Outcome(
+            Status.NOT_PROVEN, _EXPECTED, absence.observed, fix=absence.fix, kind="no-log"
+        )
     said = run.witness.earlier(most_bytes=_MOST_BYTES, deadline=run.within(_READING_SECONDS))
     here = frozenset(map(ipaddress.ip_address, addresses_of_this_machine()))
     return judged(said, run.topology.trusted_proxies, here)
@@ -64,6 +66,7 @@ def judged(
             _EXPECTED,
             f"only {told} lately" if sessions else "no clients but this machine's own came lately",
             fix=f"Run verify again when mail has come: it takes {_FEWEST} sessions to tell.",
+            kind="too-few",
         )
     if all(ip_addresses.within(address, trusted) for address in counted):
         names = ", ".join(map(str, counted))
@@ -73,6 +76,7 @@ def judged(
             f"{told}: {names}, which TRUSTED_PROXIES holds: the clients' own addresses are lost",
             sessions[0].line,
             fix=f"{_FIX} Or the proxy's headers name no client (LOCAL, UNKNOWN): see its settings.",
+            kind="proxy",
         )
     if shared := _shared(counted):
         return Outcome(
@@ -80,7 +84,8 @@ def judged(
             _EXPECTED,
             f"{_told(shared)}: {next(iter(shared))}",
             next(o.line for o in sessions if ipaddress.ip_address(o.client) in shared),
-            fix=f"{_FIX} Is it really one client, or one household, then all is right.",
+            fix=f"{_FIX} If it really is one client or household, this is fine.",
+            kind="one-address",
         )
     return Outcome(Status.PASS, _EXPECTED, told, sessions[0].line)
 

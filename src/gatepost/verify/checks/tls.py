@@ -19,13 +19,15 @@ from service_identity.cryptography import (
 from gatepost import x509_reading
 from gatepost.errors import printable
 from gatepost.model import Status
-from gatepost.verify.run import Outcome, Run
-from gatepost.verify.sessions import any_certificate, conversation
+from gatepost.model.words import Detail, Logs, Text, Words, joined
+from gatepost.verify.check import Outcome, Run
+from gatepost.verify.clients.sessions import any_certificate, conversation
+from gatepost.verify.clients.wire import ProbeError, Trouble
+from gatepost.verify.remedies import UP
 from gatepost.verify.targets import Place, Target
-from gatepost.verify.wire import ProbeError, Trouble
 
 _EXPECTED = "TLS 1.2 or newer only, with the certificate on disk, valid for MAILNAME"
-_EXPECTED_IN_CLUSTER = "TLS 1.2 or newer only, with a certificate valid for MAILNAME"
+_EXPECTED_WITHOUT_DISK = "TLS 1.2 or newer only, with a certificate valid for MAILNAME"
 _EXPECTED_THERE = "TLS 1.2 or newer only, with a certificate of a known authority for {host}"
 _BEHIND = "at the internal port, for the proxy in front is not Gatepost's"
 _PATIENCE_SECONDS = 4.0
@@ -38,8 +40,9 @@ _WORST_FIRST = (Status.FAIL, Status.RISK, Status.NOT_PROVEN)
 
 @dataclass(frozen=True, slots=True)
 class _Flaw:
-    observed: str
-    fix: str
+    kind: str
+    observed: Words
+    fix: Words
     status: Status = Status.FAIL
 
 
@@ -50,7 +53,7 @@ def tls(run: Run, target: Target) -> Outcome:
         deadline=run.within(_PATIENCE_SECONDS),
         name=run.helo,
         source=target.source,
-        server_name=run.outside or "localhost",
+        server_name=run.vantage.host or "localhost",
     ) as session:
         served, version = session.wire.certificate, session.wire.tls_version
     try:
@@ -61,6 +64,7 @@ def tls(run: Run, target: Target) -> Outcome:
             _expected(run),
             f"a certificate that cannot be read: {printable(str(error))}",
             fix="Have another one issued: mail programs may refuse this one, or not show its name.",
+            kind="unreadable-certificate",
         )
     days = math.floor((certificate.not_valid_after_utc - datetime.now(UTC)).total_seconds() / 86400)
     flaws = [
@@ -77,9 +81,13 @@ def tls(run: Run, target: Target) -> Outcome:
         if accepted:
             flaws.append(
                 _Flaw(
+                    "outdated-version",
                     f"{name} was accepted",
-                    f"Demand TLS 1.2 in {target.bound.daemon}'s configuration; "
-                    "what Gatepost writes does: gatepost up --detach",
+                    Text(
+                        f"Demand TLS 1.2 in {target.bound.daemon}'s configuration; "
+                        "what Gatepost writes does: ",
+                        UP,
+                    ),
                 )
             )
         else:
@@ -101,16 +109,17 @@ def tls(run: Run, target: Target) -> Outcome:
     return Outcome(
         status,
         _expected(run),
-        "; ".join([*(flaw.observed for flaw in flaws), *facts]),
+        joined("; ", [*(flaw.observed for flaw in flaws), *facts]),
         witness=witness,
-        fix=" ".join(dict.fromkeys(flaw.fix for flaw in flaws if flaw.fix)),
+        fix=joined(" ", dict.fromkeys(flaw.fix for flaw in flaws if flaw.fix)),
+        kind=" ".join(flaw.kind for flaw in flaws),
     )
 
 
 def _expected(run: Run) -> str:
-    if run.outside:
-        return _EXPECTED_THERE.format(host=run.outside)
-    return _EXPECTED_IN_CLUSTER if run.cluster else _EXPECTED
+    if run.vantage.host:
+        return _EXPECTED_THERE.format(host=run.vantage.host)
+    return _EXPECTED if run.certificate else _EXPECTED_WITHOUT_DISK
 
 
 def _not_on_disk(run: Run, certificate: x509.Certificate) -> list[_Flaw]:
@@ -120,14 +129,21 @@ def _not_on_disk(run: Run, certificate: x509.Certificate) -> list[_Flaw]:
     try:
         on_disk = x509_reading.from_pem(file.read_bytes())
     except (OSError, ValueError) as error:
-        return [_Flaw(f"{file} cannot be read: {error}", "Check TLS_CERT_FILE.")]
+        observed = f"{file} cannot be read: {error}"
+        return [_Flaw("unreadable-file", observed, "Check TLS_CERT_FILE.")]
     if certificate != on_disk:
         return [
             _Flaw(
+                "not-on-disk",
                 f"not the certificate in {file} (serial {on_disk.serial_number:x})",
-                "A running server shows a new certificate by itself, or its log says why not: "
-                "gatepost logs gatepost; gatepost up --detach says it too. If another server ends "
-                "TLS in front of this one, let it pass TLS on instead.",
+                Text(
+                    "A running server shows a new certificate by itself, or its log says why not: ",
+                    Logs("gatepost"),
+                    "; ",
+                    UP,
+                    " says it too. If another server ends TLS in front of this one, let it pass "
+                    "TLS on instead.",
+                ),
             )
         ]
     return []
@@ -139,9 +155,10 @@ def _wrong_name(run: Run, certificate: x509.Certificate) -> list[_Flaw]:
     names = dns_names(certificate)
     if _is_address(run.mailname):
         return [_name_unknown(run, names)]
-    if run.outside:
+    if run.vantage.host:
         return [
             _Flaw(
+                "wrong-name",
                 f"made out for {', '.join(names) or 'no DNS name'}, not for {run.mailname}",
                 f"Set TLS_CERT_FILE to a certificate with the DNS name {run.mailname}, or have "
                 "mail programs use a name that is in it.",
@@ -149,6 +166,7 @@ def _wrong_name(run: Run, certificate: x509.Certificate) -> list[_Flaw]:
         ]
     return [
         _Flaw(
+            "wrong-name",
             f"made out for {', '.join(names) or 'no DNS name'}, not for {run.mailname}",
             f"Set TLS_CERT_FILE to a certificate with the DNS name {run.mailname}, "
             "or MAILNAME to a name in it.",
@@ -158,8 +176,13 @@ def _wrong_name(run: Run, certificate: x509.Certificate) -> list[_Flaw]:
 
 def _name_unknown(run: Run, names: list[str]) -> _Flaw:
     return _Flaw(
-        f"made out for {', '.join(names) or 'no DNS name'}; whether mail programs use that name, "
-        f"{run.mailname} does not tell: probe it by name",
+        "unknown-name",
+        Text(
+            f"made out for {', '.join(names) or 'no DNS name'}; whether mail programs use that "
+            "name, ",
+            Detail(run.mailname),
+            " does not tell: probe it by name",
+        ),
         "",
         Status.NOT_PROVEN,
     )
@@ -167,9 +190,10 @@ def _name_unknown(run: Run, names: list[str]) -> _Flaw:
 
 def _expiry(days: int) -> list[_Flaw]:
     if days < 0:
-        return [_Flaw("expired", "Renew the certificate, then: gatepost up --detach")]
+        return [_Flaw("expired", "expired", Text("Renew the certificate, then: ", UP))]
     if days < _SOON_DAYS:
-        return [_Flaw("expires soon", "Renew the certificate and see why it was not.", Status.RISK)]
+        fix = "Renew the certificate and see why it was not."
+        return [_Flaw("expires-soon", "expires soon", fix, Status.RISK)]
     return []
 
 
@@ -179,6 +203,7 @@ def _beginning(certificate: x509.Certificate) -> list[_Flaw]:
         return []
     return [
         _Flaw(
+            "not-yet-valid",
             f"not valid before {begins:%Y-%m-%d %H:%M} UTC",
             "See whether this machine's clock is right: date -u",
         )
@@ -189,6 +214,7 @@ def _chain(run: Run, target: Target, certificate: x509.Certificate) -> list[_Fla
     if certificate.issuer == certificate.subject:
         return [
             _Flaw(
+                "self-signed",
                 "self-signed",
                 "Mail programs warn of it, and other servers cannot know it for yours. Set "
                 "TLS_CERT_FILE and TLS_KEY_FILE to a certificate of an authority such as "
@@ -205,7 +231,7 @@ def _chain(run: Run, target: Target, certificate: x509.Certificate) -> list[_Fla
             name=run.helo,
             source=target.source,
             context=context,
-            server_name=run.outside or "localhost",
+            server_name=run.vantage.host or "localhost",
         ):
             return []
     except ProbeError as error:
@@ -213,7 +239,8 @@ def _chain(run: Run, target: Target, certificate: x509.Certificate) -> list[_Fla
             raise
         return [
             _Flaw(
-                f"chain: {error.observed}",
+                "unknown-authority",
+                Text("chain: ", error.observed),
                 "Append the intermediate certificates to TLS_CERT_FILE. An authority of your own "
                 "must be known to the machine that verify runs on: put it into "
                 "/usr/local/share/ca-certificates and run update-ca-certificates.",
@@ -266,7 +293,7 @@ def _accepts(run: Run, target: Target, version: ssl.TLSVersion) -> bool | None:
             name=run.helo,
             source=target.source,
             context=context,
-            server_name=run.outside or "localhost",
+            server_name=run.vantage.host or "localhost",
         ):
             return True
     except ProbeError as error:

@@ -9,11 +9,13 @@ from contextlib import ExitStack, suppress
 
 from gatepost import ip_addresses
 from gatepost.model import BoundListener, IPAddress, IPNetwork, Status
-from gatepost.verify.peers import Connection, connected
-from gatepost.verify.run import Outcome, Run
-from gatepost.verify.sessions import greeted
+from gatepost.model.words import Text
+from gatepost.verify.check import Outcome, Run
+from gatepost.verify.clients.sessions import greeted
+from gatepost.verify.clients.wire import ProbeError
+from gatepost.verify.evidence.peers import Connection, connected
+from gatepost.verify.remedies import UP
 from gatepost.verify.targets import Place, addresses_of_this_machine, targets
-from gatepost.verify.wire import ProbeError
 
 _EXPECTED = "TRUSTED_PROXIES holds the proxies that are seen, and nobody else"
 _GREETING_SECONDS = 2.0
@@ -90,6 +92,7 @@ def judged(
                 f"ss -Htn state established '( {ports} )'. Name these and no others in "
                 "TRUSTED_PROXIES."
             ),
+            kind="no-proxy",
         )
     names = ", ".join(f"{p} (this machine)" if p in near else str(p) for p in seen)
     if not others:
@@ -101,13 +104,15 @@ def judged(
         _EXPECTED,
         f"proxies seen: {names}; trusted and not seen: {wide}{apart}",
         witness,
-        fix=(
+        fix=Text(
             "Whoever has one of the other addresses may claim to be any client. Put into .env: "
-            f"TRUSTED_PROXIES={_line(trusted, seen, accounted)} and then: gatepost up --detach. "
-            "A proxy that had no client just now belongs into that line as well. Where a proxy "
-            "changes its address (Kubernetes, containers), name the smallest network that it stays "
-            "in, and keep everybody else off the service ports (NetworkPolicy, firewall)."
+            f"TRUSTED_PROXIES={_line(trusted, seen, accounted)} and then: ",
+            UP,
+            ". A proxy that had no client just now belongs into that line as well. Where a proxy "
+            "changes its address (a cluster, containers), name the smallest network that it stays "
+            "in, and keep everybody else off the service ports (NetworkPolicy, firewall).",
         ),
+        kind="too-wide",
     )
 
 
