@@ -21,7 +21,11 @@ from gatepost.settings import documentation
 REFERENCE = Path(__file__).parent / "reference"
 
 _NOTICE = "<!-- Written by `make docs-pages` from {source}; edit that, not this page. -->\n"
-_TLS = {Tls.STARTTLS: "STARTTLS", Tls.IMPLICIT: "from the first byte"}
+_TLS = {
+    Tls.STARTTLS: "STARTTLS",
+    Tls.IMPLICIT: "from the first byte",
+    Tls.PROXY: "at the proxy",
+}
 
 
 # --- ports ----------------------------------------------------------------------------------
@@ -49,7 +53,7 @@ Service port
 Internal port
 : Where the daemon listens for programs of the same site, on `SERVICE_BIND_ADDRESS`. It never
   takes a PROXY header.
-
+{http}
 ## TLS that ends at a proxy
 
 By itself every listener demands TLS. For a trusted proxy that ends TLS and says so in its header
@@ -80,6 +84,13 @@ on the first `SERVICE_BIND_ADDRESS`, or on 127.0.0.1 when that is a wildcard.
 """
 
 
+_HTTP = """
+HTTP
+: All HTTP listeners share the reverse proxy's one port, where it speaks TLS with the certificate of
+  the mail server. It passes requests on by their path and host.
+"""
+
+
 def ports() -> str:
     """Return the page of ports, from the daemons' rows of the listener table."""
     rows = [(listener, daemon.name) for daemon in plugins() for listener in daemon.listeners]
@@ -93,6 +104,7 @@ def ports() -> str:
         notice=_NOTICE.format(source="the listener table"),
         listeners="\n".join(_port_row(listener, daemon) for listener, daemon in rows),
         roles="\n".join(_role_row(*row) for row in roles),
+        http="" if all(row.protocol.carries_mail for row, _ in rows) else _HTTP,
     )
 
 
@@ -104,7 +116,8 @@ def _role_row(role: Role, offer: Offer, plugin: str, user: str) -> str:
 def _port_row(listener: Listener, daemon: str) -> str:
     return (
         f"| {listener.name} | {daemon} | {_TLS[listener.tls]} | {listener.public_port} "
-        f"| {listener.entry_point_port} | {listener.service_port} | {listener.internal_port} |"
+        f"| {listener.entry_point_port} | {listener.service_port} "
+        f"| {listener.internal_port or '-'} |"
     )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import pytest
 
 from gatepost import assembly, registry
 from gatepost.contracts import Context, Plugin
-from gatepost.model import Plan, Process, RenderedFile, Site
+from gatepost.errors import UsageError
+from gatepost.model import HttpRoute, Listener, Plan, Process, Protocol, RenderedFile, Site
 from gatepost.registry import load
+from gatepost.settings.concerns import PublicPorts
 
 
 @dataclass(frozen=True)
@@ -118,3 +120,70 @@ def test_a_unit_has_its_own_and_what_goes_with_any(
     plan = planned(monkeypatch, site, filtering, giver("one"), unit="mta")
     assert {p.name for p in plan.processes} == {"one"}
     assert assembly.units() == ("filter",)
+
+
+# --- HTTP routes --------------------------------------------------------------------------------
+
+
+def website(*routes: HttpRoute) -> Plugin:
+    return Plugin(
+        name="website",
+        unit="website",
+        listeners=(Listener.http("website", 2098),),
+        contributes=lambda _context: routes,
+    )
+
+
+def test_a_route_to_nowhere_is_refused(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
+    """Visitors would read that the gateway is bad, and nobody why."""
+    with pytest.raises(UsageError, match=r'leads to "web", which is no HTTP .* are: website\.'):
+        planned(monkeypatch, site, website(HttpRoute("web", "/toy")))
+
+
+def test_two_routes_for_the_same_requests_are_refused(
+    monkeypatch: pytest.MonkeyPatch, site: Site
+) -> None:
+    """Which of the two programs answers would be a matter of luck."""
+    twice = website(HttpRoute("website", "/toy"), HttpRoute("website", "/toy"))
+    with pytest.raises(UsageError, match=r'Several routes are for "/toy"'):
+        planned(monkeypatch, site, twice)
+    apart = website(HttpRoute("website", "/toy"), HttpRoute("website", "/toy", "www.example.org"))
+    assert planned(monkeypatch, site, apart)
+
+
+@pytest.mark.parametrize("path", ["", "toy", "/toy/", "/a//b", "/`)", "/a b", "/ä"])
+def test_a_path_that_no_request_has_is_refused(path: str) -> None:
+    """It would break out of the proxy's rule, or fit no request."""
+    with pytest.raises(ValueError, match="is no path such as /toy"):
+        HttpRoute("website", path)
+    assert HttpRoute("website", "/toy/bell-2.html")
+
+
+@pytest.mark.parametrize("host", ["a`b", "www..org", "Www.example.org", "a b"])
+def test_a_host_that_is_none_is_refused(host: str) -> None:
+    """It would break out of the proxy's rule, or fit no request."""
+    with pytest.raises(ValueError, match="is no host name"):
+        HttpRoute("website", "/", host)
+
+
+def test_http_is_no_mail(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
+    """Mail clients would be sent to a website, and the proof would wait for its greeting."""
+    plugin = replace(website(HttpRoute("website")), proxied=lambda _settings: True)
+    topology = planned(monkeypatch, site, plugin).topology
+    assert [bound.name for bound in topology.listeners] == ["website"]
+    assert topology.mail == ()
+    assert topology.clients == {}
+    assert topology.named("website").internal == ()
+    assert not topology.named("website").proxied, "HTTP tells the client's address by itself"
+    assert {protocol for protocol in Protocol if not protocol.carries_mail} == {Protocol.HTTP}
+
+
+def test_elsewhere_only_mail_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which routes there are is known to the server alone."""
+    monkeypatch.setattr(registry, "plugins", lambda: (website(HttpRoute("website")),))
+    outside = assembly.seen_from_outside(registry.plugins(), ["192.0.2.1"], PublicPorts.STANDARD)
+    assert outside.listeners == ()
+    settings = load({"MAILNAME": "mx.example.org", "GATEPOST_PLACE": "container"})
+    assert assembly.seen_in_cluster(settings, "", lambda name: [name]).listeners == ()
+    own = assembly.layout(settings, unit="website").topology.named("website")
+    assert [str(address) for address in own.service] == ["0.0.0.0:2098", "[::]:2098"]

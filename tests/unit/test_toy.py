@@ -44,7 +44,7 @@ def test_its_settings_are_shown(*, toy: bool) -> None:
     """Nobody would know what can be set."""
     shown = json.loads(run(GATEPOST, "config", "show", "--json", toy=toy, TOY_BELL="yes"))
     rows = {row["name"]: row for row in shown["settings"] if row["name"].startswith("TOY")}
-    assert list(rows) == (["TOY_BELL"] if toy else [])
+    assert list(rows) == (["TOY_BELL", "TOY_ROUTE"] if toy else [])
     if toy:
         assert rows["TOY_BELL"]["value"] == "true"
         assert rows["TOY_BELL"]["meaning"] == "Ring a bell when mail comes."
@@ -56,6 +56,7 @@ def test_its_settings_are_shown(*, toy: bool) -> None:
     [
         ("settings.md", "### `TOY_BELL`"),
         ("ports.md", "| bell | `run/toy/bell` | root | 2099 | toy | rings |"),
+        ("ports.md", "| toy-web | toy | at the proxy | 443 | 33443 | 2098 | - |"),
         ("commands.md", "## gatepost ring"),
     ],
 )
@@ -99,7 +100,8 @@ plan = assembly.assemble(settings, site(settings, DEBIAN_12))
 print([str(f.path) for f in plan.files], [p.name for p in plan.processes],
       [str(d.path) for d in plan.directories], [u.name for u in plan.users],
       [j.name for j in plan.jobs], [f.content for f in plan.files if f.process == "toy"],
-      plan.topology.offers.get("bell"))
+      plan.topology.offers.get("bell"),
+      *(f"{b.name} {b.public[-1]} {b.service[0]}" for b in plan.topology.listeners))
 """
 
 
@@ -107,7 +109,7 @@ print([str(f.path) for f in plan.files], [p.name for p in plan.processes],
 @pytest.mark.parametrize("bell", ["yes", "no"])
 def test_the_plan_has_its_parts(bell: str, *, toy: bool) -> None:
     """It would not be written, started, or given its secret."""
-    planned = python(PLAN, toy=toy, TOY_BELL=bell)
+    planned = python(PLAN, toy=toy, TOY_BELL=bell, PUBLIC_BIND_ADDRESS="127.0.0.1")
     assert "postfix/main.cf" in planned, planned
     for part in (
         "'toy/bell.conf'",
@@ -117,5 +119,6 @@ def test_the_plan_has_its_parts(bell: str, *, toy: bool) -> None:
         "key = unit-test-key",
         "run/toy/bell",
         "'toy-tuning'",
+        "toy-web 127.0.0.1:33443 127.0.0.1:2098",
     ):
         assert (part in planned) is (toy and bell == "yes"), (part, planned)

@@ -21,6 +21,8 @@ def clients(
     found: dict[str, Address] = {}
     problems: list[str] = []
     for bound in listeners:
+        if not bound.listener.protocol.carries_mail:
+            continue
         elsewhere = internal_service(units_of()[bound.daemon])
         default = (
             bound.internal[0].reachable

@@ -8,7 +8,7 @@ from gatepost.assembly.layout import layout
 from gatepost.assembly.listeners import View, at, from_outside, table
 from gatepost.assembly.units import internal_service
 from gatepost.contracts import Plugin
-from gatepost.model import Address, Listener, Topology
+from gatepost.model import Address, BoundListener, Listener, Topology
 from gatepost.settings import Settings
 from gatepost.settings.concerns import PublicPorts
 
@@ -17,7 +17,12 @@ def seen_from_outside(
     plugins: Iterable[Plugin], hosts: Iterable[str], ports: PublicPorts
 ) -> Topology:
     """Return the topology as a client elsewhere sees it: public ports and nothing behind them."""
-    return Topology(table(plugins, from_outside(hosts, ports)), {}, {}, ())
+    return Topology(_mail(plugins, from_outside(hosts, ports)), {}, {}, ())
+
+
+def _mail(plugins: Iterable[Plugin], view: View) -> tuple[BoundListener, ...]:
+    """Bind the listeners that carry mail: elsewhere nothing tells which HTTP routes there are."""
+    return tuple(b for b in table(plugins, view) if b.listener.protocol.carries_mail)
 
 
 def seen_in_cluster(
@@ -45,13 +50,13 @@ def seen_in_cluster(
         # The name first, for that is what settings should have.
         return at(dict.fromkeys((name, *known[name])), listener.public_port)
 
-    listeners = table(
+    listeners = _mail(
         here.plugins,
         View(
             public=public,
             service=service,
             internal=internal,
-            proxied=lambda plugin: plugin.proxied(settings),
+            proxied=lambda plugin, _listener: plugin.proxied(settings),
         ),
     )
     units = {plugin.name: plugin.unit for plugin in here.plugins}

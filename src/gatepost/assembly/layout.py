@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gatepost import registry
 from gatepost.assembly import roles
@@ -25,7 +25,8 @@ class Layout:
     plugins: tuple[Plugin, ...]
     """The plug-ins in use, in the order of their names."""
     topology: Topology
-    """The table of listeners, without the HTTP routes, which a plan knows."""
+    """The table of listeners. Those for HTTP have no public addresses yet: the plan, which knows
+    the routes, adds them (`Plan.topology`)."""
 
     def plan(self, site: Site) -> Plan:
         """Make the plan: what to write and what to start.
@@ -47,7 +48,7 @@ def layout(settings: Settings, *, ipv6: bool = True, unit: str | None = None) ->
     here = used(settings, unit)
     everywhere = here if unit is None else used(settings)
     fronted = any(plugin.fronts for plugin in here)
-    view = from_here(settings, ipv6=ipv6, fronted=fronted)
+    view = from_here(settings, ipv6=ipv6, fronted=fronted, alone=unit is not None)
     listeners = table(registry.plugins(), view)
     names = {plugin.name for plugin in here}
     found = roles.find(settings, here, everywhere, ipv6=ipv6, unit=unit)
@@ -69,8 +70,12 @@ def layout(settings: Settings, *, ipv6: bool = True, unit: str | None = None) ->
 
 
 def topology(settings: Settings, *, ipv6: bool = True, unit: str | None = None) -> Topology:
-    """Return the topology of a place; see `layout`."""
-    return layout(settings, ipv6=ipv6, unit=unit).topology
+    """Return the topology of the listeners that carry mail; see `layout`.
+
+    Which HTTP listeners clients reach is known to the plan only: see `Plan.topology`.
+    """
+    whole = layout(settings, ipv6=ipv6, unit=unit).topology
+    return replace(whole, listeners=whole.mail)
 
 
 def assemble(settings: Settings, site: Site, unit: str | None = None) -> Plan:

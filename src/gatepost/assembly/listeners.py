@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gatepost.contracts import Plugin
-from gatepost.model import Address, BoundListener, IPAddress, Listener
+from gatepost.model import (
+    HTTPS_ENTRY_POINT_PORT,
+    HTTPS_PORT,
+    Address,
+    BoundListener,
+    IPAddress,
+    Listener,
+)
 from gatepost.settings import Settings
 from gatepost.settings.concerns import PublicPorts
 
@@ -26,8 +33,8 @@ class View:
     public: Side
     service: Side = _nowhere
     internal: Side = _nowhere
-    proxied: Callable[[Plugin], bool] = lambda _plugin: False
-    """Tell whether a plug-in's service ports demand a PROXY header."""
+    proxied: Callable[[Plugin, Listener], bool] = lambda _plugin, _listener: False
+    """Tell whether the service port of a listener demands a PROXY header."""
 
 
 def table(plugins: Iterable[Plugin], view: View) -> tuple[BoundListener, ...]:
@@ -36,7 +43,7 @@ def table(plugins: Iterable[Plugin], view: View) -> tuple[BoundListener, ...]:
         BoundListener(
             listener=listener,
             daemon=plugin.name,
-            proxied=view.proxied(plugin),
+            proxied=view.proxied(plugin, listener),
             public=view.public(plugin, listener),
             service=view.service(plugin, listener),
             internal=view.internal(plugin, listener),
@@ -46,33 +53,58 @@ def table(plugins: Iterable[Plugin], view: View) -> tuple[BoundListener, ...]:
     )
 
 
-def from_here(settings: Settings, *, ipv6: bool = True, fronted: bool = False) -> View:
+def from_here(
+    settings: Settings, *, ipv6: bool = True, fronted: bool = False, alone: bool = False
+) -> View:
     """Return the view of the machine or container itself.
 
-    `fronted` tells whether a proxy of ours listens before the daemons.
+    `fronted` tells whether a proxy of ours listens before the daemons, `alone` whether one unit
+    runs here without the others.
     """
     listen = settings.listen
     own = hosts(listen.service_bind_address, ipv6=ipv6)
     fronts = hosts(listen.public_bind_address, ipv6=ipv6) if fronted else ()
 
     def service(_plugin: Plugin, listener: Listener) -> tuple[Address, ...]:
-        return at(own, listener.service_port)
+        is_mail = listener.protocol.carries_mail
+        return at(own if is_mail or alone else nearest(own), listener.service_port)
 
     def public(plugin: Plugin, listener: Listener) -> tuple[Address, ...]:
+        if not listener.protocol.carries_mail:
+            return ()  # until a route leads to it
         if fronts:
             return at(fronts, public_port(listener, listen.public_ports))
         # Without a proxy of ours, clients of a plain port come straight to the daemon.
         return () if plugin.proxied(settings) else service(plugin, listener)
 
     def internal(_plugin: Plugin, listener: Listener) -> tuple[Address, ...]:
-        return at(own, listener.internal_port)
+        return at(own if listener.internal_port else (), listener.internal_port)
 
     return View(
         public=public,
         service=service,
         internal=internal,
-        proxied=lambda plugin: plugin.proxied(settings),
+        proxied=lambda plugin, listener: _expects_header(settings, plugin, listener),
     )
+
+
+def https(settings: Settings, *, ipv6: bool) -> tuple[Address, ...]:
+    """Return where a proxy of ours takes HTTPS, for all routes."""
+    listen = settings.listen
+    standard = listen.public_ports is PublicPorts.STANDARD
+    port = HTTPS_PORT if standard else HTTPS_ENTRY_POINT_PORT
+    return at(hosts(listen.public_bind_address, ipv6=ipv6), port)
+
+
+def nearest(own: Iterable[str]) -> tuple[str, ...]:
+    """Return one host for programs on this machine; they share its loopback."""
+    first = next(iter(own))
+    return (Address(first, 1).reachable.host,)
+
+
+def _expects_header(settings: Settings, plugin: Plugin, listener: Listener) -> bool:
+    """Tell whether a service port demands a PROXY header; HTTP has a header of its own."""
+    return listener.protocol.carries_mail and plugin.proxied(settings)
 
 
 def from_outside(there: Iterable[str], ports: PublicPorts) -> View:

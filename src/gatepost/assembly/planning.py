@@ -7,21 +7,27 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from graphlib import TopologicalSorter
 
+from gatepost.assembly.listeners import https
+from gatepost.assembly.routes import routed
 from gatepost.contracts import Context, Plugin
 from gatepost.errors import SettingsError
-from gatepost.model import SOCKET_PATH_BYTES, Home, Plan, Process, Site, Topology
+from gatepost.model import SOCKET_PATH_BYTES, Home, HttpRoute, Plan, Process, Site, Topology
 from gatepost.settings import Settings
 
 
 def planned(settings: Settings, here: tuple[Plugin, ...], topology: Topology, site: Site) -> Plan:
     """Make the plan of the plug-ins of a place.
 
-    Raises `SettingsError` when the home is too deep for sockets below it.
+    Raises `SettingsError` when the home is too deep for sockets below it, and `UsageError` for HTTP
+    routes that lead nowhere or clash.
     """
     _check_sockets(here, site.home)
     bare = Context(settings, topology, site)
     given = {plugin.name: plugin.contributes(bare) for plugin in here}
     context = replace(bare, contributions=tuple(one for each in given.values() for one in each))
+    serves = any(plugin.fronts and HttpRoute in plugin.consumes for plugin in here)
+    at = https(settings, ipv6=site.ipv6) if serves else ()
+    context = replace(context, topology=routed(topology, context.given(HttpRoute), at))
     return Plan(
         topology=context.topology,
         files=tuple(file for plugin in here for file in plugin.files(context)),

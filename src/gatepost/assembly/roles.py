@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from gatepost import registry
 from gatepost.assembly.listeners import hosts as written
+from gatepost.assembly.listeners import nearest
 from gatepost.assembly.units import internal_service
 from gatepost.contracts import Plugin
 from gatepost.errors import SettingsError, UsageError
@@ -181,8 +182,7 @@ def _offers(
     """
     home = Home(settings.storage.gatepost_home)
     hosts = written(settings.listen.service_bind_address, ipv6=ipv6)
-    # Others on this machine share its loopback; those in containers of their own come from afar.
-    tcp_hosts = hosts if unit else (Address(hosts[0], 1).reachable.host,)
+    tcp_hosts = hosts if unit else nearest(hosts)
     found: dict[str, dict[Role, tuple[Endpoint, ...]]] = {}
     for plugin in here:
         for role, offer in plugin.offers.items():

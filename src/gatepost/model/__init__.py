@@ -4,10 +4,12 @@ Data flows one way: settings → `Topology` → `Plan` → files and processes �
 `Finding`. Everything here can be compared, printed and serialised.
 """
 
-from gatepost.model.contributions import Handoff, Standing
+from gatepost.model.contributions import Handoff, HttpRoute, Standing
 from gatepost.model.evidence import Event, Finding, Observation, Status
 from gatepost.model.listeners import (
     DELIVERY,
+    HTTPS_ENTRY_POINT_PORT,
+    HTTPS_PORT,
     QUOTA_STATUS,
     SASL,
     SOCKET_PATH_BYTES,
@@ -40,6 +42,8 @@ from gatepost.model.secrets import KeyPair, Secret, Token
 
 __all__ = [
     "DELIVERY",
+    "HTTPS_ENTRY_POINT_PORT",
+    "HTTPS_PORT",
     "QUOTA_STATUS",
     "SASL",
     "SOCKET_PATH_BYTES",
@@ -54,6 +58,7 @@ __all__ = [
     "Finding",
     "Handoff",
     "Home",
+    "HttpRoute",
     "IPAddress",
     "IPNetwork",
     "Installed",

@@ -5,6 +5,7 @@ No I/O, and no decisions. A plug-in neither edits the files of another nor asks 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -37,3 +38,27 @@ class Handoff:
     standing: Standing = Standing.NAMED
     """Kind of the connections. Each listener has `Standing.NAMED`, which also serves the kinds
     that the listener has no service for."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRoute:
+    """Requests that a reverse proxy passes on to an HTTP listener.
+
+    Every proxy consumes it: it takes HTTPS on its public port with the certificate of the mail
+    server, and passes HTTP on with the client's address as the only value of ``X-Forwarded-For``.
+    """
+
+    listener: str
+    """Name of the listener (`Listener.http`), which need not be the plug-in's own."""
+    path: str = "/"
+    """What the path of the request begins with: ``/toy`` is for ``/toy`` and ``/toy/bell``, not for
+    ``/toys``. The plug-in is given the whole path."""
+    host: str = ""
+    """Host name that the request is for; empty for every name."""
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for a path or host that no request has."""
+        if not re.fullmatch(r"/|(/[\w.~-]+)+", self.path, re.ASCII):
+            raise ValueError(f'route to {self.listener}: "{self.path}" is no path such as /toy')
+        if self.host and not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)*", self.host):
+            raise ValueError(f'route to {self.listener}: "{self.host}" is no host name')

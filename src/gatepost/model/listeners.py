@@ -69,14 +69,21 @@ class Protocol(StrEnum):
     IMAP = "imap"
     POP3 = "pop3"
     SIEVE = "sieve"
+    HTTP = "http"
+
+    @property
+    def carries_mail(self) -> bool:
+        """Whether mail programs or mail servers speak it."""
+        return self is not Protocol.HTTP
 
     @property
     def greeting(self) -> bytes:
-        """What a server that is ready says first.
+        """What a server that is ready says first; empty where the client speaks first.
 
         RFC 5321 section 4.2, RFC 9051 section 7.1, RFC 1939 section 4, RFC 5804 section 1.3.
         """
         return {
+            Protocol.HTTP: b"",
             Protocol.SMTP: b"220 ",
             Protocol.IMAP: b"* OK",
             Protocol.POP3: b"+OK",
@@ -89,6 +96,14 @@ class Tls(StrEnum):
 
     STARTTLS = "starttls"
     IMPLICIT = "implicit"
+    PROXY = "proxy"
+    """The reverse proxy speaks TLS with the client, and none with the plug-in."""
+
+
+HTTPS_PORT = 443
+"""The port of all websites (RFC 9110, section 4.2.2)."""
+HTTPS_ENTRY_POINT_PORT = 33443
+"""Where the reverse proxy listens for HTTPS with ``PUBLIC_PORTS=entrypoints``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +121,23 @@ class Listener:
     service_port: int
     """Where the daemon listens for the proxy; demands a PROXY header when one is upstream."""
     internal_port: int
-    """Where the daemon listens for Gatepost's own clients; never takes a PROXY header."""
+    """Where the daemon listens for Gatepost's own clients; never takes a PROXY header. 0 when it
+    does not: for HTTP."""
     client_setting: str = ""
     """Setting that says where Gatepost's own clients connect instead, such as
     ``MDA_IMAP_ADDRESS``; empty when there is none."""
     guarded: bool = False
     """Whether the daemon would believe a PROXY header from any peer. Where a proxy is upstream, the
     plug-in that consumes `Handoff` then answers on the service port in its place."""
+
+    @classmethod
+    def http(cls, name: str, port: int) -> Listener:
+        """Return the row of a plug-in that speaks HTTP on a port of its own.
+
+        It is for the reverse proxy, which passes requests on where a plug-in contributes an
+        `HttpRoute`. All routes share the proxy's one port for HTTPS.
+        """
+        return cls(name, Protocol.HTTP, Tls.PROXY, HTTPS_PORT, HTTPS_ENTRY_POINT_PORT, port, 0)
 
     @property
     def greeting(self) -> bytes:
@@ -130,7 +155,8 @@ class BoundListener:
     proxied: bool
     """Whether the service port demands a PROXY header."""
     public: tuple[Address, ...]
-    """Where clients connect; empty when a proxy that is not ours stands in front."""
+    """Where clients connect; empty when a proxy that is not ours stands in front, and for HTTP
+    where no route leads to it."""
     service: tuple[Address, ...]
     internal: tuple[Address, ...]
 
@@ -200,6 +226,11 @@ class Topology:
     def offers_of(self, plugin: str) -> Mapping[Role, tuple[Endpoint, ...]]:
         """Return where one plug-in offers its roles; nothing when it runs elsewhere."""
         return self.offered.get(plugin, {})
+
+    @property
+    def mail(self) -> tuple[BoundListener, ...]:
+        """The listeners that carry mail, in table order."""
+        return tuple(bound for bound in self.listeners if bound.listener.protocol.carries_mail)
 
     def of(self, daemon: str) -> tuple[BoundListener, ...]:
         """Return the listeners that one daemon answers on, in table order."""

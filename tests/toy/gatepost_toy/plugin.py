@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from gatepost.contracts import Context, Plugin
-from gatepost.model import Directory, Job, Offer, Process, RenderedFile, Role, SystemUser, Token
+from gatepost.model import (
+    Directory,
+    HttpRoute,
+    Job,
+    Listener,
+    Offer,
+    Process,
+    Readiness,
+    RenderedFile,
+    Role,
+    SystemUser,
+    Token,
+)
 from gatepost.settings.concerns import Boolean, Concern
 
 BELL = Role("bell")
+USER = SystemUser("gatepost-toy", "Gatepost's bell")
+WEB = Listener.http("toy-web", 2098)
 
 
 class ToySettings(Concern):
@@ -16,6 +30,8 @@ class ToySettings(Concern):
 
     toy_bell: Boolean = False
     """Ring a bell when mail comes."""
+    toy_route: Boolean = True
+    """Let visitors ring the bell over HTTPS, below `/toy`."""
 
 
 def files(context: Context) -> tuple[RenderedFile, ...]:
@@ -24,17 +40,43 @@ def files(context: Context) -> tuple[RenderedFile, ...]:
     return (RenderedFile(PurePosixPath("toy") / "bell.conf", text, "toy", mode=0o600),)
 
 
+def processes(context: Context) -> tuple[Process, ...]:
+    """Return the bell, and the website on which visitors ring it."""
+    (here,) = context.topology.named(WEB.name).service
+    networks = ",".join(map(str, context.topology.trusted_proxies))
+    python, program = context.site.program.with_name("python"), Path(__file__).with_name("web.py")
+    return (
+        Process(name="toy", argv=("sleep", "infinity")),
+        Process(
+            name=WEB.name,
+            argv=(str(python), "-I", str(program), USER.name, networks),
+            sockets=((WEB.name, here),),
+            ready=(Readiness(here),),
+            becomes=USER.name,
+        ),
+    )
+
+
+def routes(context: Context) -> tuple[HttpRoute, ...]:
+    """Return the way to the website, unless it is switched off."""
+    wanted = context.settings.of(ToySettings).toy_route
+    return (HttpRoute(WEB.name, "/toy"),) if wanted else ()
+
+
 PLUGIN = Plugin(
     name="toy",
+    unit="toy",
     settings=(ToySettings,),
     used=lambda settings, _listeners: settings.of(ToySettings).toy_bell,
     offers={BELL: Offer(2099, "rings", "bell")},
     opens=lambda _settings: {BELL: "root"},
+    listeners=(WEB,),
+    contributes=routes,
     optional_packages=("hello",),
     secrets=(Token("toy.key"),),
     files=files,
-    processes=lambda _context: (Process(name="toy", argv=("sleep", "infinity")),),
+    processes=processes,
     jobs=lambda _context: (Job("toy-tuning", ("echo", "in tune"), every=3600.0, after_start=True),),
     directories=lambda context: (Directory(context.site.home.state / "toy"),),
-    users=(SystemUser("gatepost-toy", "Gatepost's bell"),),
+    users=(USER,),
 )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from gatepost.contracts import Plugin
-from gatepost.plugins.traefik.files import files
-from gatepost.plugins.traefik.process import USER, processes
+from gatepost.model import HttpRoute
+from gatepost.plugins.traefik.files import USER, files
+from gatepost.plugins.traefik.process import processes
 
 PLUGIN = Plugin(
     name="traefik",
     chosen_by="REVERSE_PROXY",
     preferred=True,
     fronts=True,
+    consumes=(HttpRoute,),
     version_command=("traefik", "version"),
     files=files,
     processes=processes,

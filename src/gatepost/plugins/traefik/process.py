@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from gatepost.contracts import Context
-from gatepost.model import Process, Readiness, SystemUser
-from gatepost.plugins.traefik.files import FOLDER, PROCESS
-
-USER = SystemUser("gatepost-proxy", "Gatepost's reverse proxy")
+from gatepost.model import Process, Readiness
+from gatepost.plugins.traefik.files import FOLDER, PROCESS, USER
 
 _FIRST_PRIVILEGED_FREE_PORT = 1024
 
@@ -34,8 +32,11 @@ def processes(context: Context) -> tuple[Process, ...]:
 
 def _readiness(context: Context) -> tuple[Readiness, ...]:
     """Return one probe for each public address; a banner shows that the way behind it is open."""
+    # All HTTP routes share their addresses.
     return tuple(
-        Readiness(address.reachable, bound.listener.greeting)
-        for bound in context.topology.listeners
-        for address in bound.public
+        dict.fromkeys(
+            Readiness(address.reachable, bound.listener.greeting)
+            for bound in context.topology.listeners
+            for address in bound.public
+        )
     )
