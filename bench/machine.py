@@ -109,7 +109,8 @@ def rendering(server: Instance, runs: int) -> list[float]:
     code = (
         "import os, time; from gatepost import assembly, registry;"
         "from gatepost.settings import load;"
-        "from gatepost.run.site import survey; s = load(os.environ); site = survey(s);"
+        "from gatepost.run.site import survey; s = load(os.environ);"
+        "site = survey(s, assembly.used(s));"
         "registry.plugins(); t = time.perf_counter();"
         "assembly.assemble(load(os.environ), site); print(time.perf_counter() - t)"
     )

@@ -172,7 +172,7 @@ def test_up_replaces_an_older_supervisor() -> None:
         first = pids(server)
         done = server.run("up", "--detach", timeout=90)
         assert done.returncode == 0, done.stderr
-        assert "the whole mail server is restarted" in done.stderr
+        assert "all services are restarted" in done.stderr
         second = pids(server)
         assert not set(first.values()) & set(second.values())
         assert server.status()["older"] == []

@@ -1,7 +1,7 @@
 """Domains, mailboxes and aliases: what can be done with them, one function per verb.
 
-Everything is given as a user writes it and comes back as it is kept. Each function opens the
-database that the settings name; wrong input raises `AccountError` and changes nothing.
+Everything is given as a user writes it and comes back as it is kept. Wrong input raises
+`AccountError` and changes nothing.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatepost.accounts import addresses, exchange, passwords, quota
-from gatepost.accounts.database import database_of
 from gatepost.accounts.exchange import Format, Imported, Progress
 from gatepost.accounts.lifetimes import first_folder
 from gatepost.accounts.records import PROBE_DOMAIN, Alias, Domain, Mailbox
-from gatepost.accounts.store import MailboxChange, Store, open_store
+from gatepost.accounts.store import MailboxChange, Store
 from gatepost.accounts.tables import ADDRESS_LENGTH
+from gatepost.actions.session import Session
 from gatepost.errors import ImportFileError, OperationError
 from gatepost.model import Home
-from gatepost.run import control, rights
-from gatepost.settings import Place, Settings
+from gatepost.run import control
+from gatepost.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +40,18 @@ class Removed:
 @contextmanager
 def accounts(settings: Settings) -> Iterator[Store]:
     """Open the store that the settings name, for the length of a ``with`` block."""
-    home = Home(settings.storage.gatepost_home)
-    rights.require(home, in_container=settings.place is Place.CONTAINER)
-    with open_store(database_of(settings), delimiter=settings.mail.recipient_delimiter) as store:
-        yield store
+    with Session(settings) as session:
+        yield session.store
 
 
 @contextmanager
-def _changing(settings: Settings) -> Iterator[Store]:
-    """Open the store to change it; a running server is then told to look again.
+def _changing(session: Session) -> Iterator[Store]:
+    """Change the accounts; a running server is then told to look again.
 
     Raises `OperationError` when the change is made and the server could not act on it.
     """
-    with accounts(settings) as store:
-        yield store
-    answer = control.request(Home(settings.storage.gatepost_home), control.FORGET)
+    yield session.store
+    answer = session.ask(control.FORGET)
     if answer and (problems := answer.problems):
         raise OperationError(
             f"The accounts are changed, but {'; '.join(problems)}; the server tries again by "
@@ -63,45 +60,30 @@ def _changing(settings: Settings) -> Iterator[Store]:
         )
 
 
-@contextmanager
-def existing(settings: Settings) -> Iterator[Store | None]:
-    """Open the store as it is, for the length of a ``with`` block; None when there is none yet.
-
-    Nothing is made or migrated. Raises `PreflightError` when this user may not read it.
-    """
-    database = database_of(settings)
-    if not database.exists():
-        yield None
-        return
-    with Store(database, delimiter=settings.mail.recipient_delimiter) as store:
-        yield store
-
-
 # --- domains --------------------------------------------------------------------------------
 
 
-def add_domain(settings: Settings, name: str) -> tuple[str, tuple[str, ...]]:
+def add_domain(session: Session, name: str) -> tuple[str, tuple[str, ...]]:
     """Add a domain; return its name as it is kept, and why its role addresses reach nobody."""
     normalised = addresses.domain(name)
-    with accounts(settings) as store:
-        store.add_domain(normalised)
-        return normalised, unread_roles(settings, store)
+    session.store.add_domain(normalised)
+    return normalised, unread_roles(session)
 
 
-def unread_roles(settings: Settings, store: Store) -> tuple[str, ...]:
+def unread_roles(session: Session) -> tuple[str, ...]:
     """Return why mail for postmaster and abuse reaches nobody, a sentence each."""
-    return store.unread_roles(settings.mail.mailname, settings.mail.postmaster)
+    mail = session.settings.mail
+    return session.store.unread_roles(mail.mailname, mail.postmaster)
 
 
-def list_domains(settings: Settings) -> tuple[Domain, ...]:
+def list_domains(session: Session) -> tuple[Domain, ...]:
     """Return all domains with how many accounts each has."""
-    with accounts(settings) as store:
-        return store.domains()
+    return session.store.domains()
 
 
-def remove_domain(settings: Settings, name: str, *, force: bool) -> Domain:
+def remove_domain(session: Session, name: str, *, force: bool) -> Domain:
     """Remove a domain; with `force` its mailboxes and aliases too."""
-    with _changing(settings) as store:
+    with _changing(session) as store:
         return store.remove_domain(addresses.domain(name), force=force)
 
 
@@ -109,7 +91,7 @@ def remove_domain(settings: Settings, name: str, *, force: bool) -> Domain:
 
 
 def add_mailbox(
-    settings: Settings,
+    session: Session,
     address: str,
     password: str,
     *,
@@ -131,24 +113,22 @@ def add_mailbox(
         send_only=send_only,
         enabled=enabled,
     )
-    home = Home(settings.storage.gatepost_home)
-    with _changing(settings) as store:
+    with _changing(session) as store:
         first = first_folder(mailbox.address)
-        if _is_there(home.mail / first):
+        if _is_there(session.home.mail / first):
             store.keep_aside([first])
         left = store.add_mailbox(mailbox, old_mail=old_mail)
-    return mailbox, tuple(home.mail / folder for folder in left)
+    return mailbox, tuple(session.home.mail / folder for folder in left)
 
 
-def list_mailboxes(settings: Settings, domain: str | None = None) -> tuple[Mailbox, ...]:
+def list_mailboxes(session: Session, domain: str | None = None) -> tuple[Mailbox, ...]:
     """Return all mailboxes, or those of one domain."""
     name = None if domain is None else addresses.domain(domain)
-    with accounts(settings) as store:
-        return store.mailboxes(name)
+    return session.store.mailboxes(name)
 
 
 def change_mailbox(
-    settings: Settings,
+    session: Session,
     address: str,
     *,
     size: str | None = None,
@@ -169,7 +149,7 @@ def change_mailbox(
     if enabled is not None:
         change["enabled"] = enabled
     normalised = addresses.mailbox(address)
-    with _changing(settings) as store:
+    with _changing(session) as store:
         if password is not None:
             # A password is only worth hashing when there is a mailbox for it.
             store.mailbox(normalised)
@@ -178,28 +158,26 @@ def change_mailbox(
         return store.change_mailbox(normalised, keep_sessions=keep_sessions, **change)
 
 
-def require_free(settings: Settings, address: str, size: str | None) -> None:
+def require_free(session: Session, address: str, size: str | None) -> None:
     """Raise `AccountError` when no such mailbox can be added, before a password is asked."""
     normalised = addresses.mailbox(address)
     if size is not None:
         quota.parse(size)
-    with accounts(settings) as store:
-        store.require_free(normalised)
+    session.store.require_free(normalised)
 
 
-def require_mailbox(settings: Settings, address: str) -> Mailbox:
+def require_mailbox(session: Session, address: str) -> Mailbox:
     """Return a mailbox; raise `AccountError` when there is none, before a password is asked."""
-    with accounts(settings) as store:
-        return store.mailbox(addresses.mailbox(address))
+    return session.store.mailbox(addresses.mailbox(address))
 
 
-def remove_mailbox(settings: Settings, address: str) -> Removed:
+def remove_mailbox(session: Session, address: str) -> Removed:
     """Remove a mailbox; its sessions end, its mail stays where it is."""
     normalised = addresses.mailbox(address)
-    with _changing(settings) as store:
+    with _changing(session) as store:
         folder = store.folder(normalised)
         leading = store.remove_mailbox(normalised)
-    mail = Home(settings.storage.gatepost_home).mail / folder
+    mail = session.home.mail / folder
     return Removed(normalised, mail if _is_there(mail) else None, leading)
 
 
@@ -224,33 +202,30 @@ def _is_there(folder: Path) -> bool:
 
 
 def add_alias(
-    settings: Settings, address: str, targets: Iterable[str]
+    session: Session, address: str, targets: Iterable[str]
 ) -> tuple[Alias, tuple[str, ...]]:
     """Add an alias; return it, and those of its targets that are ours and do not exist."""
     normalised = dict.fromkeys(addresses.target(target) for target in targets)
     alias = Alias(addresses.alias(address), tuple(normalised))
-    with accounts(settings) as store:
-        return alias, store.add_alias(alias)
+    return alias, session.store.add_alias(alias)
 
 
-def list_aliases(settings: Settings, domain: str | None = None) -> tuple[Alias, ...]:
+def list_aliases(session: Session, domain: str | None = None) -> tuple[Alias, ...]:
     """Return all aliases, or those of one domain."""
     name = None if domain is None else addresses.domain(domain)
-    with accounts(settings) as store:
-        return store.aliases(name)
+    return session.store.aliases(name)
 
 
-def remove_alias(settings: Settings, address: str) -> Alias:
+def remove_alias(session: Session, address: str) -> Alias:
     """Remove an alias; return what it was."""
-    with accounts(settings) as store:
-        return store.remove_alias(addresses.alias(address))
+    return session.store.remove_alias(addresses.alias(address))
 
 
 # --- import and export ----------------------------------------------------------------------
 
 
 def import_file(
-    settings: Settings,
+    session: Session,
     lines: Iterable[bytes],
     name: str,
     form: Format | None = None,
@@ -262,8 +237,8 @@ def import_file(
 
     Mailboxes begin empty; with `old_mail` they take over what earlier ones have left.
     """
-    with _changing(settings) as store:
-        store.keep_aside(mail_folders(Home(settings.storage.gatepost_home)))
+    with _changing(session) as store:
+        store.keep_aside(mail_folders(session.home))
         return exchange.import_accounts(
             store,
             lines,
@@ -274,13 +249,12 @@ def import_file(
         )
 
 
-def export_lines(settings: Settings, form: Format) -> Iterator[str]:
+def export_lines(session: Session, form: Format) -> Iterator[str]:
     """Yield all accounts as lines that `import_file` reads."""
-    with accounts(settings) as store:
-        yield from exchange.export_accounts(store, form)
+    yield from exchange.export_accounts(session.store, form)
 
 
-def export_file(settings: Settings, file: Path, form: Format | None = None) -> None:
+def export_file(session: Session, file: Path, form: Format | None = None) -> None:
     """Write all accounts to a file that only this user can read; replaces it whole.
 
     Raises `OperationError` when it cannot be written.
@@ -291,7 +265,7 @@ def export_file(settings: Settings, file: Path, form: Format | None = None) -> N
         try:
             # mkstemp makes it 0600, which the replaced file keeps.
             with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.writelines(export_lines(settings, chosen))
+                stream.writelines(export_lines(session, chosen))
             Path(temporary).replace(file)
         except BaseException:
             Path(temporary).unlink()

@@ -20,15 +20,15 @@ def settings(**fallback: str) -> Settings:
     return registry.load({**fallback, **os.environ}, dotenv=Path(".env"))
 
 
-def current(service: str | None = None) -> Settings:
+def current(unit: str | None = None) -> Settings:
     """Return the settings, held against the listener table as well; raises `SettingsError`.
 
-    `service` is the one that runs in a container of its own.
+    `unit` is the one that runs in a container of its own.
     """
     from gatepost import assembly  # noqa: PLC0415
 
-    found = settings(GATEPOST_PLACE=Place.CONTAINER) if service else settings()
-    assembly.topology(found, unit=service)
+    found = settings(GATEPOST_PLACE=Place.CONTAINER) if unit else settings()
+    assembly.topology(found, unit=unit)
     return found
 
 
@@ -38,10 +38,10 @@ def render(chosen: Settings, folder: Path) -> tuple[Path, ...]:
     Nothing is started and nothing outside `folder` is written. Raises `UsageError` when the
     folder has something in it, and `PreflightError` when others could put links there.
     """
-    from gatepost import assembly  # noqa: PLC0415
-    from gatepost.run import files, rights, site  # noqa: PLC0415
+    from gatepost.actions.planning import draft  # noqa: PLC0415
+    from gatepost.run import files, rights  # noqa: PLC0415
 
-    plan = assembly.assemble(chosen, site.survey(chosen))
+    plan = draft(chosen, require_packages=False).plan
     # Made before it is looked at: somebody else could make it in between.
     folder.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gatepost.actions.session import Session
 from gatepost.errors import CheckError, OperationError, PreflightError, UsageError
-from gatepost.model import Home
 from gatepost.settings import Place, Settings
 from gatepost.settings.concerns import DatabaseDriver
 
@@ -39,13 +39,13 @@ def files(settings: Settings) -> list[str]:
     ]
 
 
-def inspect(settings: Settings) -> Inspection:
+def inspect(session: Session) -> Inspection:
     """Look at the settings, the files that they name, and this machine; nothing is changed."""
     from gatepost.run import certificates, preflight, relay, rights  # noqa: PLC0415
 
+    settings, home = session.settings, session.home
     found = Inspection(warnings=list(settings.warnings))
     found.problems.extend(_files(settings, found))
-    home = Home(settings.storage.gatepost_home)
     try:
         preflight.require_folder(home)
     except PreflightError as error:  # nothing more can be looked at
@@ -56,7 +56,7 @@ def inspect(settings: Settings) -> Inspection:
     found.warnings.extend([*certificates.warnings(settings), *relay.unfound(settings)])
     for look in (_machine, _database, _accounts):
         try:
-            look(settings, found)
+            look(session, found)
         except CheckError as error:
             found.problems.append(str(error))
         except UsageError as error:
@@ -77,33 +77,28 @@ def _files(settings: Settings, found: Inspection) -> Iterator[str]:
             yield problem
 
 
-def _machine(settings: Settings, found: Inspection) -> None:
+def _machine(session: Session, found: Inspection) -> None:
     """Look whether this machine can run the plan; raises as `up` does."""
-    from gatepost import assembly  # noqa: PLC0415
-    from gatepost.actions import server  # noqa: PLC0415
-    from gatepost.actions.accounts import existing  # noqa: PLC0415  slow to import
-    from gatepost.run import apply, control, packages, preflight, site  # noqa: PLC0415
+    from gatepost.actions import preparing  # noqa: PLC0415  slow to import
+    from gatepost.actions.planning import draft  # noqa: PLC0415
+    from gatepost.run import apply, control, preflight  # noqa: PLC0415
     from gatepost.run import files as writing  # noqa: PLC0415
 
-    service = _service(settings)
-    packages.require(assembly.used(settings, service), settings)
-    home = Home(settings.storage.gatepost_home)
+    settings, home = session.settings, session.home
+    plan = draft(settings, _unit(settings)).plan
     if os.geteuid() != 0 and home.secrets.is_dir():
         found.unseen.append(f'the server in "{home.root}"')
         return
-    surveyed = site.survey(settings, service)
-    topology = assembly.topology(settings, ipv6=surveyed.ipv6, unit=service)
-    found.problems.extend(preflight.unfit(home, topology))
-    ours = server.processes_of(home, control.request(home, control.STATUS))
-    found.now.extend(preflight.taken(topology, ours))
-    plan = assembly.assemble(settings, surveyed, service)
+    found.problems.extend(preflight.unfit(home, plan.topology))
+    ours = preparing.processes_of(home, session.ask(control.STATUS))
+    found.now.extend(preflight.taken(plan.topology, ours))
     # The checkers ask the tables of accounts, which the first start makes and an update changes.
     if settings.database.db_driver is not DatabaseDriver.SQLITE or not home.database.exists():
         return
     if os.geteuid() != 0:
         found.unseen.append("what the daemons' own checkers say")
         return
-    with existing(settings) as store:
+    with session.existing() as store:
         if store is None or not store.is_current():
             return
     with tempfile.TemporaryDirectory(prefix="gatepost-check-") as folder:
@@ -114,8 +109,8 @@ def _machine(settings: Settings, found: Inspection) -> None:
             apply.run_check(check, staged)
 
 
-def _service(settings: Settings) -> str | None:
-    """Return the service that this container runs: the one whose programs it has."""
+def _unit(settings: Settings) -> str | None:
+    """Return the unit that this container runs: the one whose programs it has."""
     from gatepost import assembly  # noqa: PLC0415
     from gatepost.run import site  # noqa: PLC0415
 
@@ -130,8 +125,9 @@ def _service(settings: Settings) -> str | None:
     return here[0] if len(here) == 1 else None
 
 
-def _database(settings: Settings, found: Inspection) -> None:
+def _database(session: Session, found: Inspection) -> None:
     """Look whether a database server lets us in; raises as `up` does."""
+    settings = session.settings
     if settings.database.db_driver is DatabaseDriver.SQLITE:
         return
     if any("DB_TLS_CA_FILE" in problem for problem in found.problems):
@@ -151,18 +147,18 @@ def _database(settings: Settings, found: Inspection) -> None:
         engine.dispose()
 
 
-def _accounts(settings: Settings, found: Inspection) -> None:
+def _accounts(session: Session, found: Inspection) -> None:
     """Look whether mailboxes can be told apart from extensions; raises as `up` does."""
-    from gatepost.actions.accounts import existing, unread_roles  # noqa: PLC0415  slow to import
-
+    settings = session.settings
     if settings.database.db_driver is DatabaseDriver.SQLITE and os.geteuid() != 0:
         found.unseen.append("the accounts")
         return
-    with existing(settings) as store:
+    with session.existing() as store:
         if store is not None:
             store.refuse_ambiguous()
             if store.is_current():
-                found.warnings.extend(unread_roles(settings, store))
+                mail = settings.mail
+                found.warnings.extend(store.unread_roles(mail.mailname, mail.postmaster))
 
 
 def raise_problems(found: Inspection) -> None:

@@ -109,7 +109,7 @@ def stop_older(home: Home, tell: Tell) -> int | None:
             "for example with systemctl"
         )
         return None
-    tell(f"The supervisor (process {pid}) {reason}: the whole mail server is restarted")
+    tell(f"The supervisor (process {pid}) {reason}: all services are restarted")
     deadline = time.monotonic() + STOP_SECONDS
     if answer := control.request(home, control.STOP):
         await_end(home, answer.pid, deadline)

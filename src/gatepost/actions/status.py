@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from gatepost.actions import configuration
-from gatepost.actions.server import home_of
+from gatepost.actions.session import Session
 from gatepost.errors import UsageError
 from gatepost.model import Address, BoundListener, Home
 from gatepost.run import control, logs, record, versions
@@ -15,10 +14,11 @@ from gatepost.run.control import ProcessState, Running
 from gatepost.run.versions import Older
 
 
-def status() -> dict[str, Any]:
+def status(session: Session) -> dict[str, Any]:
     """Return what runs and where it listens, in the form of the contract."""
-    home = home_of(configuration.settings())
-    running = control.request(home, control.STATUS)
+    session.require_folder()
+    home = session.home
+    running = session.ask(control.STATUS)
     known = record.current(home)
     states = running.services if running else ()
     if not running and known:
@@ -41,16 +41,19 @@ def _older(running: Running) -> tuple[Older, ...]:
     return (Older(logs.OWN_NAME, versions.GATEPOST, None, installed),)
 
 
-def log_lines(count: int, service: str | None) -> list[str]:
-    """Return the last lines of the log; raise `UsageError` for a service that there is not."""
-    home = home_of(configuration.settings())
-    _known_service(home, service)
-    return logs.tail(logs.path(home), count, service)
+def log_lines(session: Session, count: int, name: str | None) -> list[str]:
+    """Return the last lines of the log, of all processes and jobs or of one.
+
+    Raises `UsageError` for a name that there is not.
+    """
+    session.require_folder()
+    _require_known(session.home, name)
+    return logs.tail(logs.path(session.home), count, name)
 
 
-def follow_log(service: str | None) -> Iterator[str]:
+def follow_log(session: Session, name: str | None) -> Iterator[str]:
     """Yield lines of the log as they are written."""
-    return logs.follow(logs.path(home_of(configuration.settings())), service)
+    return logs.follow(logs.path(session.home), name)
 
 
 def _listener(bound: BoundListener) -> dict[str, Any]:
@@ -68,15 +71,15 @@ def _first(addresses: tuple[Address, ...]) -> str | None:
     return str(addresses[0]) if addresses else None
 
 
-def _known_service(home: Home, service: str | None) -> None:
+def _require_known(home: Home, name: str | None) -> None:
     known = record.current(home)
     names: list[str] = []
     if known:
         names += [process.name for process in known.processes]
         names += [job.name for job in known.jobs]
         names.append(logs.OWN_NAME)
-    if service is not None and service not in names:
+    if name is not None and name not in names:
         raise UsageError(
-            f'logs: "{service}" is not a service of this server. '
+            f'logs: "{name}" is not a service of this server. '
             + (f"Name one of: {', '.join(names)}." if names else "Start it first: gatepost up")
         )

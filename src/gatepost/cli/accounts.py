@@ -16,7 +16,7 @@ from gatepost.errors import UsageError
 
 if TYPE_CHECKING:
     from gatepost.accounts.exchange import Progress
-    from gatepost.settings import Settings
+    from gatepost.actions.session import Session
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 _FORMATS = click.Choice(["csv", "jsonl"])
@@ -39,10 +39,12 @@ _OLD_MAIL = click.option(
 )
 
 
-def _settings() -> Settings:
+def _session() -> Session:
+    """Return a session that closes when the command ends."""
     from gatepost.actions import configuration
+    from gatepost.actions.session import Session
 
-    return configuration.current()
+    return click.get_current_context().with_resource(Session(configuration.current()))
 
 
 # --- domains --------------------------------------------------------------------------------
@@ -59,7 +61,7 @@ def domain_add(name: str) -> None:
     """Receive mail for the domain NAME, such as example.org or bücher.example."""
     from gatepost.actions import accounts
 
-    kept, unread = accounts.add_domain(_settings(), name)
+    kept, unread = accounts.add_domain(_session(), name)
     click.echo(f"Added the domain {_readable(kept)}.")
     for reason in unread:
         click.echo(f"Warning: {reason}", err=True)
@@ -72,7 +74,7 @@ def domain_list(*, as_json: bool) -> None:
     """List the domains and how many accounts each has."""
     from gatepost.actions import accounts
 
-    found = accounts.list_domains(_settings())
+    found = accounts.list_domains(_session())
     if as_json:
         _print_json(
             [{"name": d.name, "mailboxes": d.mailboxes, "aliases": d.aliases} for d in found]
@@ -93,7 +95,7 @@ def domain_remove(name: str, *, force: bool) -> None:
     from gatepost.accounts.bulk import counted
     from gatepost.actions import accounts
 
-    gone = accounts.remove_domain(_settings(), name, force=force)
+    gone = accounts.remove_domain(_session(), name, force=force)
     click.echo(
         f"Removed the domain {_readable(gone.name)} with {counted(gone.mailboxes, 'mailbox')} "
         f"and {counted(gone.aliases, 'alias')}."
@@ -134,10 +136,10 @@ def mailbox_add(
     """  # noqa: D301  click wants the character itself
     from gatepost.actions import accounts
 
-    settings = _settings()
-    accounts.require_free(settings, address, size)
+    session = _session()
+    accounts.require_free(session, address, size)
     added, left = accounts.add_mailbox(
-        settings,
+        session,
         address,
         _password(from_stdin=password_stdin),
         size=size,
@@ -162,7 +164,7 @@ def mailbox_list(domain: str | None, *, as_json: bool) -> None:
     from gatepost.accounts import quota
     from gatepost.actions import accounts
 
-    found = accounts.list_mailboxes(_settings(), domain)
+    found = accounts.list_mailboxes(_session(), domain)
     if as_json:
         _print_json(
             [
@@ -208,7 +210,7 @@ def mailbox_set(address: str, *, size: str | None, send_only: bool | None) -> No
         raise UsageError(
             "Nothing to set was given. Give --quota SIZE, --send-only or --no-send-only."
         )
-    changed = accounts.change_mailbox(_settings(), address, size=size, send_only=send_only)
+    changed = accounts.change_mailbox(_session(), address, size=size, send_only=send_only)
     click.echo(f"Changed the mailbox {changed.address}.")
 
 
@@ -218,7 +220,7 @@ def mailbox_enable(address: str) -> None:
     """Let the owner of the mailbox ADDRESS log in again."""
     from gatepost.actions import accounts
 
-    changed = accounts.change_mailbox(_settings(), address, enabled=True)
+    changed = accounts.change_mailbox(_session(), address, enabled=True)
     click.echo(f"Enabled the mailbox {changed.address}.")
 
 
@@ -228,7 +230,7 @@ def mailbox_disable(address: str) -> None:
     """Refuse logins to the mailbox ADDRESS and end its sessions; it still receives mail."""
     from gatepost.actions import accounts
 
-    changed = accounts.change_mailbox(_settings(), address, enabled=False)
+    changed = accounts.change_mailbox(_session(), address, enabled=False)
     click.echo(f"Disabled the mailbox {changed.address}; it still receives mail.")
 
 
@@ -240,11 +242,11 @@ def mailbox_passwd(address: str, *, password_stdin: bool, keep_sessions: bool) -
     """Give the mailbox ADDRESS a new password (asks for it) and end its sessions."""
     from gatepost.actions import accounts
 
-    settings = _settings()
-    accounts.require_mailbox(settings, address)
+    session = _session()
+    accounts.require_mailbox(session, address)
     password = _password(from_stdin=password_stdin)
     changed = accounts.change_mailbox(
-        settings, address, password=password, keep_sessions=keep_sessions
+        session, address, password=password, keep_sessions=keep_sessions
     )
     click.echo(f"Changed the password of the mailbox {changed.address}.")
 
@@ -261,7 +263,7 @@ def mailbox_remove(address: str) -> None:
 
     from gatepost.actions import accounts
 
-    gone = accounts.remove_mailbox(_settings(), address)
+    gone = accounts.remove_mailbox(_session(), address)
     click.echo(f"Removed the mailbox {gone.address}.")
     if gone.mail:
         click.echo(f"Its mail stays in {gone.mail}")
@@ -289,7 +291,7 @@ def alias_add(address: str, targets: Sequence[str]) -> None:
     """
     from gatepost.actions import accounts
 
-    added, missing = accounts.add_alias(_settings(), address, targets)
+    added, missing = accounts.add_alias(_session(), address, targets)
     click.echo(f"Added the alias {added.address} → {', '.join(added.targets)}")
     if missing:
         click.echo(
@@ -306,7 +308,7 @@ def alias_list(domain: str | None, *, as_json: bool) -> None:
     """List all aliases, or those of DOMAIN."""
     from gatepost.actions import accounts
 
-    found = accounts.list_aliases(_settings(), domain)
+    found = accounts.list_aliases(_session(), domain)
     if as_json:
         _print_json([{"address": a.address, "targets": list(a.targets)} for a in found])
         return
@@ -323,7 +325,7 @@ def alias_remove(address: str) -> None:
     """Remove the alias ADDRESS."""
     from gatepost.actions import accounts
 
-    gone = accounts.remove_alias(_settings(), address)
+    gone = accounts.remove_alias(_session(), address)
     click.echo(f"Removed the alias {gone.address} → {', '.join(gone.targets)}")
 
 
@@ -344,19 +346,19 @@ def import_(file: str, form: str | None, *, old_mail: bool) -> None:
     from gatepost.actions import accounts
 
     chosen = Format(form) if form else None
-    settings = _settings()
+    session = _session()
     if file == "-":
         if chosen is None:
             raise UsageError(
                 "-: the format of standard input is not known. Give --format csv or --format jsonl."
             )
         done = accounts.import_file(
-            settings, sys.stdin.buffer, "standard input", chosen, old_mail=old_mail
+            session, sys.stdin.buffer, "standard input", chosen, old_mail=old_mail
         )
     else:
         path, size = accounts.open_import(file)
         with path.open("rb") as lines, _progress(size) as progress:
-            done = accounts.import_file(settings, lines, file, chosen, progress, old_mail=old_mail)
+            done = accounts.import_file(session, lines, file, chosen, progress, old_mail=old_mail)
     click.echo(
         f"Imported {counted(done.domains, 'domain')}, {counted(done.mailboxes, 'mailbox')} "
         f"and {counted(done.aliases, 'alias')}."
@@ -378,12 +380,12 @@ def export_(form: str | None, output: Path | None) -> None:
     from gatepost.accounts.exchange import Format
     from gatepost.actions import accounts
 
-    settings = _settings()
+    session = _session()
     if output is not None:
-        accounts.export_file(settings, output, Format(form) if form else None)
+        accounts.export_file(session, output, Format(form) if form else None)
         click.echo(f"Wrote {output}. It holds password hashes: keep it secret.", err=True)
         return
-    for line in accounts.export_lines(settings, Format(form or "csv")):
+    for line in accounts.export_lines(session, Format(form or "csv")):
         click.echo(line, nl=False)
     click.echo("This holds password hashes: keep it secret.", err=True)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from gatepost.actions import configuration, inspection
+from gatepost.actions.session import Session
 from gatepost.settings import Settings
 
 
@@ -55,7 +56,7 @@ def check() -> None:
     Nothing is started or changed. Exits 2 when `gatepost up` would refuse something, otherwise 0.
     """
     settings = configuration.current()
-    found = inspection.inspect(settings)
+    found = inspection.inspect(Session(settings))
     for warning in dict.fromkeys(found.warnings):
         click.echo(f"Warning: {warning}", err=True)
     for obstacle in found.now:

@@ -9,10 +9,16 @@ from typing import Any
 
 import click
 
-from gatepost.actions import server
+from gatepost.actions import configuration, server
 from gatepost.actions import status as looks
+from gatepost.actions.session import Session
 
 _STARTED = time.monotonic()
+
+
+def _session() -> Session:
+    """Return a session of settings that are not held against the listener table: to look only."""
+    return Session(configuration.settings())
 
 
 def _tell(text: str) -> None:
@@ -49,7 +55,7 @@ def status(*, as_json: bool) -> None:
     A server is not ready either when its services run another configuration than the one that
     `gatepost up` wrote last. Exits 0 when it is ready, 1 when not.
     """
-    found = looks.status()
+    found = looks.status(_session())
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
@@ -64,7 +70,7 @@ def _print_status(found: dict[str, Any]) -> None:
 
 
 @click.command()
-@click.argument("service", required=False)
+@click.argument("process", required=False, metavar="[SERVICE]")
 @click.option("--follow", "-f", is_flag=True, help="Go on printing lines as they are written.")
 @click.option(
     "--lines",
@@ -74,26 +80,27 @@ def _print_status(found: dict[str, Any]) -> None:
     help="How many lines back.",
     type=click.IntRange(min=0),
 )
-def logs(service: str | None, *, follow: bool, lines: int) -> None:
+def logs(process: str | None, *, follow: bool, lines: int) -> None:
     """Show the last lines of the log, of all services or of SERVICE.
 
     Each line begins with the name of the service that wrote it.
     """
-    for line in looks.log_lines(lines, service):
+    session = _session()
+    for line in looks.log_lines(session, lines, process):
         click.echo(line)
     if follow:
-        for line in looks.follow_log(service):
+        for line in looks.follow_log(session, process):
             click.echo(line)
 
 
 @click.command()
-@click.argument("service")
-def run(service: str) -> None:
+@click.argument("unit", metavar="SERVICE")
+def run(unit: str) -> None:
     """Run one service in the foreground: mta (Postfix) or mda (Dovecot).
 
     This is what a container starts. The log goes to standard output.
     """
-    server.run(service, _tell)
+    server.run(unit, _tell)
 
 
 @click.command()

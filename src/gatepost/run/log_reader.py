@@ -1,4 +1,4 @@
-"""Reads the log of all services: what comes, and what came before, newest first.
+"""Reads the log of all processes: what comes, and what came before, newest first.
 
 The log is renamed when it has grown too large (`gatepost.run.logs`). What was written just before
 that is read first, then the new file from its beginning.
@@ -109,7 +109,7 @@ def _backwards(descriptor: int, end: int, begin: int) -> Iterator[bytes]:
         start = max(begin, end - _BLOCK)
         block = os.pread(descriptor, end - start, start) + rest
         end = start
-        # Not `splitlines`: a service's own words may hold a carriage return.
+        # Not `splitlines`: a process's own words may hold a carriage return.
         rest, *lines = block.split(b"\n")
         yield from (line for line in reversed(lines) if line)
     if rest and begin == 0:

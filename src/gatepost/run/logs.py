@@ -1,6 +1,6 @@
-"""One log for all services: written by the supervisor, read by people and by ``verify``.
+"""One log for all processes: written by the supervisor, read by people and by ``verify``.
 
-Each line is ``NAME | what the service wrote``. A file that has grown too large is renamed to
+Each line is ``NAME | what the process wrote``. A file that has grown too large is renamed to
 ``gatepost.log.1`` and so on.
 """
 
@@ -42,7 +42,7 @@ def path(home: Home) -> Path:
 
 
 class LogStream:
-    """Takes what services write, a block at a time, and puts the name before each line."""
+    """Takes what processes write, a block at a time, and puts the name before each line."""
 
     def __init__(self, file: Path | None, terminal: int | None = None) -> None:
         """Write to a file, to a descriptor such as standard output, or to both."""
@@ -59,11 +59,11 @@ class LogStream:
             self._open(file)
 
     def limit(self, name: str, events: str) -> None:
-        """Begin to limit a service's lines; `events` as in `Process`."""
+        """Begin to limit a process's lines; `events` as in `Process`."""
         self._limits[name] = Limits(events)
 
     def feed(self, name: str, block: bytes) -> None:
-        """Take a block of a service's output; an unfinished line waits for its end."""
+        """Take a block of a process's output; an unfinished line waits for its end."""
         block = self._partial.pop(name, b"") + block
         lines, end, rest = block.rpartition(b"\n")
         if rest:
@@ -95,12 +95,12 @@ class LogStream:
         self.feed(OWN_NAME, f"{stamp} {text}\n".encode())
 
     def finish(self, name: str) -> None:
-        """Write the unfinished line of a service that has ended."""
+        """Write the unfinished line of a process that has ended."""
         if self._partial.get(name):
             self.feed(name, b"\n")
 
     def last(self, name: str) -> list[str]:
-        """Return the last lines of a service."""
+        """Return the last lines of a process."""
         return [line.decode(errors="replace") for line in self._last.get(name, ())]
 
     def _open(self, file: Path) -> None:
@@ -149,24 +149,24 @@ def _write(descriptor: int, text: bytes) -> None:
             os.write(sys.stderr.fileno(), f"log: {error}\n".encode())
 
 
-def tail(file: Path, count: int, service: str | None = None) -> list[str]:
-    """Return the last lines of a log, oldest first; of one service when it is named.
+def tail(file: Path, count: int, name: str | None = None) -> list[str]:
+    """Return the last lines of a log, oldest first; of one process when it is named.
 
     Looks into the file that was renamed last as well.
     """
-    return list(islice(filter(_of(service), newest_first(file)), count))[::-1]
+    return list(islice(filter(_of(name), newest_first(file)), count))[::-1]
 
 
-def follow(file: Path, service: str | None = None) -> Iterator[str]:
+def follow(file: Path, name: str | None = None) -> Iterator[str]:
     """Yield lines as they are written, for ever; a renamed file is followed to its successor."""
     reader = LogReader(file)
     reader.skip()
     while True:
-        yield from filter(_of(service), reader.read())
+        yield from filter(_of(name), reader.read())
         time.sleep(_PAUSE)
 
 
-def _of(service: str | None) -> Callable[[str], bool]:
-    """Return whether a line is of one service; with None, of any."""
-    prefix = f"{service}{SEPARATOR}" if service else ""
+def _of(name: str | None) -> Callable[[str], bool]:
+    """Return whether a line is of one process; with None, of any."""
+    prefix = f"{name}{SEPARATOR}" if name else ""
     return lambda line: line.startswith(prefix)

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from gatepost import assembly
 from gatepost.contracts import Plugin
 from gatepost.errors import PreflightError
 from gatepost.model import (
@@ -33,25 +32,44 @@ from gatepost.settings import Settings
 _UNKNOWN_KEY = "made-at-first-start"
 
 
-def survey(settings: Settings, service: str | None = None, *, copying: bool = False) -> Site:
-    """Find out what a plan must know; nothing is written.
+def survey(settings: Settings, plugins: Iterable[Plugin]) -> Site:
+    """Find out what the plan of these plug-ins must know; nothing is written.
 
-    Keys that are made at first start are placeholders until `prepare` has made them. Without
-    `copying` they and the daemons' copies of certificates, keys and passwords always are. Raises
-    `PreflightError` when a program that the plan needs is missing, or when what is copied is not
-    what it must be.
+    In place of keys, and of the daemons' copies of certificates, keys and passwords, it has
+    placeholders: see `filled`. Raises `PreflightError` when a program that the plan needs is
+    missing.
     """
-    home = Home(settings.storage.gatepost_home)
-    plugins = assembly.used(settings, service)
+    plugins = tuple(plugins)
+    bare = Site(
+        home=Home(settings.storage.gatepost_home),
+        installed={plugin.name: _installed(plugin) for plugin in plugins if plugin.version_command},
+        certificate=copies.announced_pair(
+            certificates.shown(settings, Home(settings.storage.gatepost_home))
+        ),
+        program=Path(sys.executable).parent / "gatepost",
+        ipv6=has_ipv6(),
+    )
+    return _with_files(bare, settings, plugins, copying=False)
+
+
+def filled(found: Site, settings: Settings, plugins: Iterable[Plugin]) -> Site:
+    """Return a site with the keys that `prepare` has made, and with the daemons' copies of files.
+
+    Raises `PreflightError` when what is copied is not what it must be.
+    """
+    return _with_files(found, settings, tuple(plugins), copying=True)
+
+
+def _with_files(
+    found: Site, settings: Settings, plugins: tuple[Plugin, ...], *, copying: bool
+) -> Site:
+    home = found.home
     given = certificates.shown(settings, home)
     copy = copies.copy if copying else copies.announced
     authority = settings.database.db_tls_ca_file
-    return Site(
-        home=home,
-        installed={plugin.name: _installed(plugin) for plugin in plugins if plugin.version_command},
+    return replace(
+        found,
         certificate=copies.pair(given) if copying else copies.announced_pair(given),
-        program=Path(sys.executable).parent / "gatepost",
-        ipv6=has_ipv6(),
         database_authority=copy(Part.AUTHORITY, authority) if authority else None,
         secrets={
             secret.name: _secret(secret, home, copying=copying)
@@ -66,7 +84,7 @@ def survey(settings: Settings, service: str | None = None, *, copying: bool = Fa
     )
 
 
-def prepare(settings: Settings, service: str | None = None) -> None:
+def prepare(settings: Settings, plugins: Iterable[Plugin]) -> None:
     """Make the keys and certificates that are made at first start; their users exist."""
     home = Home(settings.storage.gatepost_home)
     home.secrets.mkdir(parents=True, exist_ok=True)
@@ -74,7 +92,7 @@ def prepare(settings: Settings, service: str | None = None) -> None:
     os.fchmod(folder, 0o755)
     os.close(folder)
     certificates.make_missing(settings, home)
-    for plugin in assembly.used(settings, service):
+    for plugin in plugins:
         for secret in plugin.secrets:
             if isinstance(secret, KeyPair):
                 certificates.make_pair(secret, home)

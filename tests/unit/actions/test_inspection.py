@@ -8,6 +8,7 @@ import pytest
 
 from gatepost.actions import inspection
 from gatepost.actions.inspection import Inspection
+from gatepost.actions.session import Session
 from gatepost.errors import UsageError
 from gatepost.registry import load
 from gatepost.run import rights
@@ -43,11 +44,11 @@ def test_a_home_that_others_may_write_is_found(
 ) -> None:
     """The check would say that all is right, and `up` refuse the folder."""
     for look in ("_machine", "_database", "_accounts"):
-        monkeypatch.setattr(inspection, look, lambda _settings, _found: None)
+        monkeypatch.setattr(inspection, look, lambda _session, _found: None)
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(rights, "problems", lambda home: [f"{home.root} is open"])
     settings = load({"MAILNAME": "mail.example.org", "GATEPOST_HOME": str(tmp_path)})
-    assert inspection.inspect(settings).problems == [f"{tmp_path} is open"]
+    assert inspection.inspect(Session(settings)).problems == [f"{tmp_path} is open"]
 
 
 def test_every_problem_is_raised_once() -> None:
@@ -64,11 +65,11 @@ def test_a_file_that_only_root_may_read_is_no_problem(monkeypatch: pytest.Monkey
     monkeypatch.setattr(inspection, "files", lambda _settings: [problem])
     monkeypatch.setattr(rights, "problems", lambda _home: [])
     for look in ("_machine", "_database", "_accounts"):
-        monkeypatch.setattr(inspection, look, lambda _settings, _found: None)
+        monkeypatch.setattr(inspection, look, lambda _session, _found: None)
     for user, problems, unseen in (
         (0, [problem], []),
         (1000, [], ['TLS_KEY_FILE: "/etc/key.pem"']),
     ):
         monkeypatch.setattr("os.geteuid", lambda user=user: user)
-        found = inspection.inspect(SETTINGS)
+        found = inspection.inspect(Session(SETTINGS))
         assert (found.problems, found.unseen) == (problems, unseen)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,12 +12,13 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from gatepost import assembly
-from gatepost.actions import server
+from gatepost.actions import in_container, planning, preparing, session
+from gatepost.actions.session import Session
+from gatepost.contracts import Plugin
 from gatepost.errors import CheckError, OperationError, PreflightError, SettingsError
-from gatepost.model import Home, Topology
+from gatepost.model import DELIVERY, Home, Installed, Topology
 from gatepost.registry import load
-from gatepost.run import apply, control, memory, preflight, site
+from gatepost.run import apply, control, memory, packages, preflight, site
 from gatepost.run.health import Health
 
 
@@ -30,11 +33,10 @@ def test_it_waits_says_so_once_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> N
         return opened
 
     health, told, seen = Health(), list[str](), list[str | None]()
-    monkeypatch.setattr(server, "_open_accounts", open_accounts)
+    monkeypatch.setattr(session, "open_accounts", open_accounts)
     monkeypatch.setattr(time, "sleep", lambda _: seen.append(health.obstacle()))
-    assert server._open_patiently(load({"MAILNAME": "mx.example.org"}), told.append, health) is (
-        opened
-    )
+    settings = load({"MAILNAME": "mx.example.org"})
+    assert in_container.open_patiently(settings, told.append, health) is opened
     assert told == [
         "Waiting for the database of accounts. DB_HOST: nobody answers at db:5432.",
         "Waiting for the database of accounts. DB_PASSWORD: not accepted.",
@@ -77,9 +79,9 @@ def test_ports_are_looked_at_again_while_a_server_of_ours_starts(
     nothing = Home(Path("/nonexistent")), Topology((), {}, {}, ())
     if looks == 1:
         with pytest.raises(PreflightError, match=TAKEN):
-            server.check_machine(*nothing)
+            preparing.check_machine(*nothing)
     else:
-        server.check_machine(*nothing)
+        preparing.check_machine(*nothing)
     assert len(seen) == looks
 
 
@@ -96,7 +98,7 @@ def test_a_port_that_stays_taken_is_told_in_the_end(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(preflight, "check", check)
     with pytest.raises(PreflightError, match=TAKEN):
-        server.check_machine(Home(Path("/nonexistent")), Topology((), {}, {}, ()))
+        preparing.check_machine(Home(Path("/nonexistent")), Topology((), {}, {}, ()))
     assert next(clock) < 10
 
 
@@ -114,21 +116,18 @@ def test_folders_are_renamed_after_the_configuration_is_in_place(
         if refused:
             raise CheckError("dovecot refuses the configuration")
 
-    monkeypatch.setattr(server, "_open_accounts", lambda _: MagicMock())
     for owner, name in (
-        (server, "_introduce"),
-        (server, "_keep_mail_aside"),
-        (server, "_give_to_owners"),
+        (preparing, "_introduce"),
+        (preparing, "_keep_mail_aside"),
+        (preparing, "_give_to_owners"),
         (site, "prepare"),
-        (site, "survey"),
-        (site, "with_versions"),
-        (assembly, "assemble"),
     ):
         monkeypatch.setattr(owner, name, MagicMock())
     monkeypatch.setattr(apply, "apply", put_in_place)
-    settings, plan = load({"MAILNAME": "mx.example.org"}), MagicMock(users=())
+    settings = load({"MAILNAME": "mx.example.org", "GATEPOST_HOME": str(home.root)})
+    draft = MagicMock(plugins=[MagicMock(offers={DELIVERY})])
     with pytest.raises(CheckError) if refused else nullcontext():
-        server._write(settings, home, plan, lambda _: None, open_accounts=server._open_accounts)
+        preparing.write(Session(settings, lambda _: MagicMock()), draft, lambda _: None)
     assert folder.is_dir() is bool(refused)
     assert (home.state / "folder-names").exists() is not bool(refused)
 
@@ -139,11 +138,37 @@ def test_a_home_too_long_is_named_before_the_ports(
     """The one setting to change would stand behind a page of ports that another server has."""
     home = Home(tmp_path / ("x" * 100))
     looked = MagicMock()
-    monkeypatch.setattr(server, "check_machine", looked)
-    for name in ("require", "survey"):
-        monkeypatch.setattr(f"gatepost.run.packages.{name}", MagicMock())
-    monkeypatch.setattr(site, "survey", lambda _settings, _service: MagicMock(home=home, ipv6=True))
+    monkeypatch.setattr(preparing, "check_machine", looked)
+    monkeypatch.setattr(packages, "require", MagicMock())
+    monkeypatch.setattr(site, "survey", lambda _settings, _plugins: MagicMock(home=home, ipv6=True))
     settings = load({"MAILNAME": "mx.example.org", "GATEPOST_HOME": str(home.root)})
     with pytest.raises(SettingsError, match=r"GATEPOST_HOME: .* is too long"):
-        server._look(settings, home, lambda _: None)
+        preparing.look(Session(settings), lambda _: None)
     looked.assert_not_called()
+
+
+def test_a_place_is_surveyed_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Each start asked every daemon twice for its version, and chose the plug-ins eight times."""
+    asked: list[str] = []
+    home = Home(tmp_path_factory.mktemp("h"))
+    settings = load({"MAILNAME": "mx.example.org", "GATEPOST_HOME": str(home.root)})
+
+    def find(plugin: Plugin) -> Installed:
+        asked.append(plugin.name)
+        return Installed("2.4.1" if plugin.name == "dovecot" else "3.7.11")
+
+    own = grp.getgrgid(os.getgid())
+    monkeypatch.setattr(grp, "getgrnam", lambda _name: own)  # the readers need not exist here
+    monkeypatch.setattr(site, "_installed", find)
+    monkeypatch.setattr(packages, "require", MagicMock())
+    draft = planning.draft(settings)
+    site.prepare(settings, draft.plugins)
+    plan = draft.completed()
+    assert len(asked) == len(set(asked))
+    assert {"dovecot", "postfix"} <= set(asked)
+    assert plan.topology == draft.plan.topology
+    known = {file.path: file.content for file in draft.plan.files}
+    assert known != {file.path: file.content for file in plan.files}, "now with the keys"
+    assert all(process.versions for process in plan.processes)

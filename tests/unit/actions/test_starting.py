@@ -71,7 +71,7 @@ def test_one_of_before_is_stopped(home: Home) -> None:
     taken, (line,), ended = stopped(home, {}, starting._BACKGROUND)
     assert taken
     assert ended
-    assert "is of an earlier version of Gatepost: the whole mail server is restarted" in line
+    assert "is of an earlier version of Gatepost: all services are restarted" in line
 
 
 def test_one_of_other_source_is_stopped(home: Home) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import grp
 import os
 import stat
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,9 @@ import pytest
 from gatepost import assembly
 from gatepost.contracts import Plugin
 from gatepost.errors import PreflightError
-from gatepost.model import Home, KeyPair, Token
+from gatepost.model import Home, KeyPair, Plan, Process, Token
 from gatepost.registry import load
-from gatepost.run import environment, site
+from gatepost.run import environment, site, versions
 from gatepost.settings import Settings
 
 TOY = Plugin(name="toy", secrets=(Token("toy.token"), KeyPair("toy", "a toy")))
@@ -30,17 +33,12 @@ def plugin(*version_command: str, **feature_files: str) -> Plugin:
     return Plugin(name="postfix", version_command=version_command, feature_files=feature_files)
 
 
-def installed(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings, found: Plugin
-) -> tuple[str, frozenset[str]]:
-    monkeypatch.setattr(assembly, "used", lambda _settings, _unit: [found])
-    one = site.survey(settings).installed["postfix"]
+def installed(settings: Settings, found: Plugin) -> tuple[str, frozenset[str]]:
+    one = site.survey(settings, [found]).installed["postfix"]
     return one.version, one.features
 
 
-def test_versions_and_features_are_found(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path
-) -> None:
+def test_versions_and_features_are_found(settings: Settings, tmp_path: Path) -> None:
     """Dovecot 2.4 would be given 2.3's files, or a full-text index that is not installed."""
     (tmp_path / "there").write_text("")
     found = plugin(
@@ -48,51 +46,43 @@ def test_versions_and_features_are_found(
         there=str(tmp_path / "there"),
         absent=str(tmp_path / "absent"),
     )
-    assert installed(monkeypatch, settings, found) == ("3.7.11-0+deb12u1", frozenset({"there"}))
+    assert installed(settings, found) == ("3.7.11-0+deb12u1", frozenset({"there"}))
 
 
-def test_a_missing_program_is_told(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+def test_a_missing_program_is_told(settings: Settings) -> None:
     """The user would see a traceback instead of the command that installs it."""
     with pytest.raises(PreflightError) as told:
-        installed(monkeypatch, settings, plugin("no-such-program", "--version"))
+        installed(settings, plugin("no-such-program", "--version"))
     assert str(told.value) == (
         'postfix: the program "no-such-program" is not installed. '
         "Install what is missing: gatepost packages --install"
     )
 
 
-def test_a_program_that_tells_no_version_is_told(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings
-) -> None:
+def test_a_program_that_tells_no_version_is_told(settings: Settings) -> None:
     """A half-removed package would end in a traceback."""
     with pytest.raises(PreflightError) as told:
-        installed(monkeypatch, settings, plugin("sh", "-c", "echo broken"))
+        installed(settings, plugin("sh", "-c", "echo broken"))
     assert str(told.value) == (
         "postfix: `sh -c echo broken` does not tell a version but: 'broken'. Reinstall its package."
     )
 
 
-def test_looking_writes_nothing(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings, home: Home
-) -> None:
+def test_looking_writes_nothing(settings: Settings, home: Home) -> None:
     """A look at what would be done would make keys as a side effect."""
-    monkeypatch.setattr(assembly, "used", lambda _settings, _unit: [TOY])
-    assert site.survey(settings).token("toy.token") == "made-at-first-start"
+    assert site.survey(settings, [TOY]).token("toy.token") == "made-at-first-start"
     assert list(home.root.iterdir()) == [home.run]
 
 
-def test_keys_are_made_once_and_kept(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings, home: Home
-) -> None:
+def test_keys_are_made_once_and_kept(settings: Settings, home: Home) -> None:
     """Each start would change the key, and so every daemon's files, and restart them."""
-    monkeypatch.setattr(assembly, "used", lambda _settings, _unit: [TOY])
-    site.prepare(settings)
-    first = site.survey(settings, copying=True)
-    site.prepare(settings)
-    assert site.survey(settings, copying=True) == first
+    site.prepare(settings, [TOY])
+    first = site.filled(site.survey(settings, [TOY]), settings, [TOY])
+    site.prepare(settings, [TOY])
+    assert site.filled(site.survey(settings, [TOY]), settings, [TOY]) == first
     assert len(first.token("toy.token")) >= 32
     # `config render` may be run by somebody who may not read the key.
-    assert site.survey(settings).token("toy.token") == "made-at-first-start"
+    assert site.survey(settings, [TOY]).token("toy.token") == "made-at-first-start"
     assert first.pair("toy").key.content == (home.secrets / "toy.key").read_text()
     assert stat.S_IMODE((home.secrets / "toy.token").stat().st_mode) == 0o600
 
@@ -110,7 +100,7 @@ def test_a_unit_has_its_own_secrets_only(
     """A container would hold the key to another one's mail."""
     own = grp.getgrgid(os.getgid())
     monkeypatch.setattr(grp, "getgrnam", lambda _name: own)  # the readers' need not exist here
-    site.prepare(settings, unit)
+    site.prepare(settings, assembly.used(settings, unit))
     assert {file.name for file in home.secrets.iterdir()} == made
 
 
@@ -127,3 +117,41 @@ def test_our_own_programs_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     (tmp_path / "ours" / "traefik").unlink()
     assert site.find_program("traefik") == str(tmp_path / "theirs" / "traefik")
     assert site.find_program("no-such-program") is None
+
+
+PROGRAM = Plugin(name="mta", version_command=("sh", "-c", "echo 1.0"))
+
+
+def parts(plan: Callable[..., Plan], settings: Settings, name: str, *argv: str) -> list[str]:
+    """Return the parts of a process beside a plug-in "mta" that runs sh(1)."""
+    planned = site.with_versions(plan(Process(name, argv)), [PROGRAM], settings)
+    found = planned.processes[0].versions
+    assert all(found.values())
+    return list(found)
+
+
+def test_each_process_has_the_parts_that_it_runs(
+    plan: Callable[..., Plan], settings: Settings
+) -> None:
+    """An update would restart the wrong process, or none."""
+    shell, sleep = (str(Path(f"/bin/{name}").resolve()) for name in ("sh", "sleep"))
+    assert parts(plan, settings, "mta", "/etc/start") == [shell], "a script of ours leads to it"
+    assert parts(plan, settings, "other", "sleep", "1") == [sleep]
+    own = str(Path(sys.executable).parent / "python")
+    assert parts(plan, settings, "gate", own, "-m", "gate")[0] == versions.GATEPOST
+
+
+def test_packages_that_dpkg_knows_are_the_parts(
+    monkeypatch: pytest.MonkeyPatch, plan: Callable[..., Plan], settings: Settings
+) -> None:
+    """An update of a library's package, without the program's own, would restart nothing.
+
+    The control: a plug-in of which no package is installed is known by its program.
+    """
+    monkeypatch.setattr(versions, "debian", lambda names: {n: "1" for n in names if n == "mta-db"})
+    mta = replace(PROGRAM, packages=lambda _: ("mta", "mta-db"), optional_packages=("mta-fts",))
+    other = replace(PROGRAM, name="mda", packages=lambda _: ("mda",))
+    made = plan(Process("mta", ("/etc/start",)), Process("mda", ("/etc/start",)))
+    first, second = site.with_versions(made, [mta, other], settings).processes
+    assert first.versions == {"mta": "", "mta-db": "1", "mta-fts": ""}
+    assert list(second.versions) == [str(Path("/bin/sh").resolve())]
