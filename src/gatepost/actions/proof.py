@@ -20,7 +20,7 @@ from gatepost.run import certificates, control, locks, record, reports, site
 from gatepost.settings import Settings
 from gatepost.settings.concerns import PublicPorts
 from gatepost.verify import catalogue, runner
-from gatepost.verify.check import CLUSTER, OUTSIDE, Check
+from gatepost.verify.check import CLUSTER, OUTSIDE, ProofCheck
 from gatepost.verify.clients import cleanup
 from gatepost.verify.clients.mailbox import Login, probe_mailbox
 from gatepost.verify.report import Report, export
@@ -130,7 +130,7 @@ def prove_outside(
     return replace(_report(subject, checks, tell), notes=machine.notes)
 
 
-def _report(subject: Subject, checks: tuple[Check, ...], tell: runner.Tell) -> Report:
+def _report(subject: Subject, checks: tuple[ProofCheck, ...], tell: runner.Tell) -> Report:
     began, start = datetime.now().astimezone(), time.monotonic()
     with ending_tidily():
         findings = runner.prove(subject, checks, tell=tell)
