@@ -28,7 +28,7 @@ from gatepost.model import (
     Tls,
     Topology,
 )
-from gatepost.verify.check import Run
+from gatepost.verify.check import Proof
 from gatepost.verify.checks.auth_offer import auth_offer
 from gatepost.verify.clients.mailbox import Login
 from gatepost.verify.evidence.logs import LogFile
@@ -69,7 +69,7 @@ def test_an_offer_to_the_servers_own_address_is_no_failure(direct_server: Instan
     row = Listener("imap", Protocol.IMAP, Tls.STARTTLS, port, port, port, port)
     there = (Address(host, port),)
     bound = BoundListener(row, "dovecot", proxied=False, public=there, service=there, internal=())
-    run = Run(
+    run = Proof(
         nonce="0123456789abcdef",
         topology=Topology((bound,), {}, {}, ()),
         mailname="mail.example.org",

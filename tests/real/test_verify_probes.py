@@ -52,7 +52,7 @@ from gatepost.verify import catalogue, report
 from gatepost.verify.clients.mailbox import Login
 from gatepost.verify.runner import prove
 from gatepost.verify.subject import Subject
-from gatepost.verify.targets import Place
+from gatepost.verify.targets import Approach
 from gatepost.verify.vantage.here import Here
 
 NAME = "mail.example.org"
@@ -472,7 +472,7 @@ def test_an_honest_server_passes_every_row(world: World) -> None:
     # No home of ours stands behind this server.
     risks = {row for row in risks if row[0] not in {"configuration", "home"}}
     assert risks == {("tls", "self-signed"), nobody}
-    public = [c for c in catalogue.CHECKS if c.probe and c.place is Place.PUBLIC]
+    public = [c for c in catalogue.CHECKS if c.probe and c.approach is Approach.PUBLIC]
     rows = {(c.name, b.name) for c in public for b in world.listeners if c.concerns(b)}
     assert rows <= set(findings)
     assert ("round-trip", "sieve") not in findings

@@ -21,9 +21,9 @@ from gatepost.plugins.kubernetes.checks.api import Api
 from gatepost.plugins.kubernetes.checks.objects import KubernetesCluster
 from gatepost.plugins.kubernetes.checks.pods import PodLogs
 from gatepost.verify.catalogue import IN_CLUSTER
-from gatepost.verify.check import Run
+from gatepost.verify.check import Proof
 from gatepost.verify.evidence.witnesses import LogWitness
-from gatepost.verify.targets import Place, Target, targets
+from gatepost.verify.targets import Approach, Target, targets
 
 NAMESPACE = "mail"
 TOKEN = "a token"
@@ -57,7 +57,7 @@ class Small:
         }
         return KubernetesCluster(**made)
 
-    def run(self, **changes: Any) -> Run:
+    def run(self, **changes: Any) -> Proof:
         """Return a run in it."""
         cluster = changes.pop("cluster", None) or self.cluster()
         made: dict[str, Any] = {
@@ -73,7 +73,7 @@ class Small:
             "vantage": cluster,
             **changes,
         }
-        return Run(**made)
+        return Proof(**made)
 
     def change(self, kind: str, name: str, **spec: Any) -> None:
         """Change fields of an object's ``spec``."""
@@ -89,7 +89,7 @@ class Small:
 
 def target(name: str) -> Target:
     """Return a listener as checks that ask the API take it."""
-    found = targets(topology(), Place.CLUSTER)
+    found = targets(topology(), Approach.CLUSTER)
     return next(one for one in found if one.bound.name == name)
 
 

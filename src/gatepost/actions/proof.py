@@ -20,7 +20,7 @@ from gatepost.run import certificates, control, locks, record, reports, site
 from gatepost.settings import Settings
 from gatepost.settings.concerns import PublicPorts
 from gatepost.verify import catalogue, runner
-from gatepost.verify.check import CLUSTER, OUTSIDE, Check
+from gatepost.verify.check import CLUSTER, OUTSIDE, ProofCheck
 from gatepost.verify.clients import cleanup
 from gatepost.verify.clients.mailbox import Login, probe_mailbox
 from gatepost.verify.report import Report, export
@@ -90,7 +90,7 @@ def prove_in_cluster(
     @contextmanager
     def make_mailbox(nonce: str) -> Iterator[Login]:
         home.run.mkdir(parents=True, exist_ok=True)
-        # Of its own in each run: Dovecot remembers passwords, and cannot be told from here.
+        # A new one in each run: the mail store caches passwords, and nobody here can clear its cache.
         with _mailbox(settings, home, nonce) as login:
             try:
                 yield login
@@ -130,7 +130,7 @@ def prove_outside(
     return replace(_report(subject, checks, tell), notes=machine.notes)
 
 
-def _report(subject: Subject, checks: tuple[Check, ...], tell: runner.Tell) -> Report:
+def _report(subject: Subject, checks: tuple[ProofCheck, ...], tell: runner.Tell) -> Report:
     began, start = datetime.now().astimezone(), time.monotonic()
     with ending_tidily():
         findings = runner.prove(subject, checks, tell=tell)

@@ -8,7 +8,7 @@ from gatepost import discovery
 from gatepost.errors import UsageError
 from gatepost.model import Protocol
 from gatepost.model.words import Logs, Text
-from gatepost.verify.check import CLUSTER, HERE, Check
+from gatepost.verify.check import CLUSTER, HERE, ProofCheck
 from gatepost.verify.checks.auth_offer import auth_offer
 from gatepost.verify.checks.banner import banner
 from gatepost.verify.checks.claimed_relay import claimed_relay
@@ -29,7 +29,7 @@ from gatepost.verify.checks.tls import tls
 from gatepost.verify.checks.trust_breadth import trust_breadth
 from gatepost.verify.clients.wire import Trouble
 from gatepost.verify.remedies import STATUS
-from gatepost.verify.targets import Place
+from gatepost.verify.targets import Approach
 
 _THE_PROXY = "only the proxy may say what this check says. In a cluster {} stands for it."
 _AT_HOME = (
@@ -37,8 +37,8 @@ _AT_HOME = (
     "server: gatepost verify --only {}"
 )
 
-_OURS: tuple[Check, ...] = (
-    Check(
+_OURS: tuple[ProofCheck, ...] = (
+    ProofCheck(
         "banner",
         "the server speaks within 1 s through the public port",
         "From outside: nc MAILNAME {port}",
@@ -48,7 +48,7 @@ _OURS: tuple[Check, ...] = (
         stops=frozenset(Trouble) - {Trouble.TLS},
         mailbox=False,
     ),
-    Check(
+    ProofCheck(
         "tls",
         "STARTTLS or implicit TLS works; the certificate is the one on disk, fits MAILNAME, comes "
         "from a known authority (self-signed: a risk) and has two weeks left; TLS 1.0 and 1.1 are "
@@ -60,7 +60,7 @@ _OURS: tuple[Check, ...] = (
         explains=frozenset({Trouble.TLS}),
         mailbox=False,
     ),
-    Check(
+    ProofCheck(
         "client-address",
         "the daemon's log names the probe's own address and port, and tells a second probe from "
         "another address apart",
@@ -72,7 +72,7 @@ _OURS: tuple[Check, ...] = (
         client_address,
         outside=client_address_there,
     ),
-    Check(
+    ProofCheck(
         "forged-through-proxy",
         "a PROXY header sent as payload through the public port changes nothing: the daemon's log "
         "names the probe's own address and port",
@@ -84,35 +84,35 @@ _OURS: tuple[Check, ...] = (
         ),
         forged_through_proxy,
     ),
-    Check(
+    ProofCheck(
         "forged-direct",
         "a PROXY header from an untrusted address straight to the service port is refused, or its "
         "sender served under its own address; the same from a trusted address is believed",
         "The same as forged-through-proxy, at the service port behind port {port}, from a machine "
         "outside TRUSTED_PROXIES",
         forged_direct,
-        place=Place.SERVICE,
+        approach=Approach.SERVICE,
     ),
-    Check(
+    ProofCheck(
         "missing-header",
         "a trusted peer without a PROXY header is hung up on within 6 s and never greeted",
         "Where the proxy runs: nc to the service port behind port {port} must end without a "
         "greeting",
         missing_header,
-        place=Place.SERVICE,
+        approach=Approach.SERVICE,
         waits=True,
         barred={CLUSTER: _THE_PROXY.format("forged-direct")},
     ),
-    Check(
+    ProofCheck(
         "header-versions",
         "versions 1 and 2 of the PROXY protocol, TCP4 and TCP6, UNKNOWN and LOCAL, are accepted "
         "from a trusted peer, and the daemon's log names the client that they name",
         "Where the proxy runs: send a PROXY header to the service port behind port {port}",
         header_versions,
-        place=Place.SERVICE,
+        approach=Approach.SERVICE,
         barred={CLUSTER: _THE_PROXY.format("route and client-address")},
     ),
-    Check(
+    ProofCheck(
         "auth-offer",
         "AUTH or LOGIN is not offered without TLS, nor at all on port 25, and a login that is "
         "tried there with the right password is refused; ports with implicit TLS say nothing "
@@ -121,7 +121,7 @@ _OURS: tuple[Check, ...] = (
         auth_offer,
         outside=auth_offer,
     ),
-    Check(
+    ProofCheck(
         "open-relay",
         "no recipient elsewhere is accepted without a login, from any sender, in any spelling, "
         "under any address that is not in MYNETWORKS; the probe's own mailbox is",
@@ -131,7 +131,7 @@ _OURS: tuple[Check, ...] = (
         protocols=frozenset({Protocol.SMTP}),
         outside=open_relay,
     ),
-    Check(
+    ProofCheck(
         "claimed-relay",
         "a client whose address in MYNETWORKS is known from a PROXY header only may not relay; a "
         "proxy in MTA_RELAYING_PROXIES is a risk",
@@ -139,7 +139,7 @@ _OURS: tuple[Check, ...] = (
         "port of smtp, and ask to relay",
         judge=claimed_relay,
     ),
-    Check(
+    ProofCheck(
         "sender-forgery",
         "after a login mail is taken from the login's own address and from no other",
         "From outside: swaks --server MAILNAME:{port} --tls --auth --from SOMEBODY-ELSE "
@@ -148,7 +148,7 @@ _OURS: tuple[Check, ...] = (
         protocols=frozenset({Protocol.SMTP}),
         logins_only=True,
     ),
-    Check(
+    ProofCheck(
         "round-trip",
         "a message in by SMTP or submission comes out by IMAP and POP3 unchanged, and its Received "
         "header names the client of port 25",
@@ -157,33 +157,33 @@ _OURS: tuple[Check, ...] = (
         protocols=frozenset({Protocol.SMTP, Protocol.IMAP, Protocol.POP3}),
         waits=True,
     ),
-    Check(
+    ProofCheck(
         "internal-address",
         "each of the six MDA_* and MTA_* addresses completes a session; the row says whether it "
         "goes through the proxy or to an internal listener",
         "From where Gatepost's own clients run: nc HOST PORT, with the address's own",
         internal_address,
-        place=Place.CLIENT,
+        approach=Approach.CLIENT,
     ),
-    Check(
+    ProofCheck(
         "trust-breadth",
         "TRUSTED_PROXIES holds the proxies that are seen, and nobody else",
         "On the machine of the daemons: ss -Htn state established",
         judge=trust_breadth,
     ),
-    Check(
+    ProofCheck(
         "role-addresses",
         "postmaster and abuse of the server are accepted, and an address that nobody has is not",
         "From outside: swaks --server MAILNAME:25 --to postmaster@MAILNAME --quit-after RCPT",
         judge=role_addresses,
     ),
-    Check(
+    ProofCheck(
         "shared-address",
         "the clients seen lately come from more than one address",
         Text("Look for the addresses of clients in: ", Logs()),
         judge=shared_address,
     ),
-    Check(
+    ProofCheck(
         "home",
         "mail and queue belong to the daemons' users, and nobody but root may write in "
         "GATEPOST_HOME and above it",
@@ -191,7 +191,7 @@ _OURS: tuple[Check, ...] = (
         judge=home,
         barred={CLUSTER: _AT_HOME.format("disk", "home")},
     ),
-    Check(
+    ProofCheck(
         "configuration",
         "the services run the configuration that `gatepost up` has written last, and nobody "
         "changed, stopped or restarted them while the proof was made",
@@ -203,13 +203,13 @@ _OURS: tuple[Check, ...] = (
         barred={CLUSTER: _AT_HOME.format("supervisor", "configuration")},
     ),
 )
-_ALL: tuple[Check, ...] = (
+_ALL: tuple[ProofCheck, ...] = (
     *_OURS,
     *(check for module in discovery.modules("checks") for check in module.CHECKS),
 )
 
 
-def table(vantage: str) -> tuple[Check, ...]:
+def table(vantage: str) -> tuple[ProofCheck, ...]:
     """Return the checks that are made from a vantage, in table order.
 
     A plug-in's check takes the place of ours of the same name, where it is made.
@@ -225,14 +225,14 @@ IN_CLUSTER = table(CLUSTER)
 """The table for a pod of its own in a cluster (``--cluster``)."""
 
 
-def groundwork(vantage: str) -> tuple[Check, ...]:
+def groundwork(vantage: str) -> tuple[ProofCheck, ...]:
     """Return the checks that find out who answers at all, which each run makes."""
     return tuple(check for check in table(vantage) if check.stops)
 
 
 def chosen(
     only: Collection[str] = (), skip: Collection[str] = (), *, vantage: str = HERE
-) -> tuple[Check, ...]:
+) -> tuple[ProofCheck, ...]:
     """Return the checks to make, in table order.
 
     Raises `UsageError` for a name that is not in the table, or when nothing is left.

@@ -1,4 +1,4 @@
-"""What a check is, and what it is given: the part of the proof that plug-ins' checks may use."""
+"""Checks, what they are given and what they return: the part that plug-ins' checks may use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.evidence.logs import Log
 from gatepost.verify.evidence.witnesses import LogWitness
 from gatepost.verify.remedies import only
-from gatepost.verify.targets import IPV4, Place, Target, targets
+from gatepost.verify.targets import IPV4, Approach, Target, targets
 
 EVERY_PROTOCOL = frozenset(Protocol)
 HERE, OUTSIDE, CLUSTER = "here", "outside", "cluster"
@@ -43,7 +43,7 @@ Kept = TypeVar("Kept")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a check found at one target; the listener's name and family come from the target."""
+    """The result of a check at one target, which has the listener's name and IP version."""
 
     status: Status
     expected: Words
@@ -51,7 +51,7 @@ class Outcome:
     witness: str = ""
     fix: Words = ""
     seconds: float = 0.0
-    """How long it took; filled in by the runner."""
+    """Seconds that it took; filled in by the runner."""
     kind: str = ""
     """As in `Finding`."""
     blames: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Outcome:
 
 
 class Vantage(ABC):
-    """Where a proof is made from: what can be seen from there, and what is to be done there."""
+    """A place that a proof is made from: what can be seen and what can be done there."""
 
     name: str
     """`HERE`, `OUTSIDE` or `CLUSTER`."""
@@ -69,9 +69,9 @@ class Vantage(ABC):
     home: Home | None = None
     """The server's home; None when it is on another machine's or pod's disk."""
     speaks_as_proxy: bool = True
-    """Whether a probe may come from an address that the proxy has."""
+    """True if a probe may connect from an address of the proxy's."""
     no_mailbox: str = ""
-    """Why the probe can have no mailbox there; empty when it can."""
+    """The reason why the probe can have no mailbox there; empty when it can."""
 
     @abstractmethod
     def log(self) -> Log:
@@ -85,19 +85,19 @@ class Vantage(ABC):
         """Return the command that does a step."""
         return str(step)
 
-    def targets(self, topology: Topology) -> Mapping[Place, tuple[Target, ...]]:
+    def targets(self, topology: Topology) -> Mapping[Approach, tuple[Target, ...]]:
         """Return all addresses to probe, at each place."""
-        return {place: targets(topology, place) for place in Place}
+        return {approach: targets(topology, approach) for approach in Approach}
 
     def has_accounts(self) -> bool:
         """Tell whether there are accounts, and so a server, even if nobody answers."""
         return False
 
-    def made(self, check: Check) -> Check:
+    def made(self, check: ProofCheck) -> ProofCheck:
         """Return what a check becomes there."""
         return check
 
-    def beyond(self, checks: Iterable[Check]) -> Iterator[Finding]:
+    def beyond(self, checks: Iterable[ProofCheck]) -> Iterator[Finding]:
         """Yield rows for what is out of reach from there, besides those of the checks."""
         del checks
         yield from ()
@@ -141,8 +141,8 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One run of the proof, as every check sees it."""
+class Proof:
+    """One run of the proof: the values that every check may use."""
 
     nonce: str
     """Marks whatever this run says and sends."""
@@ -179,7 +179,7 @@ class Run:
 
     def is_down(self, target: Target) -> bool:
         """Tell whether no client was greeted there, or at a service port: behind it."""
-        if target.place is Place.SERVICE:
+        if target.approach is Approach.SERVICE:
             return any(one.bound == target.bound for one in self.unreached)
         return target in self.unreached
 
@@ -194,32 +194,32 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class ProofCheck:
     """One row of the table."""
 
     name: str
     """Name on the command line, in the report and in JSON."""
     passes_when: str
-    """What a pass means, for the docs and for a row that could not be tested."""
+    """The meaning of a pass, for the docs and for a row that could not be tested."""
     by_hand: Words
-    """How to test it where verify cannot, for ``{port}`` of the listener."""
-    probe: Callable[[Run, Target], Outcome] | None = None
+    """The way to test it where verify cannot, for ``{port}`` of the listener."""
+    probe: Callable[[Proof, Target], Outcome] | None = None
     """Makes it at one address."""
-    place: Place = Place.PUBLIC
+    approach: Approach = Approach.PUBLIC
     """At which addresses it is made."""
     protocols: frozenset[Protocol] = EVERY_PROTOCOL
     """Protocols of the listeners that it is made for."""
     logins_only: bool = False
-    """Whether it is made only where clients log in."""
+    """True if it is made only where clients log in."""
     waits: bool = False
-    """Whether it mostly waits, for mail to arrive or a limit of time to end."""
-    judge: Callable[[Run], Outcome] | None = None
+    """True if it mostly waits, for mail to arrive or a limit of time to end."""
+    judge: Callable[[Proof], Outcome] | None = None
     """Instead of `probe`: judges the complete server, once, beside the probes."""
-    outside: Callable[[Run, Target], Outcome] | None = None
+    outside: Callable[[Proof, Target], Outcome] | None = None
     """Makes it on another machine, where there is neither a log to read nor a mailbox; None when
     nothing of it can be seen from outside."""
     behind: bool = False
-    """Whether it is made at the internal address too, where the public one is not known."""
+    """True if it is made at the internal address too, where the public one is not known."""
     barred: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Vantage from which it is not made → the reason, for somebody who asks for it."""
     order: int = 50
@@ -229,20 +229,20 @@ class Check:
     """Checks that are made before it, where they are made at all: what they blame explains its
     failures."""
     last: bool = False
-    """Whether it is made when all others are through, with seconds of its own."""
+    """True if it is made when all others are through, with seconds of its own."""
     stops: frozenset[Trouble] = frozenset()
     """Troubles after which no other check is tried at the same target. A check that has any is made
     in each run, asked for or not; its row is shown when it was asked for."""
     explains: frozenset[Trouble] = frozenset()
     """Troubles of other checks that are this one's to report."""
     mailbox: bool = True
-    """Whether it may need the probe's mailbox."""
+    """True if it may need the probe's mailbox."""
     begin: Callable[[Vantage], object] | None = None
-    """Looks at the server before anything is probed; `Run.before` has what it returns."""
+    """Looks at the server before anything is probed; `Proof.before` has what it returns."""
 
-    def places(self) -> tuple[Place, ...]:
+    def approaches(self) -> tuple[Approach, ...]:
         """Return at which addresses it is made, in place of unknown public ones as well."""
-        return (self.place, Place.BEHIND) if self.behind else (self.place,)
+        return (self.approach, Approach.BEHIND) if self.behind else (self.approach,)
 
     def concerns(self, bound: BoundListener) -> bool:
         """Tell whether it is made on a listener."""
@@ -256,9 +256,9 @@ def takes_logins(bound: BoundListener) -> bool:
     return bound.name != "smtp"
 
 
-def time_is_up(run: Run, expected: Words, observed: Words, check: str) -> Outcome | None:
+def time_is_up(proof: Proof, expected: Words, observed: Words, check: str) -> Outcome | None:
     """Say that an answer was not awaited long enough; None when the run has time left."""
-    if time.monotonic() < run.deadline - _TOO_LITTLE_SECONDS:
+    if time.monotonic() < proof.deadline - _TOO_LITTLE_SECONDS:
         return None
     return Outcome(
         Status.NOT_PROVEN,

@@ -14,12 +14,12 @@ from gatepost.errors import GatepostError
 from gatepost.model import BoundListener, Finding, Status, Topology
 from gatepost.model.words import Detail, Text, Words, text
 from gatepost.verify.catalogue import CHECKS, groundwork
-from gatepost.verify.check import Check, Outcome, Run, time_is_up
+from gatepost.verify.check import Outcome, Proof, ProofCheck, time_is_up
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.evidence.witnesses import LogWitness
 from gatepost.verify.remedies import see
 from gatepost.verify.subject import Subject
-from gatepost.verify.targets import Place, Target
+from gatepost.verify.targets import Approach, Target
 from gatepost.verify.vantage.cluster import Unreadable
 
 _SECONDS = 8.5
@@ -28,7 +28,7 @@ _PROBES_AT_ONCE = 40
 _LAST_SECONDS = 5.0
 """The last checks ask nothing but our own supervisor and disk."""
 _GRACE_SECONDS = 0.5
-"""How long after the deadline a probe that waits in a system call may take to notice it."""
+"""Time after the deadline for a probe that waits in a system call to notice it."""
 EXPLAINED = "explained"
 """Kind of a finding that another row explains."""
 
@@ -38,7 +38,7 @@ Tell = Callable[[int, int], None]
 
 def prove(
     subject: Subject,
-    checks: tuple[Check, ...] = CHECKS,
+    checks: tuple[ProofCheck, ...] = CHECKS,
     *,
     seconds: float = _SECONDS,
     tell: Tell = lambda _done, _all: None,
@@ -56,7 +56,7 @@ def prove(
     made = (*shown, *map(vantage.made, unasked))
     witness = LogWitness(vantage.log(), subject.daemons)
     with witness, ExitStack() as stack:
-        run = Run(
+        proof = Proof(
             nonce=secrets.token_hex(8),
             topology=subject.topology,
             mailname=subject.mailname,
@@ -77,46 +77,46 @@ def prove(
         equipped = False
         for jobs in work.phases:
             if not equipped and any(check.mailbox for check, _ in jobs):
-                run, equipped = stack.enter_context(_equipped(run, subject, everything)), True
-            found |= _all_at_once(run, work, jobs, count)
-        run = replace(run, deadline=time.monotonic() + _LAST_SECONDS)
-        found |= _all_at_once(run, work, work.last, count)
+                proof, equipped = stack.enter_context(_equipped(proof, subject, everything)), True
+            found |= _all_at_once(proof, work, jobs, count)
+        proof = replace(proof, deadline=time.monotonic() + _LAST_SECONDS)
+        found |= _all_at_once(proof, work, work.last, count)
     findings = [*_in_order(subject.topology, shown, everything, found), *vantage.beyond(checks)]
     return tuple(replace(one, fix=text(one.fix).typed(vantage.typed)) for one in findings)
 
 
 @contextmanager
 def _equipped(
-    run: Run, subject: Subject, everything: Mapping[Place, tuple[Target, ...]]
-) -> Iterator[Run]:
+    proof: Proof, subject: Subject, everything: Mapping[Approach, tuple[Target, ...]]
+) -> Iterator[Proof]:
     """Create the probe's mailbox if some listener answered or there are accounts."""
-    reached = set(everything[Place.PUBLIC]) - run.unreached.keys()
+    reached = set(everything[Approach.PUBLIC]) - proof.unreached.keys()
     # Behind a strange proxy nobody was reached, and the internal addresses are asked all the same.
     if subject.vantage.no_mailbox or not (reached or subject.vantage.has_accounts()):
-        yield run
+        yield proof
         return
     with ExitStack() as stack:
         login, why = None, ""
         try:
-            login = stack.enter_context(subject.make_mailbox(run.nonce))
+            login = stack.enter_context(subject.make_mailbox(proof.nonce))
         except (GatepostError, OSError) as error:
             why = f"the probe's mailbox could not be made: {error}"
-        yield replace(run, login=login, no_login=why)
+        yield replace(proof, login=login, no_login=why)
 
 
 # --- what is done when --------------------------------------------------------------------------
 
-Job = tuple[Check, Target | None]
-"""The target is None for a check that judges the server as a whole."""
+Job = tuple[ProofCheck, Target | None]
+"""The target is None for a check that judges the complete server."""
 Found = dict[tuple[str, Target | None], Outcome]
-"""Check and target → what was found; the target is None for the server as a whole."""
+"""Check and target → its outcome; the target is None for the complete server."""
 
 
 class _Work:
-    """The jobs of some checks, in the order that `Check.after` demands."""
+    """The jobs of some checks, in the order that `ProofCheck.after` demands."""
 
     def __init__(
-        self, checks: tuple[Check, ...], everything: Mapping[Place, tuple[Target, ...]]
+        self, checks: tuple[ProofCheck, ...], everything: Mapping[Approach, tuple[Target, ...]]
     ) -> None:
         self.checks = {check.name: check for check in checks}
         self._before = {name: self._all_before(check) for name, check in self.checks.items()}
@@ -124,8 +124,8 @@ class _Work:
         jobs += [
             (check, target)
             for check in checks
-            for place in check.places()
-            for target in everything[place]
+            for approach in check.approaches()
+            for target in everything[approach]
             if check.probe and check.concerns(target.bound)
         ]
         # What mostly waits begins first, and waits while the others work.
@@ -137,15 +137,15 @@ class _Work:
             for depth in depths
         ]
 
-    def comes_before(self, name: str, check: Check) -> bool:
+    def comes_before(self, name: str, check: ProofCheck) -> bool:
         """Tell whether a check of this name is made before another one, for its sake."""
         return name in self._before[check.name]
 
-    def _all_before(self, check: Check) -> frozenset[str]:
+    def _all_before(self, check: ProofCheck) -> frozenset[str]:
         direct = [self.checks[name] for name in check.after if name in self.checks]
         return frozenset(one.name for one in direct).union(*map(self._all_before, direct))
 
-    def _depth(self, check: Check) -> int:
+    def _depth(self, check: ProofCheck) -> int:
         direct = [self.checks[name] for name in check.after if name in self.checks]
         return 1 + max(map(self._depth, direct), default=0)
 
@@ -168,7 +168,7 @@ class _Count:
             self._tell(self._done, self._total)
 
 
-def _all_at_once(run: Run, work: _Work, jobs: list[Job], count: _Count) -> Found:
+def _all_at_once(proof: Proof, work: _Work, jobs: list[Job], count: _Count) -> Found:
     """Do every job in a thread of its own; a job that does not come back is a finding as well.
 
     The threads are daemons: a program that is told to end does not wait for them. Only so many
@@ -176,15 +176,15 @@ def _all_at_once(run: Run, work: _Work, jobs: list[Job], count: _Count) -> Found
     """
     found: Found = {}
     begun: set[tuple[str, Target | None]] = set()
-    places = threading.Semaphore(_PROBES_AT_ONCE)
+    slots = threading.Semaphore(_PROBES_AT_ONCE)
 
-    def do(check: Check, target: Target | None) -> None:
-        with places:
+    def do(check: ProofCheck, target: Target | None) -> None:
+        with slots:
             begun.add((check.name, target))
             began = time.monotonic()
-            outcome = _outcome(run, work, check, target)
+            outcome = _outcome(proof, work, check, target)
             for listener in outcome.blames:
-                run.causes.setdefault(listener, check.name)
+                proof.causes.setdefault(listener, check.name)
             found[check.name, target] = replace(outcome, seconds=time.monotonic() - began)
             count.one_more()
 
@@ -192,7 +192,7 @@ def _all_at_once(run: Run, work: _Work, jobs: list[Job], count: _Count) -> Found
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(max(0.0, run.deadline + _GRACE_SECONDS - time.monotonic()))
+        thread.join(max(0.0, proof.deadline + _GRACE_SECONDS - time.monotonic()))
     for check, target in jobs:
         if (check.name, target) not in found:
             late = (check.name, target) in begun
@@ -206,26 +206,26 @@ def _all_at_once(run: Run, work: _Work, jobs: list[Job], count: _Count) -> Found
     return found
 
 
-def _outcome(run: Run, work: _Work, check: Check, target: Target | None) -> Outcome:
+def _outcome(proof: Proof, work: _Work, check: ProofCheck, target: Target | None) -> Outcome:
     if target is None:
         assert check.judge  # noqa: S101  it is among the jobs
-        return _guarded(check, partial(check.judge, run))
+        return _guarded(check, partial(check.judge, proof))
 
     def tried() -> Outcome:
         assert check.probe  # noqa: S101  it is among the jobs
         try:
-            if not check.stops and target in run.unreached:
-                raise run.unreached[target]  # as if it had met it itself
-            return _explained(run, work, check, target, check.probe(run, target))
+            if not check.stops and target in proof.unreached:
+                raise proof.unreached[target]  # as if it had met it itself
+            return _explained(proof, work, check, target, check.probe(proof, target))
         except ProbeError as error:
             if error.trouble in check.stops:
-                run.unreached[target] = error
-            return _stopped(run, work, check, target, error)
+                proof.unreached[target] = error
+            return _stopped(proof, work, check, target, error)
 
     return _guarded(check, tried)
 
 
-def _guarded(check: Check, work: Callable[[], Outcome]) -> Outcome:
+def _guarded(check: ProofCheck, work: Callable[[], Outcome]) -> Outcome:
     try:
         return work()
     except Unreadable as silent:
@@ -246,17 +246,19 @@ def _guarded(check: Check, work: Callable[[], Outcome]) -> Outcome:
         )
 
 
-def _stopped(run: Run, work: _Work, check: Check, target: Target, error: ProbeError) -> Outcome:
+def _stopped(
+    proof: Proof, work: _Work, check: ProofCheck, target: Target, error: ProbeError
+) -> Outcome:
     """Decide what it means that a check could not go on.
 
     A trouble that another check of this run is for fails there; here nothing is proven.
     """
-    if explained := _cause(run, work, check, target):
+    if explained := _cause(proof, work, check, target):
         return Outcome(
             Status.NOT_PROVEN, check.passes_when, error.observed, fix=explained, kind=EXPLAINED
         )
-    other = _reporter(run, work, target, error)
-    if other in run.selected - {check.name}:
+    other = _reporter(proof, work, target, error)
+    if other in proof.selected - {check.name}:
         return Outcome(
             Status.NOT_PROVEN,
             check.passes_when,
@@ -266,42 +268,44 @@ def _stopped(run: Run, work: _Work, check: Check, target: Target, error: ProbeEr
         )
     if error.trouble in {Trouble.SILENT, Trouble.UNREACHABLE}:
         expected = f"{target.bound.daemon} answers in time"
-        early = time_is_up(run, expected, error.observed, check.name)
+        early = time_is_up(proof, expected, error.observed, check.name)
         if early:
             return early
-    fix = run.vantage.remedy(error, target)
+    fix = proof.vantage.remedy(error, target)
     return Outcome(
         Status.FAIL, check.passes_when, error.observed, fix=fix, kind=error.trouble.value
     )
 
 
-def _reporter(run: Run, work: _Work, target: Target, error: ProbeError) -> str:
+def _reporter(proof: Proof, work: _Work, target: Target, error: ProbeError) -> str:
     """Return the check whose row reports a trouble at a target; empty when none does."""
     for check in work.checks.values():
         if error.trouble in check.explains:
             return check.name
-    if run.is_down(target):
+    if proof.is_down(target):
         return next((check.name for check in work.checks.values() if check.stops), "")
     return ""
 
 
-def _explained(run: Run, work: _Work, check: Check, target: Target, outcome: Outcome) -> Outcome:
+def _explained(
+    proof: Proof, work: _Work, check: ProofCheck, target: Target, outcome: Outcome
+) -> Outcome:
     """Leave a failure to the row that found its cause.
 
     What happens at a service port does not depend on the way of the clients.
     """
-    if outcome.status is not Status.FAIL or check.place is Place.SERVICE:
+    if outcome.status is not Status.FAIL or check.approach is Approach.SERVICE:
         return outcome
-    cause = _cause(run, work, check, target)
+    cause = _cause(proof, work, check, target)
     if not cause:
         return outcome
     return replace(outcome, status=Status.NOT_PROVEN, fix=cause, kind=EXPLAINED)
 
 
-def _cause(run: Run, work: _Work, check: Check, target: Target) -> Words:
+def _cause(proof: Proof, work: _Work, check: ProofCheck, target: Target) -> Words:
     """Name the row that tells why clients of a listener cannot get through; empty when none."""
-    cause = run.causes.get(target.bound.name, "")
-    if cause not in run.selected or not work.comes_before(cause, check):
+    cause = proof.causes.get(target.bound.name, "")
+    if cause not in proof.selected or not work.comes_before(cause, check):
         return ""
     if work.checks[cause].judge:
         return f"See the {cause} row first."
@@ -313,8 +317,8 @@ def _cause(run: Run, work: _Work, check: Check, target: Target) -> Words:
 
 def _in_order(
     topology: Topology,
-    checks: tuple[Check, ...],
-    everything: Mapping[Place, tuple[Target, ...]],
+    checks: tuple[ProofCheck, ...],
+    everything: Mapping[Approach, tuple[Target, ...]],
     found: Found,
 ) -> Iterator[Finding]:
     for check in checks:
@@ -326,17 +330,17 @@ def _in_order(
                 continue
             asked = [
                 target
-                for place in check.places()
-                for target in everything[place]
+                for approach in check.approaches()
+                for target in everything[approach]
                 if target.bound == bound
             ]
-            if check.place is Place.PUBLIC and not asked:
+            if check.approach is Approach.PUBLIC and not asked:
                 yield _behind_a_strange_proxy(check, bound)
             for target in asked:
                 yield _finding(check, bound.name, target.family, found[check.name, target])
 
 
-def _finding(check: Check, listener: str, family: str, outcome: Outcome) -> Finding:
+def _finding(check: ProofCheck, listener: str, family: str, outcome: Outcome) -> Finding:
     return Finding(
         check=check.name,
         listener=listener,
@@ -351,7 +355,7 @@ def _finding(check: Check, listener: str, family: str, outcome: Outcome) -> Find
     )
 
 
-def _behind_a_strange_proxy(check: Check, bound: BoundListener) -> Finding:
+def _behind_a_strange_proxy(check: ProofCheck, bound: BoundListener) -> Finding:
     return Finding(
         check=check.name,
         listener=bound.name,

@@ -21,15 +21,15 @@ _LOOPBACK_SOURCES = tuple(f"127.0.0.{last}" for last in (77, 78, *range(79, 255)
 left out, for that is where proxies and services sit."""
 
 
-class Place(Enum):
-    """Where a check knocks."""
+class Approach(Enum):
+    """The way by which a check reaches a listener."""
 
     PUBLIC = "public"
-    """Where clients connect: every public address of every listener."""
+    """As clients do: every public address of every listener."""
     SERVICE = "service"
-    """Where the proxy connects: the service ports that demand a PROXY header."""
+    """As the proxy does: the service ports that demand a PROXY header."""
     CLIENT = "client"
-    """Where Gatepost's own clients connect: the six ``MDA_*`` and ``MTA_*`` addresses."""
+    """As Gatepost's own clients do: the six ``MDA_*`` and ``MTA_*`` addresses."""
     BEHIND = "behind"
     """Behind a proxy that is not ours: an internal address of each listener whose public ones are
     not known. The same daemon answers there from the same configuration, without a header."""
@@ -46,7 +46,7 @@ class Target:
     sources: tuple[str, ...]
     """Addresses of this machine that a probe may come from, two or as many as there are: at a
     service port untrusted ones only, elsewhere those first."""
-    place: Place = Place.PUBLIC
+    approach: Approach = Approach.PUBLIC
     trusted: str | None = None
     """At a service port: an address of this machine in `TRUSTED_PROXIES`, None when none is."""
 
@@ -64,7 +64,7 @@ class Target:
 
     @property
     def source(self) -> str | None:
-        """Where a probe comes from that needs no second one; None lets the kernel choose."""
+        """The source of a probe that needs no second one; None lets the kernel choose."""
         return self.sources[0] if self.sources else None
 
 
@@ -77,33 +77,33 @@ def is_number(host: str) -> bool:
     return True
 
 
-def targets(topology: Topology, place: Place) -> tuple[Target, ...]:
+def targets(topology: Topology, approach: Approach) -> tuple[Target, ...]:
     """Return all addresses at a place, in table order.
 
     A wildcard is probed at the loopback address of its family.
     """
-    match place:
-        case Place.PUBLIC:
+    match approach:
+        case Approach.PUBLIC:
             return _public(topology)
-        case Place.SERVICE:
+        case Approach.SERVICE:
             return _service(topology)
-        case Place.CLIENT:
+        case Approach.CLIENT:
             return tuple(
-                Target(bound, topology.clients[bound.name].reachable, (), place)
+                Target(bound, topology.clients[bound.name].reachable, (), approach)
                 for bound in topology.listeners
                 if bound.name in client_settings() and bound.name in topology.clients
             )
-        case Place.BEHIND:
+        case Approach.BEHIND:
             return tuple(
-                Target(bound, address, (), place)
+                Target(bound, address, (), approach)
                 for bound in topology.listeners
                 if not bound.public
                 for address in dict.fromkeys(one.reachable for one in bound.internal)
             )
-        case Place.CLUSTER:
+        case Approach.CLUSTER:
             services = units_of()
             return tuple(
-                Target(bound, Address(service, bound.listener.public_port), (), place)
+                Target(bound, Address(service, bound.listener.public_port), (), approach)
                 for bound in topology.listeners
                 if (service := services.get(bound.daemon))
             )
@@ -146,7 +146,7 @@ def _service(topology: Topology) -> tuple[Target, ...]:
                 for source in sources_for(service, networks, {service.host}, here)
                 if not ip_addresses.within(source, networks)
             )
-            found.append(Target(bound, service, strangers, Place.SERVICE, trusted))
+            found.append(Target(bound, service, strangers, Approach.SERVICE, trusted))
     return tuple(found)
 
 

@@ -15,10 +15,10 @@ from verify_cluster import Small, topology
 from gatepost.contracts import Plugin
 from gatepost.model import Address, BoundListener, Event, Observation, Status
 from gatepost.plugins.kubernetes.checks.forged import forged
-from gatepost.verify.check import Outcome, Run
+from gatepost.verify.check import Outcome, Proof
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.evidence.witnesses import LogWitness
-from gatepost.verify.targets import Place, Target, targets
+from gatepost.verify.targets import Approach, Target, targets
 
 NOBODY = "127.45.45.45"
 
@@ -83,11 +83,11 @@ class World:
 
 
 def _target(bound: BoundListener, port: int, service: str) -> Target:
-    return Target(bound, Address(service, port), (), Place.SERVICE)
+    return Target(bound, Address(service, port), (), Approach.SERVICE)
 
 
-def _take_down(run: Run) -> None:
-    for public in targets(run.topology, Place.PUBLIC):
+def _take_down(run: Proof) -> None:
+    for public in targets(run.topology, Approach.PUBLIC):
         run.unreached[public] = ProbeError(Trouble.CLOSED, "the connection was closed")
 
 

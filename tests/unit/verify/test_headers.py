@@ -29,7 +29,7 @@ from gatepost.model import (
 from gatepost.proxy_protocol import Command, Header, ProxyProtocolError, parse
 from gatepost.verify import proxied, runner
 from gatepost.verify.catalogue import CHECKS
-from gatepost.verify.check import Outcome, Run
+from gatepost.verify.check import Outcome, Proof
 from gatepost.verify.checks import missing_header as missing
 from gatepost.verify.checks.forged_direct import forged_direct
 from gatepost.verify.checks.forged_through_proxy import forged_through_proxy
@@ -38,7 +38,7 @@ from gatepost.verify.checks.missing_header import missing_header
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.evidence.logs import LogFile
 from gatepost.verify.evidence.witnesses import LogWitness
-from gatepost.verify.targets import Place, Target
+from gatepost.verify.targets import Approach, Target
 from gatepost.verify.vantage.here import Here
 
 TRUSTED = "127.0.0.9"
@@ -46,7 +46,7 @@ STRANGER = "127.0.0.77"
 HEADER_SECONDS = 0.2
 LISTENER = Listener("smtp", Protocol.SMTP, Tls.STARTTLS, 25, 3325, 31025, 32025)
 
-Check = Callable[[Run, Target], Outcome]
+Check = Callable[[Proof, Target], Outcome]
 
 
 class Toy:
@@ -163,7 +163,7 @@ class Bench:
         self.log.touch()
 
     @contextlib.contextmanager
-    def at(self, broken: str, *, proxied: bool = True, seconds: float = 8) -> Iterator[Run]:
+    def at(self, broken: str, *, proxied: bool = True, seconds: float = 8) -> Iterator[Proof]:
         """Start a toy."""
         self.toy = Toy(self.log, broken, proxied=proxied and broken != "plain")
         bound = BoundListener(
@@ -175,12 +175,12 @@ class Bench:
             internal=(),
         )
         self.public = Target(bound, self.toy.address, (STRANGER,))
-        self.service = Target(bound, self.toy.address, (STRANGER,), Place.SERVICE, TRUSTED)
+        self.service = Target(bound, self.toy.address, (STRANGER,), Approach.SERVICE, TRUSTED)
         try:
             with LogWitness(
                 LogFile(self.log), (Plugin(name="toy", observe=self.toy.observe),)
             ) as witness:
-                yield Run(
+                yield Proof(
                     nonce="0123456789abcdef",
                     topology=Topology((bound,), {}, {}, ()),
                     mailname="mail.example.org",
@@ -321,7 +321,7 @@ def test_time_that_is_up_is_no_failure(bench: Bench, name: str) -> None:
     """On a busy machine a probe begins late, and has not waited long enough to judge."""
     (row,) = (check for check in CHECKS if check.name == name)
     with bench.at("hangs", seconds=0.4) as run:
-        work = runner._Work((row,), dict.fromkeys(Place, ()))
+        work = runner._Work((row,), dict.fromkeys(Approach, ()))
         outcome = runner._outcome(run, work, row, bench.service)
     assert outcome.status is Status.NOT_PROVEN, outcome
 

@@ -22,7 +22,7 @@ from gatepost.model import Address, BoundListener, Status, Topology
 from gatepost.registry import plugins
 from gatepost.settings.concerns import PublicPorts
 from gatepost.verify.catalogue import CHECKS
-from gatepost.verify.check import Run
+from gatepost.verify.check import Proof
 from gatepost.verify.checks import tls
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.runner import prove
@@ -214,7 +214,7 @@ def wrong_name(host: str, *names: x509.GeneralName) -> list[tuple[Status, str]]:
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, hashes.SHA256())
     )
-    run = cast("Run", SimpleNamespace(mailname=host, vantage=SimpleNamespace(host=host)))
+    run = cast("Proof", SimpleNamespace(mailname=host, vantage=SimpleNamespace(host=host)))
     return [(flaw.status, str(flaw.observed)) for flaw in tls._wrong_name(run, certificate)]
 
 

@@ -24,7 +24,7 @@ from gatepost.model import (
     Tls,
     Topology,
 )
-from gatepost.verify.check import Outcome, Run
+from gatepost.verify.check import Outcome, Proof
 from gatepost.verify.checks import auth_offer, open_relay, sender_forgery
 from gatepost.verify.clients.mailbox import Login
 from gatepost.verify.clients.protocols import Imap, Pop3, Session, Sieve, Smtp
@@ -136,8 +136,8 @@ def target(name: str = "imap", *, tls: Tls = Tls.STARTTLS, sources: tuple[str, .
     return Target(bound, there[0], sources)
 
 
-def run(**changes: Any) -> Run:
-    made = Run(
+def run(**changes: Any) -> Proof:
+    made = Proof(
         nonce="0123",
         topology=Topology((), {}, {}, ()),
         mailname="mail.example.org",

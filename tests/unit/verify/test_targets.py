@@ -8,7 +8,7 @@ import pytest
 
 from gatepost.model import Address, BoundListener, Listener, Protocol, Tls, Topology
 from gatepost.verify import targets as room
-from gatepost.verify.targets import Place, sources_for, targets
+from gatepost.verify.targets import Approach, sources_for, targets
 
 LISTENER = Listener("smtp", Protocol.SMTP, Tls.STARTTLS, 25, 3325, 31025, 32025)
 PORT = 3325
@@ -18,7 +18,7 @@ def test_a_wildcard_is_probed_at_both_loopback_addresses() -> None:
     """The default of PUBLIC_BIND_ADDRESS: neither family may be left out."""
     public = (Address("0.0.0.0", PORT), Address("::", PORT))
     bound = BoundListener(LISTENER, "toy", proxied=True, public=public, service=(), internal=())
-    found = targets(Topology((bound,), {}, {}, ()), Place.PUBLIC)
+    found = targets(Topology((bound,), {}, {}, ()), Approach.PUBLIC)
     assert [(t.family, t.address.host) for t in found] == [("IPv4", "127.0.0.1"), ("IPv6", "::1")]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gatepost.model import Status, Tls
 from gatepost.model.words import Text
-from gatepost.verify.check import Outcome, Run, takes_logins
+from gatepost.verify.check import Outcome, Proof, takes_logins
 from gatepost.verify.clients.protocols import Session
 from gatepost.verify.clients.sessions import begin_tls, greeting_in_the_clear, in_the_clear
 from gatepost.verify.clients.wire import ProbeError, Trouble
@@ -16,14 +16,14 @@ from gatepost.verify.targets import Target
 _SESSION_SECONDS = 6.5
 """A name server that drops a question costs five; how fast it must be, banner says."""
 _SILENCE_SECONDS = 1.0
-"""How long to wait for words that should not come."""
+"""Longest wait for words that should not be sent."""
 _WITHOUT_TLS = "without TLS"
 _AFTER_TLS = "after STARTTLS"
 
 
 @dataclass(frozen=True, slots=True)
 class _Try:
-    """What a server offered at one point of a session, and what it did with a login."""
+    """A server's offer at one point of a session, and its answer to a login."""
 
     when: str
     offer: list[str]
@@ -37,25 +37,25 @@ class _Try:
         return " ".join(self.offer)
 
 
-def auth_offer(run: Run, target: Target) -> Outcome:
+def auth_offer(proof: Proof, target: Target) -> Outcome:
     """Look at what is offered before TLS, then log in with the right password all the same.
 
     The password is that of the probe's mailbox: it opens nothing else and is gone with the run.
     """
     if target.listener.tls is Tls.IMPLICIT:
-        return _silent_without_tls(run, target)
+        return _silent_without_tls(proof, target)
     port_25 = not takes_logins(target.bound)
     expected = "no login offered or accepted, with TLS or without"
     if not port_25:
         expected = "no login offered or accepted before STARTTLS"
     with in_the_clear(
-        target, deadline=run.within(_SESSION_SECONDS), name=run.helo, source=target.source
+        target, deadline=proof.within(_SESSION_SECONDS), name=proof.helo, source=target.source
     ) as session:
-        tries = [_attempt(run, session, _WITHOUT_TLS)]
+        tries = [_attempt(proof, session, _WITHOUT_TLS)]
         own_address = session.wire.client.host == target.address.host
         if port_25 and not tries[0].accepted and not tries[0].offer:
             begin_tls(session)
-            tries.append(_attempt(run, session, _AFTER_TLS))
+            tries.append(_attempt(proof, session, _AFTER_TLS))
     for one in tries:
         # To a client at the server's own address a daemon may call a session secure that is not,
         # and offer a login which it then refuses; not every one can be told to do otherwise.
@@ -69,20 +69,20 @@ def auth_offer(run: Run, target: Target) -> Outcome:
                 fix=_fix(target, one),
                 kind="login-accepted" if one.accepted else "login-offered",
             )
-    return _good(run, expected, tries)
+    return _good(proof, expected, tries)
 
 
-def _attempt(run: Run, session: Session, when: str) -> _Try:
+def _attempt(proof: Proof, session: Session, when: str) -> _Try:
     try:
         offer = session.offer()
     except ProbeError as error:  # a server that is never asked offers nothing
         if error.trouble is not Trouble.DENIED:
             raise
         offer = []
-    if not run.login:
+    if not proof.login:
         return _Try(when, offer, accepted=False, refusal="")
     try:
-        session.login(run.login.address, run.login.password)
+        session.login(proof.login.address, proof.login.password)
     except ProbeError as error:
         if error.trouble is not Trouble.DENIED:
             raise
@@ -98,7 +98,7 @@ def _flaw(one: _Try) -> str:
     return f"{one.when}: {offered}" + ("; when tried, it was refused" if one.refusal else "")
 
 
-def _good(run: Run, expected: str, tries: list[_Try]) -> Outcome:
+def _good(proof: Proof, expected: str, tries: list[_Try]) -> Outcome:
     seen = [
         f'{one.when}: "{one.offered}" offered to the server\'s own address only, and refused'
         if one.offer
@@ -106,11 +106,11 @@ def _good(run: Run, expected: str, tries: list[_Try]) -> Outcome:
         + (", and one tried was refused" if one.refusal else "")
         for one in tries
     ]
-    if not run.login:
+    if not proof.login:
         return Outcome(
             Status.NOT_PROVEN,
             expected,
-            f"{'; '.join(seen)}; no login tried: {run.no_login}",
+            f"{'; '.join(seen)}; no login tried: {proof.no_login}",
             fix=Text("On the machine of the server, see whether accounts work: ", MAILBOXES),
             kind="no-login",
         )
@@ -135,10 +135,10 @@ def _fix(target: Target, one: _Try) -> Text:
 # --- implicit TLS ---------------------------------------------------------------------------
 
 
-def _silent_without_tls(run: Run, target: Target) -> Outcome:
-    said = greeting_in_the_clear(
-        target, deadline=run.within(_SILENCE_SECONDS), source=target.source
+def _silent_without_tls(proof: Proof, target: Target) -> Outcome:
+    greeting = greeting_in_the_clear(
+        target, deadline=proof.within(_SILENCE_SECONDS), source=target.source
     )
-    if said:
-        raise ProbeError(Trouble.TLS, f'greets without TLS: "{said}"')
+    if greeting:
+        raise ProbeError(Trouble.TLS, f'greets without TLS: "{greeting}"')
     return Outcome(Status.PASS, "not a word before TLS", "spoken to without TLS, it says nothing")

@@ -8,37 +8,37 @@ from collections.abc import Iterator
 from gatepost.model import Address, IPNetwork, Status
 from gatepost.model.words import Detail, Text, Words
 from gatepost.proxy_protocol import build_2
-from gatepost.verify.check import Outcome, Run, takes_logins
+from gatepost.verify.check import Outcome, Proof, takes_logins
 from gatepost.verify.checks.open_relay import OUTSIDE
 from gatepost.verify.clients.protocols import Smtp
 from gatepost.verify.clients.sessions import in_the_clear
 from gatepost.verify.clients.wire import ProbeError
-from gatepost.verify.proxied import LOG_SECONDS, said_of
+from gatepost.verify.proxied import LOG_SECONDS, observation_of
 from gatepost.verify.remedies import UP, see
-from gatepost.verify.targets import Place, Target, targets
+from gatepost.verify.targets import Approach, Target, targets
 
 _EXPECTED = "an address of MYNETWORKS that a PROXY header names may not relay"
 _SESSION_SECONDS = 5.0
 
 
-def claimed_relay(run: Run) -> Outcome:
+def claimed_relay(proof: Proof) -> Outcome:
     """Claim an address of each family in ``MYNETWORKS`` from a trusted address, and ask to relay.
 
     The control is the daemon's log, which must name the claimed client: a header that nobody
     believes relays nothing anyway.
     """
-    doors = _doors(run) if run.relaying and run.vantage.speaks_as_proxy else ()
-    public = [t for t in targets(run.topology, Place.PUBLIC) if not takes_logins(t.bound)]
-    if run.nobody_answers(public) and (public or not doors):
+    doors = _doors(proof) if proof.relaying and proof.vantage.speaks_as_proxy else ()
+    public = [t for t in targets(proof.topology, Approach.PUBLIC) if not takes_logins(t.bound)]
+    if proof.nobody_answers(public) and (public or not doors):
         return Outcome(
             Status.NOT_PROVEN, _EXPECTED, "nobody answers", fix="See the banner rows first."
         )
-    if not run.relaying:
+    if not proof.relaying:
         return Outcome(Status.PASS, _EXPECTED, "MYNETWORKS is empty: no address relays")
-    if not any(b.proxied and not takes_logins(b) for b in run.topology.listeners):
+    if not any(b.proxied and not takes_logins(b) for b in proof.topology.listeners):
         return Outcome(Status.PASS, _EXPECTED, "port 25 takes no PROXY header")
-    if run.relaying_proxies:
-        return _risk(run)
+    if proof.relaying_proxies:
+        return _risk(proof)
     if not doors:
         return Outcome(
             Status.NOT_PROVEN,
@@ -50,24 +50,24 @@ def claimed_relay(run: Run) -> Outcome:
             ),
             kind="no-source",
         )
-    outcomes = [_try(run, doors[0], claim) for claim in _claims(run)]
+    outcomes = [_try(proof, doors[0], claim) for claim in _claims(proof)]
     return next((one for one in outcomes if one.status is not Status.PASS), outcomes[0])
 
 
-def _doors(run: Run) -> tuple[Target, ...]:
+def _doors(proof: Proof) -> tuple[Target, ...]:
     return tuple(
         door
-        for door in targets(run.topology, Place.SERVICE)
+        for door in targets(proof.topology, Approach.SERVICE)
         if not takes_logins(door.bound) and door.trusted
     )
 
 
-def _claims(run: Run) -> Iterator[Address]:
+def _claims(proof: Proof) -> Iterator[Address]:
     """Yield an address of the first network of each family."""
     for version in (4, 6):
-        network = next((n for n in run.relaying if n.version == version), None)
+        network = next((n for n in proof.relaying if n.version == version), None)
         if network:
-            port = run.claims.take(f"IPv{version}").port
+            port = proof.claims.take(f"IPv{version}").port
             yield Address(_inside(network), port)
 
 
@@ -76,18 +76,18 @@ def _inside(network: IPNetwork) -> str:
     return str(first + 1 if network.num_addresses > 1 else first)
 
 
-def _try(run: Run, door: Target, claim: Address) -> Outcome:
+def _try(proof: Proof, door: Target, claim: Address) -> Outcome:
     header = build_2((claim.host, claim.port), (claim.host, 25))
     try:
         with in_the_clear(
             door,
-            deadline=run.within(_SESSION_SECONDS),
-            name=run.helo,
+            deadline=proof.within(_SESSION_SECONDS),
+            name=proof.helo,
             source=door.trusted,
             header=header,
         ) as session:
             assert isinstance(session, Smtp)  # noqa: S101  the door is smtp's
-            code, words = session.envelope(f"stranger@{OUTSIDE}", f"relay-{run.nonce}@{OUTSIDE}")
+            code, words = session.envelope(f"stranger@{OUTSIDE}", f"relay-{proof.nonce}@{OUTSIDE}")
     except ProbeError as error:
         return _unproven(
             door, Text("as ", Detail(claim.host), " nothing could be asked: ", error.observed)
@@ -106,7 +106,7 @@ def _try(run: Run, door: Target, claim: Address) -> Outcome:
             ),
             kind="relays",
         )
-    if not said_of(run, door, (claim,), run.within(LOG_SECONDS)):
+    if not observation_of(proof, door, (claim,), proof.within(LOG_SECONDS)):
         return _unproven(door, f"refused, and the log does not say that {claim.host} was seen")
     return Outcome(
         Status.PASS, _EXPECTED, f"{door.trusted} claims to be {claim.host}, and was refused", words
@@ -118,8 +118,8 @@ def _unproven(door: Target, observed: Words) -> Outcome:
     return Outcome(Status.NOT_PROVEN, _EXPECTED, observed, fix=fix, kind="no-control")
 
 
-def _risk(run: Run) -> Outcome:
-    names = ", ".join(map(str, run.relaying_proxies))
+def _risk(proof: Proof) -> Outcome:
+    names = ", ".join(map(str, proof.relaying_proxies))
     return Outcome(
         Status.RISK,
         _EXPECTED,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from gatepost.model import Address, Event, Observation, Status
 from gatepost.model.words import Detail, Logs, Text, joined
-from gatepost.verify.check import Outcome, Run, takes_logins
+from gatepost.verify.check import Outcome, Proof, takes_logins
 from gatepost.verify.clients.sessions import conversation
 from gatepost.verify.clients.wire import ProbeError
 from gatepost.verify.evidence.witnesses import is_about
@@ -21,19 +21,19 @@ _LOG_SECONDS = 2.0
 """A daemon writes its line at once; its log travels through a pipe and a file."""
 
 
-def client_address(run: Run, target: Target) -> Outcome:
+def client_address(proof: Proof, target: Target) -> Outcome:
     """Come from two addresses and ask the daemon's log who came.
 
     The client's TCP port ties a line to a probe. The second probe is the control: a daemon that
     sees everyone as one fails.
     """
-    if silence := no_log(run, target, _expected(target, [])):
+    if silence := no_log(proof, target, _expected(target, [])):
         return silence
     sources = target.sources if len(target.sources) > 1 else (target.source, target.source)
-    probes = [_visit(run, target, source) for source in sources]
+    probes = [_visit(proof, target, source) for source in sources]
     expected = _expected(target, probes)
-    patience = run.within(_LOG_SECONDS)
-    seen = [_seen(run, target, probe, patience) for probe in probes]
+    patience = proof.within(_LOG_SECONDS)
+    seen = [_seen(proof, target, probe, patience) for probe in probes]
     lines = [observation.line for observation in seen if observation]
     if all(s and is_about(s, p) for s, p in zip(seen, probes, strict=True)):
         one = " (one source address here; told apart by port)" if len(target.sources) < 2 else ""  # noqa: PLR2004
@@ -45,7 +45,7 @@ def client_address(run: Run, target: Target) -> Outcome:
         )
     observed = missed(target.bound.daemon, probes, seen)
     if not any(seen):
-        observed = Text(observed, _others(run, target))
+        observed = Text(observed, _others(proof, target))
     return Outcome(
         Status.FAIL,
         expected,
@@ -75,27 +75,27 @@ def _expected(target: Target, probes: list[Address]) -> Text:
     return Text(f"{target.bound.daemon} sees ", who)
 
 
-def _visit(run: Run, target: Target, source: str | None) -> Address:
+def _visit(proof: Proof, target: Target, source: str | None) -> Address:
     """Be a client: TLS, login where there is one, goodbye. Return the address it came from."""
     with conversation(
-        target, deadline=run.within(_SESSION_SECONDS), name=run.helo, source=source
+        target, deadline=proof.within(_SESSION_SECONDS), name=proof.helo, source=source
     ) as session:
-        if run.login and takes_logins(target.bound):
+        if proof.login and takes_logins(target.bound):
             # A daemon that refuses the login says from whom; whether it should is not asked here.
             with suppress(ProbeError):
-                session.login(run.login.address, run.login.password)
+                session.login(proof.login.address, proof.login.password)
         return session.wire.client
 
 
-def _seen(run: Run, target: Target, probe: Address, deadline: float) -> Observation | None:
+def _seen(proof: Proof, target: Target, probe: Address, deadline: float) -> Observation | None:
     """Find what the daemon says of a probe: its exact address and port, else its port."""
 
     def exact(observation: Observation) -> bool:
         return observation.daemon == target.bound.daemon and is_about(observation, probe)
 
-    if found := run.witness.find(exact, deadline=deadline):
+    if found := proof.witness.find(exact, deadline=deadline):
         return found
-    others = [o for o in run.witness.all() if o.daemon == target.bound.daemon]
+    others = [o for o in proof.witness.all() if o.daemon == target.bound.daemon]
     by_port = [o for o in others if o.port == probe.port]
     return by_port[-1] if by_port else None
 
@@ -104,12 +104,12 @@ def _name(observation: Observation) -> Text:
     return Text(Detail(observation.client), f" port {observation.port or 'unknown'}")
 
 
-def _others(run: Run, target: Target) -> Text:
+def _others(proof: Proof, target: Target) -> Text:
     """Say whom the daemon saw meanwhile: often the proxy."""
     seen = sorted(
         {
             observation.client
-            for observation in run.witness.all()
+            for observation in proof.witness.all()
             if observation.daemon == target.bound.daemon
             and observation.event in {Event.CONNECT, Event.LOGIN, Event.LOGIN_FAILED}
         }
@@ -139,10 +139,10 @@ def _fix(target: Target) -> Text:
 # --- another machine ------------------------------------------------------------------------------
 
 
-def client_address_there(run: Run, target: Target) -> Outcome:
+def client_address_there(proof: Proof, target: Target) -> Outcome:
     """Be a client of another machine, whose log tells there whom it saw."""
     with conversation(
-        target, deadline=run.within(_SESSION_SECONDS), name=run.helo, source=target.source
+        target, deadline=proof.within(_SESSION_SECONDS), name=proof.helo, source=target.source
     ) as session:
         client = session.wire.client
     return Outcome(
@@ -150,7 +150,7 @@ def client_address_there(run: Run, target: Target) -> Outcome:
         "the daemon's log names this probe's own address and port",
         Text("came from ", Detail(client), " at ", Detail(f"{datetime.now(UTC):%H:%M:%S}"), " UTC"),
         fix=Text(
-            f"On {run.vantage.host}, look for that address and port: ",
+            f"On {proof.vantage.host}, look for that address and port: ",
             Logs(lines=1000),
             ". Another address is right only when it is that of a router which this machine is "
             "behind; the proxy's own is wrong.",

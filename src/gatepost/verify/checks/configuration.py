@@ -9,7 +9,7 @@ from gatepost.errors import OperationError
 from gatepost.model import Home, Status
 from gatepost.model.words import Logs, Text
 from gatepost.run import control, record
-from gatepost.verify.check import Outcome, Run, Vantage
+from gatepost.verify.check import Outcome, Proof, Vantage
 from gatepost.verify.remedies import UP
 
 _EXPECTED = (
@@ -21,14 +21,14 @@ _SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What runs at one moment."""
+    """The processes and the configuration at one moment."""
 
     generation: str = ""
     processes: Mapping[str, int | None] = field(default_factory=dict)
     """Service → process; empty when no server runs."""
     problems: tuple[str, ...] = ()
     silent: str = ""
-    """Why the supervisor could not be asked."""
+    """The reason why the supervisor could not be asked."""
 
 
 def seen(home: Home) -> Seen:
@@ -47,12 +47,12 @@ def seen(home: Home) -> Seen:
     )
 
 
-def configuration(run: Run) -> Outcome:
+def configuration(proof: Proof) -> Outcome:
     """Compare what runs now with what ran at the beginning; made when all else is through."""
-    before = run.before.get("configuration")
-    if run.vantage.home is None or not isinstance(before, Seen):
+    before = proof.before.get("configuration")
+    if proof.vantage.home is None or not isinstance(before, Seen):
         return Outcome(Status.NOT_PROVEN, _EXPECTED, "the server is elsewhere")
-    return judged(before, seen(run.vantage.home))
+    return judged(before, seen(proof.vantage.home))
 
 
 def first_look(vantage: Vantage) -> Seen | None:

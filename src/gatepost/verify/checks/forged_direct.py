@@ -1,4 +1,4 @@
-"""Who passes the proxy by cannot say who it is."""
+"""A client that passes the proxy by cannot claim another address."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 from gatepost.model import Address, Status
 from gatepost.model.words import Detail, Logs, Text, Words
-from gatepost.verify.check import Outcome, Run
+from gatepost.verify.check import Outcome, Proof
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.proxied import (
     LOG_SECONDS,
     Visit,
-    come,
+    attempt,
+    attempt_as_proxy,
     header,
-    knock,
     no_log,
+    observation_of,
     refusal_of,
-    said_of,
 )
 from gatepost.verify.remedies import UP, see
 from gatepost.verify.targets import Target
 
 _LAST_WORDS_SECONDS = 0.5
-"""How late a claim may come into the log when there is no later line to wait for."""
+"""Longest wait for a claim in the log when there is no later line to wait for."""
 _SECURITY_REASON = re.compile(r"\b[45]\.7\.\d")
 """Status codes of a no for reasons of security or policy (RFC 3463)."""
 
@@ -38,16 +38,16 @@ class _Forgery:
 
     @property
     def refused(self) -> Words:
-        """Why its sender was not served; empty when it was."""
+        """Return why its sender was not served; empty when it was."""
         return self.visit.refusal.observed if self.visit.refusal else ""
 
     @property
     def reply(self) -> str:
-        """The server's words that refused its sender; empty when there were none."""
+        """Return the server's words of refusal; empty when there were none."""
         return self.visit.refusal.reply if self.visit.refusal else ""
 
 
-def forged_direct(run: Run, target: Target) -> Outcome:
+def forged_direct(proof: Proof, target: Target) -> Outcome:
     """Send a PROXY header of each version to the service port from an untrusted address.
 
     The control is the same header from a trusted address: it must be served, and the log name
@@ -67,19 +67,21 @@ def forged_direct(run: Run, target: Target) -> Outcome:
             fix=_by_hand(target),
             kind="no-source",
         )
-    if silence := no_log(run, target, expected):
+    if silence := no_log(proof, target, expected):
         return silence
-    forgeries = [_forge(run, target, stranger, version) for version in (1, 2)]
-    no_control = _control(run, target)
+    forgeries = [_forge(proof, target, stranger, version) for version in (1, 2)]
+    no_control = _control(proof, target)
     claims = [forgery.claim for forgery in forgeries]
-    patience = run.within(LOG_SECONDS)
+    patience = proof.within(LOG_SECONDS)
     seen = [
-        said_of(run, target, (forgery.visit.client, forgery.claim), patience)
+        observation_of(proof, target, (forgery.visit.client, forgery.claim), patience)
         for forgery in forgeries
         if not forgery.refused
     ]
-    # With a control its line is in the log by now, and whatever was said before it.
-    believed = said_of(run, target, claims, run.within(_LAST_WORDS_SECONDS if no_control else 0))
+    # With a control its line is in the log by now, and so are all lines before it.
+    believed = observation_of(
+        proof, target, claims, proof.within(_LAST_WORDS_SECONDS if no_control else 0)
+    )
     if believed:
         claimed = Address(believed.client, believed.port or 0)
         return Outcome(
@@ -99,30 +101,30 @@ def forged_direct(run: Run, target: Target) -> Outcome:
             kind="no-line",
         )
     refused = [forgery for forgery in forgeries if forgery.refused]
-    lines = [said.line for said in seen if said]
+    lines = [one.line for one in seen if one]
     if not refused:
         observed = Text(Detail(stranger), " was served as itself")
         return Outcome(Status.PASS, expected, observed, witness=lines[0])
-    return _refused(run, target, expected, refused, no_control)
+    return _refused(proof, target, expected, refused, no_control)
 
 
-def _forge(run: Run, target: Target, stranger: str, version: int) -> _Forgery:
-    claim = run.claims.take(target.family)
+def _forge(proof: Proof, target: Target, stranger: str, version: int) -> _Forgery:
+    claim = proof.claims.take(target.family)
     try:
-        visit = knock(run, target, stranger, header(version, claim))
+        visit = attempt(proof, target, stranger, header(version, claim))
     except ProbeError as error:  # the control tells a firewall from a port that is dead
         visit = Visit(Address(stranger, 0), "", error)
     return _Forgery(version, claim, visit)
 
 
-def _control(run: Run, target: Target) -> Words:
+def _control(proof: Proof, target: Target) -> Words:
     """Come from a trusted address; return what is wrong, or nothing. Raises `ProbeError`."""
     if target.trusted is None:
         return "no address of this machine is in TRUSTED_PROXIES, to compare with"
-    claim = run.claims.take(target.family)
-    visit = come(run, target, target.trusted, header(2, claim))
+    claim = proof.claims.take(target.family)
+    visit = attempt_as_proxy(proof, target, target.trusted, header(2, claim))
     if visit.refusal:
-        if run.is_down(target):
+        if proof.is_down(target):
             raise visit.refusal
         return Text(
             "so was one from ",
@@ -130,7 +132,7 @@ def _control(run: Run, target: Target) -> Words:
             ", which is trusted: ",
             visit.refusal.observed,
         )
-    if not said_of(run, target, (claim,), run.within(LOG_SECONDS)):
+    if not observation_of(proof, target, (claim,), proof.within(LOG_SECONDS)):
         return Text(
             "of one from ", Detail(target.trusted), ", which is trusted, the log says nothing"
         )
@@ -138,11 +140,11 @@ def _control(run: Run, target: Target) -> Words:
 
 
 def _refused(
-    run: Run, target: Target, expected: str, refused: list[_Forgery], no_control: Words
+    proof: Proof, target: Target, expected: str, refused: list[_Forgery], no_control: Words
 ) -> Outcome:
     first = refused[0]
     what = Text("header from ", Detail(target.source), " refused")
-    line = refusal_of(run, target, str(target.source))
+    line = refusal_of(proof, target, str(target.source))
     if any(f.visit.refusal and f.visit.refusal.trouble is Trouble.SILENT for f in refused):
         return Outcome(
             Status.NOT_PROVEN,

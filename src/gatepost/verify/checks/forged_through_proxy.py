@@ -1,18 +1,18 @@
-"""Who comes through the public port cannot say who it is."""
+"""A client at the public port cannot claim another address."""
 
 from __future__ import annotations
 
 from gatepost.model import Status
 from gatepost.model.words import Detail, Text
 from gatepost.registry import plugins
-from gatepost.verify.check import Outcome, Run
+from gatepost.verify.check import Outcome, Proof
 from gatepost.verify.evidence.witnesses import is_about
-from gatepost.verify.proxied import LOG_SECONDS, header, knock, no_log, said_of
+from gatepost.verify.proxied import LOG_SECONDS, attempt, header, no_log, observation_of
 from gatepost.verify.remedies import UP, see
 from gatepost.verify.targets import Target
 
 
-def forged_through_proxy(run: Run, target: Target) -> Outcome:
+def forged_through_proxy(proof: Proof, target: Target) -> Outcome:
     """Send a PROXY header first, and ask the daemon's log who came.
 
     It is of version 1 by IPv4 and of version 2 by IPv6; where there is one family only, both.
@@ -21,18 +21,18 @@ def forged_through_proxy(run: Run, target: Target) -> Outcome:
     probe's own.
     """
     expected = f"{target.bound.daemon} sees the probe's own address, not the claimed one"
-    if silence := no_log(run, target, expected):
+    if silence := no_log(proof, target, expected):
         return silence
     claims, clients, versions = [], [], _versions(target)
     for version in versions:
-        claim = run.claims.take(target.family)
-        visit = knock(run, target, target.source, header(version, claim))
+        claim = proof.claims.take(target.family)
+        visit = attempt(proof, target, target.source, header(version, claim))
         claims.append(claim)
         clients.append(visit.client)
-    patience = run.within(LOG_SECONDS)
+    patience = proof.within(LOG_SECONDS)
     lines = []
     for version, claim, client in zip(versions, claims, clients, strict=True):
-        seen = said_of(run, target, (client, claim), patience)
+        seen = observation_of(proof, target, (client, claim), patience)
         if not seen:
             return Outcome(
                 Status.NOT_PROVEN,

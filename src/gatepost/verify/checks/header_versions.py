@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from gatepost.model import Address, Observation, Status
 from gatepost.model.words import Detail, Logs, Text
 from gatepost.proxy_protocol import Command, build_1, build_2
-from gatepost.verify.check import Outcome, Run, time_is_up
+from gatepost.verify.check import Outcome, Proof, time_is_up
 from gatepost.verify.clients.wire import Trouble
 from gatepost.verify.evidence.witnesses import is_about
 from gatepost.verify.proxied import (
     LOG_SECONDS,
     Visit,
-    come,
+    attempt_as_proxy,
     header,
     no_log,
     no_proxy_here,
+    observation_of,
     refusal_of,
-    said_of,
 )
 from gatepost.verify.remedies import UP, see
 from gatepost.verify.targets import IPV4, IPV6, Target
@@ -29,7 +29,7 @@ _UNKNOWN = build_1()
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """A header to send, and whom the daemon should see."""
+    """A header to send, and the client that the daemon should see."""
 
     name: str
     data: bytes
@@ -46,32 +46,32 @@ class _Try:
 
     @property
     def awaited(self) -> Address:
-        """Whom the daemon should see."""
+        """The client that the daemon should see."""
         return self.sent.claim or self.visit.client
 
 
-def header_versions(run: Run, target: Target) -> Outcome:
+def header_versions(proof: Proof, target: Target) -> Outcome:
     """Come from a trusted address with every kind of header, and ask the log who came."""
     daemon, trusted = target.bound.daemon, target.trusted
     expected = f"{daemon} serves each header of a trusted proxy, as the client that it names"
     if trusted is None:
         return no_proxy_here(target, expected, _by_hand(target))
-    if silence := no_log(run, target, expected):
+    if silence := no_log(proof, target, expected):
         return silence
     tries: list[_Try] = []
-    for sent in _headers(run):
-        tries.append(_Try(sent, come(run, target, trusted, sent.data)))
+    for sent in _headers(proof):
+        tries.append(_Try(sent, attempt_as_proxy(proof, target, trusted, sent.data)))
         refusal = tries[-1].visit.refusal
-        if refusal and (run.is_down(target) or refusal.trouble is Trouble.SILENT):
+        if refusal and (proof.is_down(target) or refusal.trouble is Trouble.SILENT):
             break  # each of the others would wait as long
     if any(one.visit.refusal and one.sent.data != _UNKNOWN for one in tries):
-        return _refused(run, target, expected, tries)
+        return _refused(proof, target, expected, tries)
     served = [one for one in tries if not one.visit.refusal]
-    patience = run.within(LOG_SECONDS)
-    seen = [_said(run, target, one, patience) for one in served]
-    for one, said in zip(served, seen, strict=True):
-        if said is None or not is_about(said, one.awaited):
-            return _mistaken(target, expected, one, said)
+    patience = proof.within(LOG_SECONDS)
+    seen = [_observed(proof, target, one, patience) for one in served]
+    for one, observed in zip(served, seen, strict=True):
+        if observed is None or not is_about(observed, one.awaited):
+            return _mistaken(target, expected, one, observed)
     witness = seen[0].line if seen[0] else ""
     if len(served) < len(tries):
         return _unknown_refused(expected, tries[-1], witness)
@@ -83,19 +83,19 @@ def header_versions(run: Run, target: Target) -> Outcome:
     )
 
 
-def _said(run: Run, target: Target, one: _Try, deadline: float) -> Observation | None:
-    """Return whom the daemon saw: whom it should, or the proxy, its header read for nothing.
+def _observed(proof: Proof, target: Target, one: _Try, deadline: float) -> Observation | None:
+    """Return the client that the daemon saw: the claimed one, or the proxy itself.
 
     In this order: the kernel may have given an earlier probe the proxy's port.
     """
-    return said_of(run, target, (one.awaited,), deadline) or said_of(
-        run, target, (one.visit.client,), deadline
+    return observation_of(proof, target, (one.awaited,), deadline) or observation_of(
+        proof, target, (one.visit.client,), deadline
     )
 
 
-def _headers(run: Run) -> tuple[_Header, ...]:
+def _headers(proof: Proof) -> tuple[_Header, ...]:
     def naming(version: int, word: str, family: str) -> _Header:
-        claim = run.claims.take(family)
+        claim = proof.claims.take(family)
         return _Header(f"version {version} {word}", header(version, claim), claim)
 
     return (
@@ -108,16 +108,16 @@ def _headers(run: Run) -> tuple[_Header, ...]:
     )
 
 
-def _refused(run: Run, target: Target, expected: str, tries: list[_Try]) -> Outcome:
+def _refused(proof: Proof, target: Target, expected: str, tries: list[_Try]) -> Outcome:
     refusals = [(one.sent.name, one.visit.refusal) for one in tries if one.visit.refusal]
     _, last = refusals[-1]
-    if run.is_down(target):
+    if proof.is_down(target):
         raise last
     names = ", ".join(name for name, _ in refusals)
     which = "each header" if len(refusals) == len(tries) > 1 else names
     if last.trouble is Trouble.SILENT:
         observed = Text(f"{names}: ", last.observed)
-        early = time_is_up(run, expected, observed, "header-versions")
+        early = time_is_up(proof, expected, observed, "header-versions")
         if early:
             return early
     else:
@@ -126,14 +126,14 @@ def _refused(run: Run, target: Target, expected: str, tries: list[_Try]) -> Outc
         Status.FAIL,
         expected,
         observed,
-        witness=refusal_of(run, target, str(target.trusted)),
+        witness=refusal_of(proof, target, str(target.trusted)),
         fix=_fix(target),
         kind=last.trouble.value,
     )
 
 
-def _mistaken(target: Target, expected: str, one: _Try, said: Observation | None) -> Outcome:
-    if said is None:
+def _mistaken(target: Target, expected: str, one: _Try, observed: Observation | None) -> Outcome:
+    if observed is None:
         return Outcome(
             Status.NOT_PROVEN,
             expected,
@@ -146,13 +146,13 @@ def _mistaken(target: Target, expected: str, one: _Try, said: Observation | None
         expected,
         Text(
             f"{one.sent.name}: served, and {target.bound.daemon} saw ",
-            Detail(said.client),
+            Detail(observed.client),
             " port ",
-            Detail(said.port),
+            Detail(observed.port),
             " instead of ",
             Detail(one.awaited),
         ),
-        witness=said.line,
+        witness=observed.line,
         fix=_fix(target),
         kind="wrong-client",
     )

@@ -7,7 +7,7 @@ import os
 from gatepost.model import Status
 from gatepost.model.words import Text
 from gatepost.run import owners, record, rights
-from gatepost.verify.check import Outcome, Run
+from gatepost.verify.check import Outcome, Proof
 from gatepost.verify.remedies import UP, only
 
 _EXPECTED = (
@@ -17,9 +17,9 @@ _EXPECTED = (
 _SECONDS = 3.0
 
 
-def home(run: Run) -> Outcome:
+def home(proof: Proof) -> Outcome:
     """Look at the folders of the home, the upper ones first, for some seconds."""
-    at = run.vantage.home
+    at = proof.vantage.home
     if at is None or os.geteuid() != 0:
         return Outcome(
             Status.NOT_PROVEN,

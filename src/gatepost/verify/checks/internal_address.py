@@ -9,7 +9,7 @@ from gatepost.assembly import client_settings
 from gatepost.model import Address, Observation, Status
 from gatepost.model.words import Detail, Logs, Text, Words
 from gatepost.proxy_protocol import build_1
-from gatepost.verify.check import Outcome, Run, takes_logins
+from gatepost.verify.check import Outcome, Proof, takes_logins
 from gatepost.verify.clients.names import resolved
 from gatepost.verify.clients.protocols import Smtp
 from gatepost.verify.clients.sessions import conversation, greeted
@@ -17,7 +17,7 @@ from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.evidence.witnesses import is_about
 from gatepost.verify.remedies import MAILBOXES, STATUS, UP
 from gatepost.verify.targets import (
-    Place,
+    Approach,
     Target,
     addresses_of_this_machine,
     targets,
@@ -31,34 +31,34 @@ _WILDCARDS = {"0.0.0.0": 4, "::": 6}  # noqa: S104
 _NAMED = frozenset({Trouble.REFUSED, Trouble.UNREACHABLE})
 """Troubles whose text names the address."""
 _SILENCE = frozenset({Trouble.SILENT, Trouble.CLOSED, Trouble.TLS, Trouble.DENIED})
-"""What a client without a header may meet at a port that demands one."""
+"""Troubles of a client without a header at a port that demands one."""
 
 
-def internal_address(run: Run, target: Target) -> Outcome:
+def internal_address(proof: Proof, target: Target) -> Outcome:
     """Hold a session as Gatepost's own clients do, and ask the log by which way it came."""
     expected = Text(f"{_variable(target)} (", Detail(target.address), ") completes a session")
     try:
-        hosts = resolved(target.address, run.within(_RESOLVE_SECONDS))
+        hosts = resolved(target.address, proof.within(_RESOLVE_SECONDS))
     except ProbeError as error:
         fix = _fix(target, "Correct the name.")
         return Outcome(Status.FAIL, expected, error.observed, fix=fix, kind="no-name")
     for host in hosts:
         there = replace(target, address=Address(host, target.address.port))
         try:
-            client, greeting = _visit(run, there)
+            client, greeting = _visit(proof, there)
         except ProbeError as error:
             elsewhere = error.trouble in {Trouble.REFUSED, Trouble.UNREACHABLE}
             if elsewhere and host != hosts[-1]:
                 continue
-            return _failed(run, there, target, expected, error)
-        seen = _seen(run, target, client)
+            return _failed(proof, there, target, expected, error)
+        seen = _seen(proof, target, client)
         route = _route(there, target, seen)
         witness = seen.line if seen else greeting
-        if run.login is None:
+        if proof.login is None:
             return Outcome(
                 Status.NOT_PROVEN,
                 expected,
-                Text(route, f"; no login was tried: {run.no_login}"),
+                Text(route, f"; no login was tried: {proof.no_login}"),
                 witness,
                 fix=Text("See whether accounts work: ", MAILBOXES),
                 kind="no-login",
@@ -74,28 +74,28 @@ def _variable(target: Target) -> str:
 # --- being a client -----------------------------------------------------------------------------
 
 
-def _visit(run: Run, target: Target) -> tuple[Address, str]:
+def _visit(proof: Proof, target: Target) -> tuple[Address, str]:
     """Log in, or on port 25 name the probe's mailbox; return where we came from, and the greeting.
 
     Raises `ProbeError`.
     """
-    with conversation(target, deadline=run.within(_SESSION_SECONDS), name=run.helo) as session:
-        if run.login and takes_logins(target.bound):
-            session.login(run.login.address, run.login.password)
-        elif run.login and isinstance(session, Smtp):
+    with conversation(target, deadline=proof.within(_SESSION_SECONDS), name=proof.helo) as session:
+        if proof.login and takes_logins(target.bound):
+            session.login(proof.login.address, proof.login.password)
+        elif proof.login and isinstance(session, Smtp):
             session.command("MAIL FROM:<>", 250)
-            session.command(f"RCPT TO:<{run.login.address}>", 250)
+            session.command(f"RCPT TO:<{proof.login.address}>", 250)
             session.command("RSET", 250)
         return session.wire.client, session.greeting.split("\n")[0]
 
 
-def _seen(run: Run, target: Target, client: Address) -> Observation | None:
-    def ours(said: Observation) -> bool:
-        return said.daemon == target.bound.daemon and is_about(said, client)
+def _seen(proof: Proof, target: Target, client: Address) -> Observation | None:
+    def ours(one: Observation) -> bool:
+        return one.daemon == target.bound.daemon and is_about(one, client)
 
-    if run.witness.absence(target.bound.daemon):
+    if proof.witness.absence(target.bound.daemon):
         return None
-    return run.witness.find(ours, deadline=run.within(_LOG_SECONDS))
+    return proof.witness.find(ours, deadline=proof.within(_LOG_SECONDS))
 
 
 # --- by which way -------------------------------------------------------------------------------
@@ -141,13 +141,15 @@ def _is_here(host: str) -> bool:
 # --- what went wrong ----------------------------------------------------------------------------
 
 
-def _failed(run: Run, there: Target, target: Target, expected: Words, error: ProbeError) -> Outcome:
+def _failed(
+    proof: Proof, there: Target, target: Target, expected: Words, error: ProbeError
+) -> Outcome:
     known = [
         bound.name
-        for bound in run.topology.listeners
+        for bound in proof.topology.listeners
         if bound.proxied and _is_one_of(there.address, bound.service)
     ]
-    greeting = _demanded(run, there) if error.trouble in _SILENCE else ""
+    greeting = _demanded(proof, there) if error.trouble in _SILENCE else ""
     observed = error.observed
     if error.trouble not in _NAMED:
         observed = Text(Detail(there.address), ": ", observed)
@@ -162,8 +164,8 @@ def _failed(run: Run, there: Target, target: Target, expected: Words, error: Pro
             kind="header-demanded",
         )
     if _is_one_of(there.address, (*there.bound.internal, *there.bound.public)):
-        cause = _common_cause(run, there, error)
-        if cause in run.selected:
+        cause = _common_cause(proof, there, error)
+        if cause in proof.selected:
             return Outcome(
                 Status.NOT_PROVEN,
                 expected,
@@ -175,32 +177,32 @@ def _failed(run: Run, there: Target, target: Target, expected: Words, error: Pro
     return Outcome(Status.FAIL, expected, observed, fix=fix, kind=error.trouble.value)
 
 
-def _demanded(run: Run, there: Target) -> str:
+def _demanded(proof: Proof, there: Target) -> str:
     """Return the greeting that comes after a PROXY header, when none comes without one."""
-    greeting = _greeting(run, there, build_1())
-    return greeting if greeting and not _greeting(run, there, b"") else ""
+    greeting = _greeting(proof, there, build_1())
+    return greeting if greeting and not _greeting(proof, there, b"") else ""
 
 
-def _greeting(run: Run, there: Target, opening: bytes) -> str:
+def _greeting(proof: Proof, there: Target, opening: bytes) -> str:
     try:
-        with greeted(there, deadline=run.within(_HEADER_SECONDS), opening=opening) as session:
+        with greeted(there, deadline=proof.within(_HEADER_SECONDS), opening=opening) as session:
             return session.greeting.split("\n")[0]
     except ProbeError:
         return ""
 
 
-def _common_cause(run: Run, there: Target, error: ProbeError) -> str:
+def _common_cause(proof: Proof, there: Target, error: ProbeError) -> str:
     """Return the check that fails as well when clients outside meet the same, else nothing."""
-    if cause := run.causes.get(there.bound.name):
+    if cause := proof.causes.get(there.bound.name):
         return cause
-    for public in targets(run.topology, Place.PUBLIC):
+    for public in targets(proof.topology, Approach.PUBLIC):
         if public.bound != there.bound:
             continue
-        if public in run.unreached:
+        if public in proof.unreached:
             return "banner"
         if error.trouble is Trouble.TLS:
             try:
-                with conversation(public, deadline=run.within(_HEADER_SECONDS), name=run.helo):
+                with conversation(public, deadline=proof.within(_HEADER_SECONDS), name=proof.helo):
                     return ""
             except ProbeError as outside:
                 return "tls" if outside.trouble is Trouble.TLS else ""

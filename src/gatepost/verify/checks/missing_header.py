@@ -1,4 +1,4 @@
-"""A proxy that forgets its PROXY header gets nothing, and soon."""
+"""A peer without a PROXY header is hung up on soon, and never served."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from gatepost.model import Status, Tls
 from gatepost.model.words import Detail, Duration, Text, joined
-from gatepost.verify.check import Outcome, Run, time_is_up
+from gatepost.verify.check import Outcome, Proof, time_is_up
 from gatepost.verify.clients.sessions import connect, session_over
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.proxied import (
     PATIENCE_SECONDS,
-    come,
+    attempt,
+    attempt_as_proxy,
     header,
-    knock,
     no_proxy_here,
     refusal_of,
 )
@@ -27,7 +27,7 @@ _EXPECTED = f"hung up on within {PATIENCE_SECONDS:.0f} s, without a greeting"
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """How a connection without a header ended."""
+    """The end of a connection without a header."""
 
     began_with: str
     seconds: float
@@ -36,11 +36,11 @@ class _End:
 
     @property
     def is_open(self) -> bool:
-        """Whether it did not end as long as we waited."""
+        """Tell whether it did not end as long as we waited."""
         return self.refusal is not None and self.refusal.trouble is Trouble.SILENT
 
 
-def missing_header(run: Run, target: Target) -> Outcome:
+def missing_header(proof: Proof, target: Target) -> Outcome:
     """Come from a trusted address and send no header: silence in one connection, words in another.
 
     The words are those of a mail client. The control is a header, which must be served: a port that
@@ -48,17 +48,17 @@ def missing_header(run: Run, target: Target) -> Outcome:
     """
     if target.trusted is None:
         return no_proxy_here(target, _EXPECTED, _by_hand(target))
-    ends = _without_header(run, target, target.trusted)
+    ends = _without_header(proof, target, target.trusted)
     for end in ends:
         if end.greeting:
             return _served(target, end.greeting)
-    claim = run.claims.take(target.family)
-    control = come(run, target, target.trusted, header(2, claim)).refusal
-    if control and run.is_down(target):
+    claim = proof.claims.take(target.family)
+    control = attempt_as_proxy(proof, target, target.trusted, header(2, claim)).refusal
+    if control and proof.is_down(target):
         raise control
     for end in ends:
         if end.is_open:
-            return _hanging(run, target, end)
+            return _hanging(proof, target, end)
     if control:
         return Outcome(
             Status.NOT_PROVEN,
@@ -72,24 +72,26 @@ def missing_header(run: Run, target: Target) -> Outcome:
             fix=see("header-versions", target),
             kind="no-control",
         )
-    said = joined(" and ", (Text(Duration(one.seconds), f" with {one.began_with}") for one in ends))
+    times = joined(
+        " and ", (Text(Duration(one.seconds), f" with {one.began_with}") for one in ends)
+    )
     return Outcome(
         Status.PASS,
         _EXPECTED,
-        Text("hung up on after ", said),
-        witness=refusal_of(run, target, target.trusted) or str(ends[0].refusal),
+        Text("hung up on after ", times),
+        witness=refusal_of(proof, target, target.trusted) or str(ends[0].refusal),
     )
 
 
-def _without_header(run: Run, target: Target, trusted: str) -> tuple[_End, _End]:
+def _without_header(proof: Proof, target: Target, trusted: str) -> tuple[_End, _End]:
     """Begin with silence, and with words beside it: neither waits for the other."""
-    with connect(target, source=trusted, deadline=run.within(PATIENCE_SECONDS)) as wire:
+    with connect(target, source=trusted, deadline=proof.within(PATIENCE_SECONDS)) as wire:
         began = time.monotonic()
         # On a port with implicit TLS the words are the client's part of the handshake.
-        words = b"" if target.listener.tls is Tls.IMPLICIT else f"EHLO {run.helo}\r\n".encode()
-        visit = knock(run, target, trusted, words)
+        words = b"" if target.listener.tls is Tls.IMPLICIT else f"EHLO {proof.helo}\r\n".encode()
+        visit = attempt(proof, target, trusted, words)
         spoken = _End("words", time.monotonic() - began, visit.words, visit.refusal)
-        session = session_over(wire, target, run.helo)
+        session = session_over(wire, target, proof.helo)
         refusal = None
         try:
             session.greet()
@@ -116,12 +118,12 @@ def _served(target: Target, greeting: str) -> Outcome:
     )
 
 
-def _hanging(run: Run, target: Target, end: _End) -> Outcome:
+def _hanging(proof: Proof, target: Target, end: _End) -> Outcome:
     observed = Text(
         f"{end.began_with} instead of a header: still open after ", Duration(end.seconds)
     )
     if end.seconds < PATIENCE_SECONDS:
-        early = time_is_up(run, _EXPECTED, observed, "missing-header")
+        early = time_is_up(proof, _EXPECTED, observed, "missing-header")
         if early:
             return early
     return Outcome(

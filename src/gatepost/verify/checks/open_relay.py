@@ -1,4 +1,4 @@
-"""Nobody who has not logged in gets mail through this server to another."""
+"""The server relays no mail for clients that have not logged in."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from gatepost.accounts.records import PROBE_DOMAIN
 from gatepost.model import Status
 from gatepost.model.words import Detail, Text, Words, joined
 from gatepost.proxy_protocol import build_2
-from gatepost.verify.check import Outcome, Run, takes_logins
+from gatepost.verify.check import Outcome, Proof, takes_logins
 from gatepost.verify.clients.protocols import Smtp
 from gatepost.verify.clients.sessions import conversation, in_the_clear
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.remedies import UP, see
-from gatepost.verify.targets import Place, Target, targets
+from gatepost.verify.targets import Approach, Target, targets
 
 _EXPECTED = "no recipient elsewhere accepted, whoever asks and however it is spelt"
 _SESSION_SECONDS = 6.5
@@ -26,7 +26,7 @@ OUTSIDE = "elsewhere.invalid"
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Whom a message claims to be from, and whom it is for."""
+    """Sender and recipient of a message."""
 
     sender: str
     recipient: str
@@ -38,7 +38,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class _Client:
-    """Someone to be: at a target, from a source, announced as an address or as oneself."""
+    """A client to be: at a target, from a source, with or without a claimed address."""
 
     target: Target
     source: str | None
@@ -49,24 +49,24 @@ class _Client:
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
-    """What one client was answered."""
+class _Answered:
+    """The answers to one client."""
 
     who: str
     answers: list[tuple[Envelope, int, str]]
     control: Words
-    """Why the refusals prove nothing; empty when a message to the probe would be taken."""
+    """The reason why the refusals prove nothing; empty when the probe's mail would be taken."""
     see: str = "round-trip"
     """The check that says more of it."""
 
 
-def open_relay(run: Run, target: Target) -> Outcome:
+def open_relay(proof: Proof, target: Target) -> Outcome:
     """Ask for relaying in every way: as oneself, and as whom the proxy's header may name.
 
     No message is sent: an accepted recipient is the relay. The control in each session is the
     probe's own mailbox as recipient, after a login where there is nothing without one.
     """
-    clients = list(_clients(run, target))
+    clients = list(_clients(proof, target))
     if not clients:
         return Outcome(
             Status.NOT_PROVEN,
@@ -75,15 +75,15 @@ def open_relay(run: Run, target: Target) -> Outcome:
             fix="Run verify where an address of the machine is outside MYNETWORKS, or narrow it.",
             kind="no-source",
         )
-    heard = [_ask(run, client) for client in clients]
+    answered = [_ask(proof, client) for client in clients]
     relayed = [
         (one.who, envelope, words)
-        for one in heard
+        for one in answered
         for envelope, code, words in one.answers
         if code // 100 == 2  # noqa: PLR2004
     ]
-    tried = sum(len(one.answers) for one in heard)
-    who = joined(" and ", map(Detail, dict.fromkeys(one.who for one in heard)))
+    tried = sum(len(one.answers) for one in answered)
+    who = joined(" and ", map(Detail, dict.fromkeys(one.who for one in answered)))
     if relayed:
         first, envelope, words = relayed[0]
         return Outcome(
@@ -97,7 +97,7 @@ def open_relay(run: Run, target: Target) -> Outcome:
             fix=_fix(target),
             kind="relays",
         )
-    for one in heard:
+    for one in answered:
         if one.control:
             return Outcome(
                 Status.NOT_PROVEN,
@@ -110,7 +110,7 @@ def open_relay(run: Run, target: Target) -> Outcome:
         Status.PASS,
         _EXPECTED,
         Text(f"{tried} attempts refused as ", who, "; the probe's own mailbox accepted"),
-        witness=heard[0].answers[0][2],
+        witness=answered[0].answers[0][2],
     )
 
 
@@ -145,22 +145,22 @@ def envelopes(mailname: str, mailbox: str, nonce: str) -> tuple[tuple[Envelope, 
 # --- who asks -----------------------------------------------------------------------------------
 
 
-def _clients(run: Run, target: Target) -> Iterator[_Client]:
-    mailbox = run.login.address if run.login else f"nobody@{PROBE_DOMAIN}"
-    portions = envelopes(run.mailname, mailbox, run.nonce)
+def _clients(proof: Proof, target: Target) -> Iterator[_Client]:
+    mailbox = proof.login.address if proof.login else f"nobody@{PROBE_DOMAIN}"
+    portions = envelopes(proof.mailname, mailbox, proof.nonce)
     sources: list[str | None] = [
-        one for one in target.sources if not ip_addresses.within(one, run.relaying)
+        one for one in target.sources if not ip_addresses.within(one, proof.relaying)
     ]
     if not target.sources:
         sources = [None]
     if sources:
         yield _Client(target, sources[0], portions[0])
     # Whom the proxy names is believed: an address that sounds like home must gain nothing by it.
-    doors = targets(run.topology, Place.SERVICE) if run.vantage.speaks_as_proxy else ()
+    doors = targets(proof.topology, Approach.SERVICE) if proof.vantage.speaks_as_proxy else ()
     for door in doors:
         if (door.bound, door.family) == (target.bound, target.family) and door.trusted:
-            claimed, server = run.claims.take(door.family), door.address
-            if not ip_addresses.within(claimed.host, run.relaying):
+            claimed, server = proof.claims.take(door.family), door.address
+            if not ip_addresses.within(claimed.host, proof.relaying):
                 header = build_2((claimed.host, claimed.port), (server.host, server.port))
                 yield _Client(door, door.trusted, portions[1], claimed.host, header)
                 return
@@ -171,9 +171,9 @@ def _clients(run: Run, target: Target) -> Iterator[_Client]:
 # --- what is answered ---------------------------------------------------------------------------
 
 
-def _ask(run: Run, client: _Client) -> _Heard:
+def _ask(proof: Proof, client: _Client) -> _Answered:
     try:
-        return _answers(run, client)
+        return _answers(proof, client)
     except ProbeError as error:
         if not client.claimed:
             raise
@@ -183,15 +183,15 @@ def _ask(run: Run, client: _Client) -> _Heard:
             " at the service port nothing could be asked: ",
             error.observed,
         )
-        return _Heard(client.claimed, [], control, see="header-versions")
+        return _Answered(client.claimed, [], control, see="header-versions")
 
 
-def _answers(run: Run, client: _Client) -> _Heard:
+def _answers(proof: Proof, client: _Client) -> _Answered:
     opened = conversation if takes_logins(client.target.bound) else in_the_clear
     with opened(
         client.target,
-        deadline=run.within(_SESSION_SECONDS),
-        name=run.helo,
+        deadline=proof.within(_SESSION_SECONDS),
+        name=proof.helo,
         source=client.source,
         header=client.header,
     ) as session:
@@ -199,23 +199,23 @@ def _answers(run: Run, client: _Client) -> _Heard:
             raise TypeError(session)
         answers = [(one, *session.envelope(one.sender, one.recipient)) for one in client.envelopes]
         who = client.claimed or session.wire.client.host
-        return _Heard(who, answers, _control(run, session, client.target))
+        return _Answered(who, answers, _control(proof, session, client.target))
 
 
-def _control(run: Run, session: Smtp, target: Target) -> Words:
+def _control(proof: Proof, session: Smtp, target: Target) -> Words:
     """Ask for what should be accepted; return why it was not, or nothing."""
-    if run.login is None:
-        return f"nothing to compare with: {run.no_login}"
+    if proof.login is None:
+        return f"nothing to compare with: {proof.no_login}"
     sender = f"stranger@{OUTSIDE}"
     if takes_logins(target.bound):
-        sender = run.login.address
+        sender = proof.login.address
         try:
-            session.login(run.login.address, run.login.password)
+            session.login(proof.login.address, proof.login.password)
         except ProbeError as error:
             if error.trouble is not Trouble.DENIED:
                 raise
             return Text("and so was the probe's own login: ", error.observed)
-    code, words = session.envelope(sender, run.login.address)
+    code, words = session.envelope(sender, proof.login.address)
     return "" if code // 100 == 2 else f"and so was the probe's own mailbox: {words}"  # noqa: PLR2004
 
 

@@ -1,10 +1,10 @@
-"""Who has logged in sends under an address of their own, and no other."""
+"""Logged-in users can send only from their own addresses."""
 
 from __future__ import annotations
 
 from gatepost.model import Status
 from gatepost.model.words import Text, Words
-from gatepost.verify.check import Outcome, Run
+from gatepost.verify.check import Outcome, Proof
 from gatepost.verify.clients.mailbox import Login
 from gatepost.verify.clients.protocols import Smtp
 from gatepost.verify.clients.sessions import conversation
@@ -17,39 +17,39 @@ _SESSION_SECONDS = 6.5
 _EXPECTED = "logged in, mail is taken from the own address and from no other"
 
 
-def sender_forgery(run: Run, target: Target) -> Outcome:
+def sender_forgery(proof: Proof, target: Target) -> Outcome:
     """Log in and begin messages as others; the control is one under the own address.
 
     No message is sent: what is asked is whether its recipient is accepted.
     """
-    if run.login is None:
+    if proof.login is None:
         return Outcome(
             Status.NOT_PROVEN,
             _EXPECTED,
-            run.no_login,
+            proof.no_login,
             fix=Text("On the machine of the server, see whether accounts work: ", MAILBOXES),
             kind="no-login",
         )
-    others = forgeries(run.login, run.mailname)
+    others = forgeries(proof.login, proof.mailname)
     with conversation(
-        target, deadline=run.within(_SESSION_SECONDS), name=run.helo, source=target.source
+        target, deadline=proof.within(_SESSION_SECONDS), name=proof.helo, source=target.source
     ) as session:
         if not isinstance(session, Smtp):
             raise TypeError(session)
         try:
-            session.login(run.login.address, run.login.password)
+            session.login(proof.login.address, proof.login.password)
         except ProbeError as error:
             if error.trouble is not Trouble.DENIED:
                 raise
             return _no_control(target, Text("the probe could not log in: ", error.observed))
-        answers = {one: session.envelope(one, run.login.address) for one in others}
-        code, own = session.envelope(run.login.address, run.login.address)
+        answers = {one: session.envelope(one, proof.login.address) for one in others}
+        code, own = session.envelope(proof.login.address, proof.login.address)
     taken = [one for one, (forged, _) in answers.items() if forged // 100 == 2]  # noqa: PLR2004
     if taken:
         return Outcome(
             Status.FAIL,
             _EXPECTED,
-            f"logged in as {run.login.address}, it may send as {', '.join(taken)}",
+            f"logged in as {proof.login.address}, it may send as {', '.join(taken)}",
             witness=answers[taken[0]][1],
             fix=Text(
                 f"Anybody with a mailbox can write as anybody else here. Have {target.bound.daemon}"
@@ -80,7 +80,7 @@ def forgeries(login: Login, mailname: str) -> tuple[str, ...]:
 
 
 def _no_control(target: Target, observed: Words) -> Outcome:
-    """Nothing is proven by refusals of a server that refuses everything."""
+    """Say that nothing is proven by a server that refuses everything."""
     return Outcome(
         Status.NOT_PROVEN,
         _EXPECTED,

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from gatepost import ip_addresses
 from gatepost.accounts.records import PROBE_DOMAIN
 from gatepost.model import Event, IPAddress, IPNetwork, Observation, Status
-from gatepost.verify.check import Outcome, Run
+from gatepost.verify.check import Outcome, Proof
 from gatepost.verify.targets import addresses_of_this_machine
 
 _EXPECTED = "clients seen lately come from more than one address"
@@ -34,7 +34,7 @@ Session = tuple[str, str, int | None]
 """Daemon, client's address, client's port."""
 
 
-def shared_address(run: Run) -> Outcome:
+def shared_address(proof: Proof) -> Outcome:
     """Ask the end of the log who came.
 
     At most the latest 200 sessions in the last 4 MB count. This machine's own are left out, those
@@ -42,29 +42,33 @@ def shared_address(run: Run) -> Outcome:
     (health checks). Fewer than 20 prove nothing. A family of addresses is judged by itself only
     where a private address stands for all of it.
     """
-    silent = [run.witness.absence(bound.daemon) for bound in run.topology.listeners]
+    silent = [proof.witness.absence(bound.daemon) for bound in proof.topology.listeners]
     absence = silent[0] if silent else None
     if absence and all(silent):
         return Outcome(
             Status.NOT_PROVEN, _EXPECTED, absence.observed, fix=absence.fix, kind="no-log"
         )
-    said = run.witness.earlier(most_bytes=_MOST_BYTES, deadline=run.within(_READING_SECONDS))
+    observations = proof.witness.earlier(
+        most_bytes=_MOST_BYTES, deadline=proof.within(_READING_SECONDS)
+    )
     here = frozenset(map(ipaddress.ip_address, addresses_of_this_machine()))
-    return judged(said, run.topology.trusted_proxies, here)
+    return judged(observations, proof.topology.trusted_proxies, here)
 
 
 def judged(
-    said: Iterable[Observation], trusted: tuple[IPNetwork, ...], here: frozenset[IPAddress]
+    observations: Iterable[Observation], trusted: tuple[IPNetwork, ...], here: frozenset[IPAddress]
 ) -> Outcome:
-    """Judge what daemons said of their clients, the latest first; `here` is this machine."""
-    sessions = _sessions(said, trusted, here)
+    """Judge observations of clients, the latest first; `here` is this machine."""
+    sessions = _sessions(observations, trusted, here)
     counted = Counter(ipaddress.ip_address(observation.client) for observation in sessions)
-    told = _told(counted)
+    counts = _counts(counted)
     if len(sessions) < _FEWEST:
         return Outcome(
             Status.NOT_PROVEN,
             _EXPECTED,
-            f"only {told} lately" if sessions else "no clients but this machine's own came lately",
+            f"only {counts} lately"
+            if sessions
+            else "no clients but this machine's own came lately",
             fix=f"Run verify again when mail has come: it takes {_FEWEST} sessions to tell.",
             kind="too-few",
         )
@@ -73,7 +77,7 @@ def judged(
         return Outcome(
             Status.FAIL,
             _EXPECTED,
-            f"{told}: {names}, which TRUSTED_PROXIES holds: the clients' own addresses are lost",
+            f"{counts}: {names}, which TRUSTED_PROXIES holds: the clients' own addresses are lost",
             sessions[0].line,
             fix=f"{_FIX} Or the proxy's headers name no client (LOCAL, UNKNOWN): see its settings.",
             kind="proxy",
@@ -82,16 +86,16 @@ def judged(
         return Outcome(
             Status.RISK,
             _EXPECTED,
-            f"{_told(shared)}: {next(iter(shared))}",
+            f"{_counts(shared)}: {next(iter(shared))}",
             next(o.line for o in sessions if ipaddress.ip_address(o.client) in shared),
             fix=f"{_FIX} If it really is one client or household, this is fine.",
             kind="one-address",
         )
-    return Outcome(Status.PASS, _EXPECTED, told, sessions[0].line)
+    return Outcome(Status.PASS, _EXPECTED, counts, sessions[0].line)
 
 
 def _sessions(
-    said: Iterable[Observation], trusted: tuple[IPNetwork, ...], here: frozenset[IPAddress]
+    observations: Iterable[Observation], trusted: tuple[IPNetwork, ...], here: frozenset[IPAddress]
 ) -> list[Observation]:
     """Return one line of each session that counts, the latest first.
 
@@ -100,12 +104,12 @@ def _sessions(
     """
     latest: dict[Session, Observation] = {}
     proxies: dict[Session, Observation] = {}
-    """What a trusted address did in its own name."""
+    """Sessions of a trusted address in its own name."""
     logged_in: set[Session] = set()
     probes: set[Session] = set()
     probed: set[str] = set()
     used: set[str] = set()
-    for one in said:
+    for one in observations:
         address = _address(one)
         if one.event not in _CAME or one.internal or address is None:
             continue
@@ -134,9 +138,9 @@ def _without(
     return {s: o for s, o in sessions.items() if s not in probes and o.client not in own}
 
 
-def _address(said: Observation) -> IPAddress | None:
+def _address(observation: Observation) -> IPAddress | None:
     try:
-        return ipaddress.ip_address(said.client)
+        return ipaddress.ip_address(observation.client)
     except ValueError:
         return None
 
@@ -156,7 +160,7 @@ def _shared(counted: Counter[IPAddress]) -> Counter[IPAddress] | None:
     return None
 
 
-def _told(counted: Counter[IPAddress]) -> str:
+def _counts(counted: Counter[IPAddress]) -> str:
     addresses = f"{len(counted)} addresses" if len(counted) != 1 else "one address"
     sessions = f"{counted.total()} sessions" if counted.total() != 1 else "1 session"
     return f"{sessions} from {addresses}"

@@ -20,11 +20,11 @@ from gatepost import x509_reading
 from gatepost.errors import printable
 from gatepost.model import Status
 from gatepost.model.words import Detail, Logs, Text, Words, joined
-from gatepost.verify.check import Outcome, Run
+from gatepost.verify.check import Outcome, Proof
 from gatepost.verify.clients.sessions import any_certificate, conversation
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.remedies import UP
-from gatepost.verify.targets import Place, Target
+from gatepost.verify.targets import Approach, Target
 
 _EXPECTED = "TLS 1.2 or newer only, with the certificate on disk, valid for MAILNAME"
 _EXPECTED_WITHOUT_DISK = "TLS 1.2 or newer only, with a certificate valid for MAILNAME"
@@ -46,14 +46,14 @@ class _Flaw:
     status: Status = Status.FAIL
 
 
-def tls(run: Run, target: Target) -> Outcome:
+def tls(proof: Proof, target: Target) -> Outcome:
     """Shake hands as mail programs do, and as outdated ones would."""
     with conversation(
         target,
-        deadline=run.within(_PATIENCE_SECONDS),
-        name=run.helo,
+        deadline=proof.within(_PATIENCE_SECONDS),
+        name=proof.helo,
         source=target.source,
-        server_name=run.vantage.host or "localhost",
+        server_name=proof.vantage.host or "localhost",
     ) as session:
         served, version = session.wire.certificate, session.wire.tls_version
     try:
@@ -61,23 +61,23 @@ def tls(run: Run, target: Target) -> Outcome:
     except ValueError as error:
         return Outcome(
             Status.FAIL,
-            _expected(run),
+            _expected(proof),
             f"a certificate that cannot be read: {printable(str(error))}",
             fix="Have another one issued: mail programs may refuse this one, or not show its name.",
             kind="unreadable-certificate",
         )
     days = math.floor((certificate.not_valid_after_utc - datetime.now(UTC)).total_seconds() / 86400)
     flaws = [
-        *_not_on_disk(run, certificate),
-        *_wrong_name(run, certificate),
+        *_not_on_disk(proof, certificate),
+        *_wrong_name(proof, certificate),
         *_expiry(days),
         *_beginning(certificate),
-        *_chain(run, target, certificate),
+        *_chain(proof, target, certificate),
     ]
     refused: list[str] = []
     untested: list[str] = []
     for name, old in _OUTDATED.items():
-        accepted = _accepts(run, target, old)
+        accepted = _accepts(proof, target, old)
         if accepted:
             flaws.append(
                 _Flaw(
@@ -93,7 +93,7 @@ def tls(run: Run, target: Target) -> Outcome:
         else:
             (untested if accepted is None else refused).append(name)
     facts = [
-        *([_BEHIND] if target.place is Place.BEHIND else []),
+        *([_BEHIND] if target.approach is Approach.BEHIND else []),
         version,
         f"{days} days left",
         *([f"{' and '.join(refused)} refused"] if refused else []),
@@ -108,7 +108,7 @@ def tls(run: Run, target: Target) -> Outcome:
         status = min((flaw.status for flaw in flaws), key=_WORST_FIRST.index)
     return Outcome(
         status,
-        _expected(run),
+        _expected(proof),
         joined("; ", [*(flaw.observed for flaw in flaws), *facts]),
         witness=witness,
         fix=joined(" ", dict.fromkeys(flaw.fix for flaw in flaws if flaw.fix)),
@@ -116,16 +116,16 @@ def tls(run: Run, target: Target) -> Outcome:
     )
 
 
-def _expected(run: Run) -> str:
-    if run.vantage.host:
-        return _EXPECTED_THERE.format(host=run.vantage.host)
-    return _EXPECTED if run.certificate else _EXPECTED_WITHOUT_DISK
+def _expected(proof: Proof) -> str:
+    if proof.vantage.host:
+        return _EXPECTED_THERE.format(host=proof.vantage.host)
+    return _EXPECTED if proof.certificate else _EXPECTED_WITHOUT_DISK
 
 
-def _not_on_disk(run: Run, certificate: x509.Certificate) -> list[_Flaw]:
-    if run.certificate is None:
+def _not_on_disk(proof: Proof, certificate: x509.Certificate) -> list[_Flaw]:
+    if proof.certificate is None:
         return []
-    file = run.certificate.cert_file
+    file = proof.certificate.cert_file
     try:
         on_disk = x509_reading.from_pem(file.read_bytes())
     except (OSError, ValueError) as error:
@@ -149,38 +149,38 @@ def _not_on_disk(run: Run, certificate: x509.Certificate) -> list[_Flaw]:
     return []
 
 
-def _wrong_name(run: Run, certificate: x509.Certificate) -> list[_Flaw]:
-    if covers(certificate, run.mailname):
+def _wrong_name(proof: Proof, certificate: x509.Certificate) -> list[_Flaw]:
+    if covers(certificate, proof.mailname):
         return []
     names = dns_names(certificate)
-    if _is_address(run.mailname):
-        return [_name_unknown(run, names)]
-    if run.vantage.host:
+    if _is_address(proof.mailname):
+        return [_name_unknown(proof, names)]
+    if proof.vantage.host:
         return [
             _Flaw(
                 "wrong-name",
-                f"made out for {', '.join(names) or 'no DNS name'}, not for {run.mailname}",
-                f"Set TLS_CERT_FILE to a certificate with the DNS name {run.mailname}, or have "
+                f"made out for {', '.join(names) or 'no DNS name'}, not for {proof.mailname}",
+                f"Set TLS_CERT_FILE to a certificate with the DNS name {proof.mailname}, or have "
                 "mail programs use a name that is in it.",
             )
         ]
     return [
         _Flaw(
             "wrong-name",
-            f"made out for {', '.join(names) or 'no DNS name'}, not for {run.mailname}",
-            f"Set TLS_CERT_FILE to a certificate with the DNS name {run.mailname}, "
+            f"made out for {', '.join(names) or 'no DNS name'}, not for {proof.mailname}",
+            f"Set TLS_CERT_FILE to a certificate with the DNS name {proof.mailname}, "
             "or MAILNAME to a name in it.",
         )
     ]
 
 
-def _name_unknown(run: Run, names: list[str]) -> _Flaw:
+def _name_unknown(proof: Proof, names: list[str]) -> _Flaw:
     return _Flaw(
         "unknown-name",
         Text(
             f"made out for {', '.join(names) or 'no DNS name'}; whether mail programs use that "
             "name, ",
-            Detail(run.mailname),
+            Detail(proof.mailname),
             " does not tell: probe it by name",
         ),
         "",
@@ -210,7 +210,7 @@ def _beginning(certificate: x509.Certificate) -> list[_Flaw]:
     ]
 
 
-def _chain(run: Run, target: Target, certificate: x509.Certificate) -> list[_Flaw]:
+def _chain(proof: Proof, target: Target, certificate: x509.Certificate) -> list[_Flaw]:
     if certificate.issuer == certificate.subject:
         return [
             _Flaw(
@@ -227,11 +227,11 @@ def _chain(run: Run, target: Target, certificate: x509.Certificate) -> list[_Fla
     try:
         with conversation(
             target,
-            deadline=run.within(_PATIENCE_SECONDS),
-            name=run.helo,
+            deadline=proof.within(_PATIENCE_SECONDS),
+            name=proof.helo,
             source=target.source,
             context=context,
-            server_name=run.vantage.host or "localhost",
+            server_name=proof.vantage.host or "localhost",
         ):
             return []
     except ProbeError as error:
@@ -281,7 +281,7 @@ def _is_address(name: str) -> bool:
 # --- outdated versions ------------------------------------------------------------------------
 
 
-def _accepts(run: Run, target: Target, version: ssl.TLSVersion) -> bool | None:
+def _accepts(proof: Proof, target: Target, version: ssl.TLSVersion) -> bool | None:
     """Try one outdated version; None when OpenSSL here cannot offer it, or nothing came back."""
     context = _only(version)
     if not _can_offer(context):
@@ -289,11 +289,11 @@ def _accepts(run: Run, target: Target, version: ssl.TLSVersion) -> bool | None:
     try:
         with conversation(
             target,
-            deadline=run.within(_PATIENCE_SECONDS),
-            name=run.helo,
+            deadline=proof.within(_PATIENCE_SECONDS),
+            name=proof.helo,
             source=target.source,
             context=context,
-            server_name=run.vantage.host or "localhost",
+            server_name=proof.vantage.host or "localhost",
         ):
             return True
     except ProbeError as error:

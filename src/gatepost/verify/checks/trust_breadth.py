@@ -1,4 +1,4 @@
-"""Nobody may say who a client is but the proxies that do."""
+"""Only the proxies may name clients."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ from contextlib import ExitStack, suppress
 from gatepost import ip_addresses
 from gatepost.model import BoundListener, IPAddress, IPNetwork, Status
 from gatepost.model.words import Text
-from gatepost.verify.check import Outcome, Run
+from gatepost.verify.check import Outcome, Proof
 from gatepost.verify.clients.sessions import greeted
 from gatepost.verify.clients.wire import ProbeError
 from gatepost.verify.evidence.peers import Connection, connected
 from gatepost.verify.remedies import UP
-from gatepost.verify.targets import Place, addresses_of_this_machine, targets
+from gatepost.verify.targets import Approach, addresses_of_this_machine, targets
 
 _EXPECTED = "TRUSTED_PROXIES holds the proxies that are seen, and nobody else"
 _GREETING_SECONDS = 2.0
 _COUNTABLE = 10**9
 
 
-def trust_breadth(run: Run) -> Outcome:
+def trust_breadth(proof: Proof) -> Outcome:
     """Be a client of each daemon, and see in the kernel's table who connects for it.
 
     The other clients of the moment show their proxies as well. This machine's own addresses count
     as one, for whoever may connect from one of them may choose another.
     """
-    proxied = tuple(bound for bound in run.topology.listeners if bound.proxied)
+    proxied = tuple(bound for bound in proof.topology.listeners if bound.proxied)
     if not proxied:
-        return _without_proxy(run)
+        return _without_proxy(proof)
     with ExitStack() as stack:
-        _connect(run, proxied, stack)
+        _connect(proof, proxied, stack)
         connections = connected(address for bound in proxied for address in bound.service)
-    return judged(run.topology.trusted_proxies, connections, _here(), proxied)
+    return judged(proof.topology.trusted_proxies, connections, _here(), proxied)
 
 
-def _without_proxy(run: Run) -> Outcome:
+def _without_proxy(proof: Proof) -> Outcome:
     expected = "nobody may send a PROXY header"
-    if run.nobody_answers(targets(run.topology, Place.PUBLIC)):
+    if proof.nobody_answers(targets(proof.topology, Approach.PUBLIC)):
         return Outcome(
             Status.NOT_PROVEN, expected, "nobody answers", fix="See the banner rows first."
         )
     return Outcome(Status.PASS, expected, "no port takes a PROXY header")
 
 
-def _connect(run: Run, proxied: tuple[BoundListener, ...], stack: ExitStack) -> None:
+def _connect(proof: Proof, proxied: tuple[BoundListener, ...], stack: ExitStack) -> None:
     """Hold a connection to each daemon through the proxy, where we know the way."""
     reached: set[str] = set()
-    for target in targets(run.topology, Place.PUBLIC):
+    for target in targets(proof.topology, Approach.PUBLIC):
         daemon = target.bound.daemon
-        if target.bound not in proxied or daemon in reached or target in run.unreached:
+        if target.bound not in proxied or daemon in reached or target in proof.unreached:
             continue
         with suppress(ProbeError):  # which is a finding of the banner check
-            stack.enter_context(greeted(target, deadline=run.within(_GREETING_SECONDS)))
+            stack.enter_context(greeted(target, deadline=proof.within(_GREETING_SECONDS)))
             reached.add(daemon)
 
 

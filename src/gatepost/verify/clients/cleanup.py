@@ -10,7 +10,7 @@ from gatepost.verify.clients.mailbox import Login
 from gatepost.verify.clients.protocols import Imap
 from gatepost.verify.clients.sessions import conversation
 from gatepost.verify.clients.wire import ProbeError
-from gatepost.verify.targets import Place, Target, targets
+from gatepost.verify.targets import Approach, Target, targets
 
 _SECONDS = 2.0
 
@@ -20,7 +20,7 @@ def empty(topology: Topology, login: Login) -> bool:
 
     What stays is the mail store's to keep: a message of the run, and nobody's mail.
     """
-    ways = [*targets(topology, Place.CLIENT), *targets(topology, Place.PUBLIC)]
+    ways = [*targets(topology, Approach.CLIENT), *targets(topology, Approach.PUBLIC)]
     for target in ways:
         if target.bound.name in {"imap", "imaps"} and _emptied(target, login):
             return True

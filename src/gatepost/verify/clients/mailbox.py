@@ -34,7 +34,7 @@ class Login:
 
 
 class Store(Protocol):
-    """What is needed of `gatepost.accounts.store.Store`."""
+    """The part of `gatepost.accounts.store.Store` that is needed."""
 
     def add_hidden_mailbox(self, mailbox: Mailbox) -> None:
         """Add a mailbox that no list shows."""

@@ -1,4 +1,4 @@
-"""The messages of one run: who sent which, and who has read them back."""
+"""The messages of one run: those that were accepted, and the copies that were read back."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Message:
 
     target: Target
     client: Address
-    """Where it was sent from."""
+    """The address that it was sent from."""
     helo: str
-    """What its sender called itself; `Received:` headers repeat it."""
+    """The name that its sender gave; `Received:` headers repeat it."""
     identity: str
     """Its Message-ID, which nobody else's message has."""
     content: bytes
@@ -109,24 +109,24 @@ class Messages:
         self._senders = senders
         self._readers = readers
         self.anyone_reads = readers > 0
-        """Whether there was a reader at the beginning."""
+        """True if there was a reader at the beginning."""
         self._posted: list[Message] = []
         self._copies: dict[str, Copy] = {}
 
     def post(self, message: Message) -> None:
-        """Tell that a message was accepted."""
+        """Record that a message was accepted."""
         with self._news:
             self._posted.append(message)
             self._news.notify_all()
 
     def sender_done(self) -> None:
-        """Tell that a sender is through, whether it could send or not."""
+        """Record that a sender is through, whether it could send or not."""
         with self._news:
             self._senders -= 1
             self._news.notify_all()
 
     def reader_done(self) -> None:
-        """Tell that a reader is through."""
+        """Record that a reader is through."""
         with self._news:
             self._readers -= 1
             self._news.notify_all()
@@ -138,7 +138,7 @@ class Messages:
             return tuple(self._posted)
 
     def found(self, message: Message, copy: Copy) -> None:
-        """Tell that a message was read; the first copy counts."""
+        """Record that a message was read; the first copy counts."""
         with self._news:
             self._copies.setdefault(message.identity, copy)
             self._news.notify_all()

@@ -1,6 +1,6 @@
-"""The words of mail clients: just enough SMTP, IMAP, POP3 and ManageSieve for probes.
+"""Mail protocols of clients: just enough SMTP, IMAP, POP3 and ManageSieve for probes.
 
-The standard library's clients have a timeout for each call and none for the whole, choose no
+The standard library's clients have a timeout for each call and none for all, choose no
 source address (IMAP, POP3) and know no ManageSieve; these speak over a `Wire`.
 """
 
@@ -60,7 +60,7 @@ class Smtp(Session):
     """RFC 5321, with STARTTLS (RFC 3207) and AUTH PLAIN (RFC 4954)."""
 
     extensions: frozenset[str] = frozenset()
-    """What the last EHLO was answered with, upper case, without parameters."""
+    """The answer to the last EHLO, upper case, without parameters."""
     _logins: tuple[str, ...] = ()
     """The lines of that answer that offer a login."""
 
@@ -69,7 +69,7 @@ class Smtp(Session):
         self.greeting = self._reply(220)
 
     def ehlo(self) -> None:
-        """Say who we are and hear what is offered."""
+        """Give our name and read the offer."""
         self.wire.send(f"EHLO {self._name}\r\n".encode())
         lines = self._reply(250).split("\n")[1:]
         self.extensions = frozenset(line.split()[0].upper() for line in lines if line.split())
@@ -248,8 +248,8 @@ class Pop3(Session):
     def offer(self) -> list[str]:
         """CAPA: ``USER``, and ``SASL`` when mechanisms follow it (RFC 2449)."""
         self.command("CAPA")
-        said = [shown(line).upper() for line in self._until_the_dot()]
-        return [line for line in said if line == "USER" or line.startswith("SASL ")]
+        offers = [shown(line).upper() for line in self._until_the_dot()]
+        return [line for line in offers if line == "USER" or line.startswith("SASL ")]
 
     def login(self, user: str, password: str) -> None:
         """USER and PASS."""
@@ -286,8 +286,8 @@ class Pop3(Session):
     def _status(self, awaited: str, command: str = "") -> str:
         line = self.wire.line()
         if line.startswith(b"-ERR"):
-            said = f'{command}: "{shown(line)}"'.removeprefix(": ")
-            raise ProbeError(Trouble.DENIED, said, shown(line))
+            words = f'{command}: "{shown(line)}"'.removeprefix(": ")
+            raise ProbeError(Trouble.DENIED, words, shown(line))
         if not line.startswith(b"+OK"):
             raise self._odd(line, f'{awaited} "+OK"')
         return shown(line)

@@ -26,7 +26,7 @@ _SHOWN = 120
 
 
 class Trouble(StrEnum):
-    """What a probe ran into."""
+    """The kind of trouble that a probe met."""
 
     REFUSED = "refused"
     """No one listens on the port."""
@@ -37,15 +37,15 @@ class Trouble(StrEnum):
     CLOSED = "closed"
     """The other side hung up."""
     GARBAGE = "garbage"
-    """What came is not the protocol."""
+    """The answer is not in the protocol."""
     TLS = "tls"
     """TLS did not come about."""
     DENIED = "denied"
-    """A clear no in the protocol's own words."""
+    """A refusal in the protocol's own words."""
 
 
 class ProbeError(Exception):
-    """What stopped a probe, in words for a finding."""
+    """The trouble that stopped a probe, in words for a finding."""
 
     def __init__(self, trouble: Trouble, observed: Words, reply: str = "") -> None:
         """Keep the kind of trouble, what was observed, and the server's reply if it is a part."""
@@ -202,15 +202,15 @@ class Wire:
             raise TimeoutError
         return left
 
-    def _so_far(self) -> str:
+    def _so_far(self, nothing: str = " without a word") -> str:
         if self._buffer:
             return f' after "{shown(bytes(self._buffer))}"'
-        return "" if self._received else " without a word"
+        return "" if self._received else nothing
 
     def _broken(self, error: OSError) -> ProbeError:
         if isinstance(error, TimeoutError):
-            said = self._so_far().replace(" without", ", not")
-            return ProbeError(Trouble.SILENT, f"no answer in time{said}")
+            so_far = self._so_far(", not a word")
+            return ProbeError(Trouble.SILENT, f"no answer in time{so_far}")
         if isinstance(error, ssl.SSLError):
             return ProbeError(Trouble.TLS, f"TLS broke: {error.reason or error}")
         reason = error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""Where the daemons' words come from: the log file of this machine, or the logs of pods."""
+"""Sources of the daemons' log lines: the file of this machine, or the logs of pods."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gatepost.run.log_reader import LogReader, newest_first
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """Why there is nothing to read."""
+    """The reason why there is nothing to read."""
 
     observed: str
     fix: Words
 
 
 class Log(Protocol):
-    """What daemons write, line by line, from a moment on."""
+    """The daemons' log, line by line, from a moment on."""
 
     def begin(self) -> None:
         """Take the log's end now, so that all that follows is read."""

@@ -1,4 +1,4 @@
-"""Who is connected to some ports at this moment, from the kernel's own table of connections."""
+"""Connections to some ports at this moment, from the kernel's own table."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Connection(NamedTuple):
 def connected(ports: Iterable[Address]) -> frozenset[Connection]:
     """Return the connections that other programs keep open to these addresses.
 
-    Those of this program are left out, and those that do not last a moment: what knocks and is
-    turned away is no peer.
+    Those of this program are left out, and those that do not last a moment: a client that connects
+    and is turned away is no peer.
     """
     wanted = tuple(ports)
     first = _look(wanted)

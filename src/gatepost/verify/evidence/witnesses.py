@@ -1,4 +1,4 @@
-"""What the daemons say they saw, read from their log while probes run."""
+"""The daemons' observations of clients, read from their log while probes run."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class LogWitness:
         self._log.close()
 
     def absence(self, daemon: str) -> Absence | None:
-        """Say why nothing is heard of a daemon; None when it is."""
+        """Return why a daemon's log cannot be read; None when it can."""
         return self._log.absence(daemon)
 
     def find(self, wanted: Callable[[Observation], bool], *, deadline: float) -> Observation | None:
@@ -80,7 +80,7 @@ class LogWitness:
             return tuple(self._observations)
 
     def earlier(self, *, most_bytes: int, deadline: float) -> Iterator[Observation]:
-        """Yield what was said before, the latest first, from so many bytes of log at most."""
+        """Yield earlier observations, the latest first, from so many bytes of log at most."""
         for line in self._log.earlier(most_bytes=most_bytes, deadline=deadline):
             if observation := self._understood(line):
                 yield observation
@@ -90,19 +90,19 @@ class LogWitness:
             # The folder is being removed, or rights changed: nothing to read.
             with suppress(OSError):
                 for line in self._log.read():
-                    self._hear(line)
+                    self._keep(line)
 
-    def _hear(self, line: str) -> None:
+    def _keep(self, line: str) -> None:
         if observation := self._understood(line):
             with self._news:
                 self._observations.append(observation)
                 self._news.notify_all()
 
     def _understood(self, line: str) -> Observation | None:
-        said = _PREFIX.sub("", line, count=1)
+        words = _PREFIX.sub("", line, count=1)
         for observe in self._readers:
             try:
-                observation = observe(said)
+                observation = observe(words)
             except ValueError:  # a plug-in that stumbles over a stranger's words is no witness
                 continue
             if observation:

@@ -18,7 +18,7 @@ WORDS = {
     Status.NOT_PROVEN: "not proven",
     Status.PASS: "pass",
 }
-"""What people read."""
+"""Words for people."""
 START = Command("up", "--detach")
 
 
@@ -32,9 +32,9 @@ class Report:
     began: datetime
     """With a time zone."""
     seconds: float
-    """How long the run took."""
+    """Seconds that the run took."""
     notes: tuple[str, ...] = ()
-    """What a reader must know besides the findings."""
+    """Notes for readers besides the findings."""
 
 
 def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -51,7 +51,7 @@ def summary(findings: Iterable[Finding]) -> dict[str, int]:
 def exit_code(findings: Iterable[Finding], *, tolerant: bool = False) -> int:
     """Return 0 when all pass, 1 when something failed, 3 for a risk or something not proven.
 
-    Who is `tolerant` gets 0 for the latter too.
+    With `tolerant`, 0 for the latter too.
     """
     counts = summary(findings)
     if counts["fail"]:
@@ -101,16 +101,16 @@ def sentence(findings: Iterable[Finding]) -> str:
     """Sum the report up in one sentence, with the names of the checks that failed."""
     findings = tuple(findings)
     counts = summary(findings)
-    said = f"{counted(findings)}."
+    summed = f"{counted(findings)}."
     failed = [finding for finding in findings if finding.status is Status.FAIL]
     if failed and not counts["pass"] and all(map(_is_not_running, failed)):
-        return f"{said} Nothing answers: start the server with {START}."
+        return f"{summed} Nothing answers: start the server with {START}."
     if failed:
         names = ", ".join(dict.fromkeys(finding.check for finding in failed))
-        return f"{said} Something is wrong ({names}): begin with the first row."
+        return f"{summed} Something is wrong ({names}): begin with the first row."
     if counts["risk"] or counts["not_proven"]:
-        return f"{said} Nothing failed."
-    return f"{said} All is proven."
+        return f"{summed} Nothing failed."
+    return f"{summed} All is proven."
 
 
 def _is_not_running(finding: Finding) -> bool:
@@ -135,7 +135,7 @@ def evidence(finding: Finding) -> tuple[tuple[str, str], ...]:
 def changes(before: Iterable[Finding], after: Iterable[Finding]) -> tuple[str, ...]:
     """Say which rows ended otherwise than in an earlier run, those that got worse first."""
     old, new = _by_row(before), _by_row(after)
-    told: list[tuple[int, str]] = []
+    changed: list[tuple[int, str]] = []
     for row in dict.fromkeys((*new, *old)):
         was, now = old.get(row), new.get(row)
         if was and now and was.status is now.status:
@@ -144,8 +144,8 @@ def changes(before: Iterable[Finding], after: Iterable[Finding]) -> tuple[str, .
         reason = f": {now.observed}" if now and now.status is not Status.PASS else ""
         rank = _ORDER.index(now.status) if now else len(_ORDER)
         place = " ".join(part for part in row if part != "-")
-        told.append((rank, f"{place}: {words[0]} → {words[1]}{reason}"))
-    return tuple(words for _, words in sorted(told, key=lambda one: one[0]))
+        changed.append((rank, f"{place}: {words[0]} → {words[1]}{reason}"))
+    return tuple(words for _, words in sorted(changed, key=lambda one: one[0]))
 
 
 def _by_row(findings: Iterable[Finding]) -> dict[tuple[str, str, str], Finding]:

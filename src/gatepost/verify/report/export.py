@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SUITE = "gatepost verify"
 _NOT_IN_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 cannot hold, even escaped."""
+"""Characters that XML 1.0 cannot hold, even escaped."""
 
 
 def junit(report: Report) -> bytes:
@@ -36,23 +36,23 @@ def junit(report: Report) -> bytes:
         suite.add_property("note", _xml(note))
     for finding in ordered(report.findings):
         case = TestCase(_case(finding), classname=finding.check, time=round(finding.seconds, 3))
-        told = _xml("\n".join(f"{name}: {words}" for name, words in evidence(finding)))
+        details = _xml("\n".join(f"{name}: {words}" for name, words in evidence(finding)))
         if finding.status is Status.PASS:
-            case.system_out = told
+            case.system_out = details
         else:
-            case.result = [_result(finding, told)]
+            case.result = [_result(finding, details)]
         suite.add_testcase(case)
-    whole = JUnitXml(SUITE)
-    whole.add_testsuite(suite)
-    whole.update_statistics()
+    document = JUnitXml(SUITE)
+    document.add_testsuite(suite)
+    document.update_statistics()
     # Checks run beside each other: the sum of their times is not how long it took.
-    suite.time = whole.time = round(report.seconds, 3)
+    suite.time = document.time = round(report.seconds, 3)
     written = io.BytesIO()
-    whole.write(written)
+    document.write(written)
     return written.getvalue()
 
 
-def _result(finding: Finding, told: str) -> Failure | Skipped:
+def _result(finding: Finding, details: str) -> Failure | Skipped:
     from junitparser import Failure, Skipped  # noqa: PLC0415
 
     result: Failure | Skipped
@@ -61,7 +61,7 @@ def _result(finding: Finding, told: str) -> Failure | Skipped:
     else:
         words = f"{WORDS[finding.status]}: {finding.observed}"
         result = Skipped(_xml(words), finding.status.value)
-    result.text = told
+    result.text = details
     return result
 
 

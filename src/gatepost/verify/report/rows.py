@@ -44,7 +44,7 @@ def by_listener(findings: Iterable[Finding]) -> tuple[Row, ...]:
     findings = ordered(findings)
     groups: dict[tuple[object, ...], list[Finding]] = {}
     for one in findings:
-        groups.setdefault((one.status, one.check, one.listener, _said(one)), []).append(one)
+        groups.setdefault((one.status, one.check, one.listener, _pattern(one)), []).append(one)
     return tuple(_row(group) for group in _in_place(findings, groups.values()))
 
 
@@ -54,7 +54,7 @@ def by_check(findings: Iterable[Finding]) -> tuple[Row, ...]:
     groups: dict[tuple[object, ...], list[Finding]] = {}
     for row in by_listener(findings):
         one = row.first
-        key = (one.status, one.check, row.family, _said(one))
+        key = (one.status, one.check, row.family, _pattern(one))
         groups.setdefault(key, []).extend(row.findings)
     return tuple(_row(group) for group in _in_place(findings, groups.values()))
 
@@ -67,7 +67,7 @@ def _in_place(
     return sorted(groups, key=lambda group: place[id(group[0])])
 
 
-def _said(finding: Finding) -> tuple[object, ...]:
+def _pattern(finding: Finding) -> tuple[object, ...]:
     """Return what two findings that say the same have in common."""
     words = (finding.observed, finding.expected, finding.fix)
     return (finding.kind, *(text(one).pattern for one in words))

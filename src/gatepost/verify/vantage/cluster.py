@@ -22,7 +22,7 @@ from gatepost.errors import UsageError
 from gatepost.model import Address, BoundListener, IPAddress, Topology
 from gatepost.model.words import Words
 from gatepost.settings import Settings
-from gatepost.verify.check import CLUSTER, Run, Vantage
+from gatepost.verify.check import CLUSTER, Proof, Vantage
 from gatepost.verify.clients.names import resolved
 from gatepost.verify.clients.wire import ProbeError
 
@@ -45,7 +45,7 @@ class Kind:
 
     @property
     def path(self) -> str:
-        """Where its group is found."""
+        """Return the path of its group."""
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
 
@@ -60,14 +60,14 @@ class Unreadable(Exception):  # noqa: N818  it is a finding, and no fault of the
 
 
 class Cluster(Vantage):
-    """A pod of its own in the cluster. Whatever asks the API raises `Unreadable`."""
+    """A pod of its own in the cluster. Every method that asks the API raises `Unreadable`."""
 
     name = CLUSTER
     speaks_as_proxy = False
     namespace: str
-    """Where Gatepost runs."""
+    """The namespace of Gatepost."""
     proxy_namespace: str
-    """Where the proxy runs."""
+    """The namespace of the proxy."""
     services: Mapping[str, str]
     """Daemon → the name of its Service and of its pods, ``mta`` or ``mda``."""
 
@@ -103,11 +103,11 @@ class Cluster(Vantage):
         return next(found, None)
 
 
-def of(run: Run) -> Cluster:
+def of(proof: Proof) -> Cluster:
     """Return the cluster that a run is made in, for checks that are made there only."""
-    if not isinstance(run.vantage, Cluster):
-        raise TypeError(run.vantage)
-    return run.vantage
+    if not isinstance(proof.vantage, Cluster):
+        raise TypeError(proof.vantage)
+    return proof.vantage
 
 
 # --- objects ------------------------------------------------------------------------------------
@@ -146,10 +146,10 @@ def container(pod: Object, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What settings say of a cluster."""
+    """The facts about a cluster that settings give."""
 
     proxy_namespace: str
-    """Where the proxy runs; empty: beside Gatepost."""
+    """The namespace of the proxy; empty: that of Gatepost."""
     services: Mapping[str, str]
     """As in `Cluster`."""
 

@@ -1,4 +1,4 @@
-"""The machine of the server: its log, its disk and its accounts are at hand."""
+"""The vantage on the machine of the server: log, disk and accounts can be read."""
 
 from __future__ import annotations
 

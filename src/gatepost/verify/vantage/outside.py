@@ -22,13 +22,13 @@ from gatepost.errors import OperationError, UsageError
 from gatepost.model import Address, BoundListener, Finding, Listener, Status, Topology
 from gatepost.model.words import Command, Logs, Text
 from gatepost.settings.concerns import PublicPorts
-from gatepost.verify.check import OUTSIDE, Check, Outcome, Run, Vantage
+from gatepost.verify.check import OUTSIDE, Outcome, Proof, ProofCheck, Vantage
 from gatepost.verify.clients.mailbox import Login
 from gatepost.verify.clients.wire import ProbeError, Trouble
 from gatepost.verify.evidence.logs import LogFile
 from gatepost.verify.remedies import STATUS, VERIFY, only
 from gatepost.verify.subject import Subject
-from gatepost.verify.targets import IPV4, IPV6, Place, Target, has_route
+from gatepost.verify.targets import IPV4, IPV6, Approach, Target, has_route
 
 _NAME_SERVER_SECONDS = 5.0
 _EXAMPLES = "such as mail.example.org, 192.0.2.1 or 2001:db8::1"
@@ -51,10 +51,10 @@ class Machine:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know besides the findings."""
+        """Notes for readers besides the findings."""
         probed = " and ".join(self.addresses or self.cut_off)
-        said = probed if probed == self.host else f"{self.host}, {probed}"
-        notes = [f"Seen from outside: {said}."]
+        where = probed if probed == self.host else f"{self.host}, {probed}"
+        notes = [f"Seen from outside: {where}."]
         if self.others:
             notes.append(
                 f"Its name has more addresses: {', '.join(self.others)}. "
@@ -152,14 +152,14 @@ class Outside(Vantage):
         """Return a log that is not there."""
         return LogFile(Path(os.devnull) / "gatepost.log")
 
-    def targets(self, topology: Topology) -> Mapping[Place, tuple[Target, ...]]:
+    def targets(self, topology: Topology) -> Mapping[Approach, tuple[Target, ...]]:
         """Return all addresses; the kernel knows best which of its own leads there."""
         return {
-            place: tuple(replace(target, sources=()) for target in found)
-            for place, found in super().targets(topology).items()
+            approach: tuple(replace(target, sources=()) for target in found)
+            for approach, found in super().targets(topology).items()
         }
 
-    def made(self, check: Check) -> Check:
+    def made(self, check: ProofCheck) -> ProofCheck:
         """Turn a check into what can be made from outside, or into a row that says it cannot."""
         if check.outside and self._machine.addresses:
             probe = check.outside
@@ -168,7 +168,7 @@ class Outside(Vantage):
             return replace(check, probe=probe, judge=None, begin=None)
         return replace(check, probe=None, judge=partial(_unseen, check, self._machine), begin=None)
 
-    def beyond(self, checks: Iterable[Check]) -> Iterator[Finding]:
+    def beyond(self, checks: Iterable[ProofCheck]) -> Iterator[Finding]:
         """Yield a row for each check that could be made for one family of addresses only."""
         yield from unreached(checks, self._machine)
 
@@ -210,10 +210,14 @@ def _bound(listener: Listener, daemon: str, machine: Machine, ports: PublicPorts
 
 
 def _there(
-    check: Check, host: str, probe: Callable[[Run, Target], Outcome], run: Run, target: Target
+    check: ProofCheck,
+    host: str,
+    probe: Callable[[Proof, Target], Outcome],
+    proof: Proof,
+    target: Target,
 ) -> Outcome:
     """Make a check as it is made at home; what to do is to be done over there."""
-    outcome = probe(run, target)
+    outcome = probe(proof, target)
     if outcome.status is Status.PASS:
         return outcome
     if outcome.status is Status.NOT_PROVEN:
@@ -221,7 +225,7 @@ def _there(
     return replace(outcome, fix=Text(f"On {host}: ", outcome.fix))
 
 
-def _unseen(check: Check, machine: Machine, _run: Run) -> Outcome:
+def _unseen(check: ProofCheck, machine: Machine, _run: Proof) -> Outcome:
     observed = "needs the log, accounts or ports of the server"
     if check.outside:
         observed = _no_way(machine.cut_off)
@@ -234,7 +238,7 @@ def _unseen(check: Check, machine: Machine, _run: Run) -> Outcome:
     )
 
 
-def unreached(chosen: Iterable[Check], machine: Machine) -> tuple[Finding, ...]:
+def unreached(chosen: Iterable[ProofCheck], machine: Machine) -> tuple[Finding, ...]:
     """Return a row for each check that could be made for one family of addresses only."""
     if not machine.addresses:
         return ()
@@ -262,7 +266,7 @@ def _no_way(addresses: tuple[str, ...]) -> str:
     return f"no way from this machine to {' or '.join(addresses)}"
 
 
-def _inside(check: Check, host: str) -> Text:
+def _inside(check: ProofCheck, host: str) -> Text:
     return Text(f"On {host}: ", only(check.name))
 
 

@@ -22,7 +22,7 @@ from gatepost.errors import UsageError
 from gatepost.verify.vantage.cluster import Kind, Object, Unreadable
 
 MOUNTED = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where a pod finds its ServiceAccount's token, the API's certificate and its namespace."""
+"""The folder in which a pod finds its token, the API's certificate and its namespace."""
 _PATIENCE_SECONDS = 2.0
 _MOST_BYTES = 50_000_000
 

@@ -1,37 +1,37 @@
-"""Behind every Service of the server there is a pod that is ready."""
+"""Every Service of the server has a pod behind it that is ready."""
 
 from __future__ import annotations
 
 from gatepost.model import Status
 from gatepost.plugins.kubernetes.checks.objects import KubernetesCluster
-from gatepost.verify.check import Outcome, Run
+from gatepost.verify.check import Outcome, Proof
 from gatepost.verify.vantage.cluster import of
 
 _EXPECTED = "each Service of the server has a pod behind it that is ready"
 
 
-def endpoints(run: Run) -> Outcome:
+def endpoints(proof: Proof) -> Outcome:
     """Count the endpoints of the Services for the proxy and of those for this site."""
-    cluster = of(run)
+    cluster = of(proof)
     assert isinstance(cluster, KubernetesCluster)  # noqa: S101  the only kind there is
-    told: list[str] = []
+    counts: list[str] = []
     missing: list[str] = []
     empty: list[str] = []
     for service in sorted(set(cluster.services.values())):
         for name in (service, cluster.internal_service(service)):
             if cluster.service(name) is None:
                 missing.append(name)
-                told.append(f"{name}: no such Service")
+                counts.append(f"{name}: no such Service")
                 continue
             ready, others = cluster.endpoints(name)
-            told.append(f"{name}: {ready} ready" + (f", {others} not" if others else ""))
+            counts.append(f"{name}: {ready} ready" + (f", {others} not" if others else ""))
             if not ready:
                 empty.append(name)
     if not missing and not empty:
-        return Outcome(Status.PASS, _EXPECTED, "; ".join(told))
+        return Outcome(Status.PASS, _EXPECTED, "; ".join(counts))
     blames = tuple(
         bound.name
-        for bound in run.topology.listeners
+        for bound in proof.topology.listeners
         if cluster.services.get(bound.daemon) in {*missing, *empty}
     )
     fixes = []
@@ -48,7 +48,7 @@ def endpoints(run: Run) -> Outcome:
     return Outcome(
         Status.FAIL,
         _EXPECTED,
-        "; ".join(told),
+        "; ".join(counts),
         fix=" ".join(fixes),
         kind="no-service" if missing else "no-pod",
         blames=blames,

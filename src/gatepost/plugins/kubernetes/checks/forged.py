@@ -1,4 +1,4 @@
-"""A pod that is not the proxy cannot say who it is."""
+"""A pod that is not the proxy cannot claim another address."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from gatepost.model import Address, Status
 from gatepost.model.words import Detail, Text, Words
-from gatepost.verify.check import Outcome, Run
+from gatepost.verify.check import Outcome, Proof
 from gatepost.verify.clients.sessions import connect
 from gatepost.verify.clients.wire import ProbeError, Trouble
-from gatepost.verify.proxied import Visit, header, knock, no_log, refusal_of, said_of
-from gatepost.verify.targets import Place, Target, is_number, targets
+from gatepost.verify.proxied import Visit, attempt, header, no_log, observation_of, refusal_of
+from gatepost.verify.targets import Approach, Target, is_number, targets
 
 _CONNECT_SECONDS = 1.5
 _LOG_SECONDS = 2.0
@@ -28,7 +28,7 @@ class _Try:
     visit: Visit
 
 
-def forged(run: Run, target: Target) -> Outcome:
+def forged(proof: Proof, target: Target) -> Outcome:
     """Send a PROXY header of each version from this pod to a Service that is for the proxy.
 
     Whoever keeps it off does right: a NetworkPolicy, the gate, the daemon. The controls are the
@@ -36,7 +36,7 @@ def forged(run: Run, target: Target) -> Outcome:
     where Traefik is not reached by that: where one of them is dead as well, nothing is proven.
     """
     expected = f"{target.bound.daemon} believes no header from this pod, which is not the proxy"
-    if not _served_otherwise(run, target):
+    if not _served_otherwise(proof, target):
         return Outcome(
             Status.NOT_PROVEN,
             expected,
@@ -48,29 +48,29 @@ def forged(run: Run, target: Target) -> Outcome:
             fix=Text("See the banner rows of ", Detail(target.bound.name), " first."),
             kind="no-control",
         )
-    if obstacle := _kept_off(run, target):
+    if obstacle := _kept_off(proof, target):
         return Outcome(
             Status.PASS,
             expected,
             "kept off before it could say a word, as by a NetworkPolicy; Traefik is served",
             str(obstacle),
         )
-    if silence := no_log(run, target, expected):
+    if silence := no_log(proof, target, expected):
         return silence
     tries = []
     for version in _VERSIONS:
-        claim = run.claims.take(target.family)
-        tries.append(_Try(claim, knock(run, target, None, header(version, claim))))
-    return _judged(run, target, expected, tries)
+        claim = proof.claims.take(target.family)
+        tries.append(_Try(claim, attempt(proof, target, None, header(version, claim))))
+    return _judged(proof, target, expected, tries)
 
 
-def _served_otherwise(run: Run, target: Target) -> bool:
+def _served_otherwise(proof: Proof, target: Target) -> bool:
     if not is_number(target.address.host):  # there is no such Service
         return False
     served = [
         public
-        for public in targets(run.topology, Place.PUBLIC)
-        if public.bound == target.bound and public not in run.unreached
+        for public in targets(proof.topology, Approach.PUBLIC)
+        if public.bound == target.bound and public not in proof.unreached
     ]
     if any(public.family == target.family for public in served):
         return True
@@ -78,15 +78,15 @@ def _served_otherwise(run: Run, target: Target) -> bool:
         inside = replace(target, address=address)
         if inside.family == target.family:
             with suppress(ProbeError):
-                connect(inside, source=None, deadline=run.within(_CONNECT_SECONDS)).close()
+                connect(inside, source=None, deadline=proof.within(_CONNECT_SECONDS)).close()
                 return True
     return False
 
 
-def _kept_off(run: Run, target: Target) -> Words:
+def _kept_off(proof: Proof, target: Target) -> Words:
     """Return why no connection comes about; empty when one does."""
     try:
-        connect(target, source=None, deadline=run.within(_CONNECT_SECONDS)).close()
+        connect(target, source=None, deadline=proof.within(_CONNECT_SECONDS)).close()
     except ProbeError as error:
         if error.trouble in _KEPT_OFF:
             return error.observed
@@ -94,12 +94,16 @@ def _kept_off(run: Run, target: Target) -> Words:
     return ""
 
 
-def _judged(run: Run, target: Target, expected: str, tries: list[_Try]) -> Outcome:
+def _judged(proof: Proof, target: Target, expected: str, tries: list[_Try]) -> Outcome:
     daemon = target.bound.daemon
     served = [one.visit.client for one in tries if not one.visit.refusal]
     claims = [one.claim for one in tries]
-    seen = said_of(run, target, [*served, *claims], run.within(_LOG_SECONDS)) if served else None
-    believed = said_of(run, target, claims, run.within(_LAST_WORDS_SECONDS))
+    seen = (
+        observation_of(proof, target, [*served, *claims], proof.within(_LOG_SECONDS))
+        if served
+        else None
+    )
+    believed = observation_of(proof, target, claims, proof.within(_LAST_WORDS_SECONDS))
     if believed:
         return Outcome(
             Status.FAIL,
@@ -130,9 +134,9 @@ def _judged(run: Run, target: Target, expected: str, tries: list[_Try]) -> Outco
             ),
             kind="silent",
         )
-    said = refusals[0].observed
-    line = refusal_of(run, target, tries[0].visit.client.host)
-    return Outcome(Status.PASS, expected, Text("refused: ", said), line or str(said))
+    reason = refusals[0].observed
+    line = refusal_of(proof, target, tries[0].visit.client.host)
+    return Outcome(Status.PASS, expected, Text("refused: ", reason), line or str(reason))
 
 
 def _fix(target: Target) -> Text:

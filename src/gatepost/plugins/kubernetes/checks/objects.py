@@ -86,7 +86,7 @@ class KubernetesCluster(Cluster):
         return self.list(ENDPOINT_SLICE)
 
     def endpoints(self, name: str) -> tuple[int, int]:
-        """Return how many endpoints of a Service are ready, and how many are not."""
+        """Return the numbers of endpoints of a Service that are ready, and that are not."""
         ready: set[str] = set()
         others: set[str] = set()
         for piece in self.endpoint_slices():

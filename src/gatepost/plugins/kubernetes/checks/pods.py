@@ -37,10 +37,10 @@ class _Follower:
 
 
 class PodLogs:
-    """What the pods of all services write from a moment on.
+    """The log of the pods of all services, from a moment on.
 
-    The node that a pod runs on has a clock of its own, so the moment is told by the last line there
-    is, and not by its time.
+    The node that a pod runs on has a clock of its own, so the moment is given by the last line
+    there is, and not by its time.
     """
 
     def __init__(self, cluster: KubernetesCluster) -> None:
@@ -80,7 +80,7 @@ class PodLogs:
         lines: list[tuple[str, str]] = []
         for one in self._followers:
             lines.extend(self._tail(one, deadline))
-        for _, line in sorted(lines, key=lambda told: told[0], reverse=True):
+        for _, line in sorted(lines, key=lambda row: row[0], reverse=True):
             most_bytes -= len(line)
             if most_bytes < 0:
                 return
@@ -127,7 +127,7 @@ class PodLogs:
     def _read_on(self, one: _Follower, *, again: bool) -> None:
         api = self._cluster.api
         name = container(one.pod, one.service)
-        # What was said meanwhile is read again rather than lost: it is evidence only once.
+        # Lines of the pause are read again rather than lost: they are evidence only once.
         since = {"sinceSeconds": "2"} if again else {"tailLines": "1"}
         with api.log(one.pod, name, follow="true", **since) as stream:
             one.stream = stream

@@ -1,4 +1,4 @@
-"""What to do in a cluster about the troubles that every check may run into."""
+"""Remedies in a cluster for the troubles that every check may meet."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from gatepost.verify.check import Run
+from gatepost.verify.check import Proof
 from gatepost.verify.vantage.cluster import Cluster, Kind, Object, Unreadable, labels, of, ports
 
 ROUTE = Kind("IngressRouteTCP", "ingressroutetcps", "traefik.io", "v1alpha1")
@@ -20,13 +20,13 @@ _ENTRY_POINT = re.compile(r"--entrypoints\.([^.=]+)\.(.+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Traefik:
-    """What is known of Traefik in a cluster. Whatever asks the API raises `Unreadable`."""
+    """Traefik in a cluster. Every method that asks the API raises `Unreadable`."""
 
     cluster: Cluster
 
     @property
     def namespace(self) -> str:
-        """Where it runs."""
+        """Return the namespace that it runs in."""
         return self.cluster.proxy_namespace
 
     def pods(self) -> tuple[Object, ...]:
@@ -84,9 +84,9 @@ class Traefik:
         return next(found, None)
 
 
-def traefik(run: Run) -> Traefik:
+def traefik(proof: Proof) -> Traefik:
     """Return the proxy of the cluster that a run is made in."""
-    return Traefik(of(run))
+    return Traefik(of(proof))
 
 
 def _arguments(pod: Object) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Traefik does not complain about the routes to the server."""
+"""Traefik's log has no errors about the routes to the server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from gatepost.model import Status
 from gatepost.plugins.traefik.checks.objects import LABEL, PROXY, Traefik, traefik
-from gatepost.verify.check import Outcome, Run
+from gatepost.verify.check import Outcome, Proof
 from gatepost.verify.vantage.cluster import Object, container
 
 _EXPECTED = "Traefik's log has no error about the routes, services and entry points of the server"
@@ -27,19 +27,19 @@ class _Error:
     line: str
 
 
-def proxy_log(run: Run) -> Outcome:
-    """Read what Traefik's pods said since they began.
+def proxy_log(proof: Proof) -> Outcome:
+    """Read the logs of Traefik's pods.
 
-    An error from before the last change of what it names may be mended: it is counted and told, and
-    is no failure. One about a listener whose own row has failed already is that row's.
+    An error from before the last change of what it names may be mended: it is counted and reported,
+    and is no failure. One about a listener whose own row has failed already is that row's.
     """
-    proxy = traefik(run)
+    proxy = traefik(proof)
     cluster = proxy.cluster
     listeners = {
-        bound.name: cluster.services.get(bound.daemon, "") for bound in run.topology.listeners
+        bound.name: cluster.services.get(bound.daemon, "") for bound in proof.topology.listeners
     }
     names = _names(proxy, listeners)
-    errors = list(_errors(proxy, names, run.within(_READING_SECONDS)))
+    errors = list(_errors(proxy, names, proof.within(_READING_SECONDS)))
     since = _last_change(proxy)
     present = [error for error in errors if error.moment >= since]
     if not present:
@@ -47,8 +47,8 @@ def proxy_log(run: Run) -> Outcome:
         return Outcome(Status.PASS, _EXPECTED, f"no error about them{older}")
     last = present[-1].line
     about = sorted({name for error in present for name in names if _names_it(name, error.line)})
-    known = {cause for cause in run.causes.values() if cause in run.selected}
-    explained = {n for n in about for listener in run.causes if _belongs(n, listener, listeners)}
+    known = {cause for cause in proof.causes.values() if cause in proof.selected}
+    explained = {n for n in about for listener in proof.causes if _belongs(n, listener, listeners)}
     observed = f"{len(present)} errors about {', '.join(about)}"
     if known and set(about) <= explained | _shared(listeners):
         see = " and ".join(sorted(known))
@@ -112,7 +112,7 @@ def _errors(proxy: Traefik, names: frozenset[str], deadline: float) -> Iterator[
 
 
 def _last_change(proxy: Traefik) -> str:
-    """Return when the youngest of what Traefik is told about ours was made or changed."""
+    """Return when the youngest object about our listeners was made or changed."""
     moments = [
         moment
         for item in (

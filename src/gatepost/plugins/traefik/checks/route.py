@@ -1,4 +1,4 @@
-"""Traefik is told of every listener: by the right entry point, to the right port, with a header."""
+"""Traefik has a route for every listener: right entry point, right port, with a header."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from gatepost.model import Status
 from gatepost.plugins.traefik.checks.objects import Traefik, traefik
-from gatepost.verify.check import Outcome, Run
+from gatepost.verify.check import Outcome, Proof
 from gatepost.verify.targets import Target
 from gatepost.verify.vantage.cluster import Object, ports
 
@@ -37,9 +37,9 @@ class Way:
         return self.service.get("name") == service and str(self.service.get("port")) in numbers
 
 
-def route(run: Run, target: Target) -> Outcome:
+def route(proof: Proof, target: Target) -> Outcome:
     """Find the listener's IngressRouteTCP, and follow it from the entry point to the Service."""
-    proxy = traefik(run)
+    proxy = traefik(proof)
     name, service, port = target.bound.name, target.address.host, target.listener.public_port
     proxied = target.bound.proxied
     expected = (
@@ -166,5 +166,5 @@ def _version(proxy: Traefik, way: Way) -> tuple[int, str]:
     return _number(own), f"PROXY protocol version {_number(own)} by {name}"
 
 
-def _number(said: Mapping[str, Any]) -> int:
-    return int(said.get("version", _VERSION))  # Traefik's own default
+def _number(given: Mapping[str, Any]) -> int:
+    return int(given.get("version", _VERSION))  # Traefik's own default

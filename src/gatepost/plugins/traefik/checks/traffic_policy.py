@@ -1,4 +1,4 @@
-"""Nothing puts its own address in a client's place before Traefik sees it."""
+"""Clients' addresses arrive at Traefik unchanged."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from gatepost.model import Status
 from gatepost.plugins.traefik.checks.objects import Traefik, traefik
-from gatepost.verify.check import Outcome, Run
+from gatepost.verify.check import Outcome, Proof
 from gatepost.verify.vantage.cluster import Object, ports
 
 _EXPECTED = "what leads from the world to Traefik keeps the client's address"
@@ -14,17 +14,17 @@ _OUTSIDE = frozenset({"LoadBalancer", "NodePort"})
 _LOCAL = "Local"
 
 
-def traffic_policy(run: Run) -> Outcome:
+def traffic_policy(proof: Proof) -> Outcome:
     """Look at the Services by which the world reaches Traefik's mail entry points.
 
     With ``externalTrafficPolicy: Cluster``, the default, the node that a connection comes to puts
     its own address in the client's place. An entry point that is told the client by a load
     balancer's PROXY header does not need to see it.
     """
-    proxy = traefik(run)
+    proxy = traefik(proof)
     entry_points = proxy.entry_points()
-    names = frozenset(bound.name for bound in run.topology.listeners)
-    told: list[str] = []
+    names = frozenset(bound.name for bound in proof.topology.listeners)
+    policies: list[str] = []
     wrong: list[str] = []
     for service in proxy.services():
         spec = service["spec"]
@@ -33,17 +33,19 @@ def traffic_policy(run: Run) -> Outcome:
             continue
         name, policy = str(service["metadata"]["name"]), _policy(spec)
         if policy == _LOCAL:
-            told.append(f"{name}: {policy}")
-        elif all(_is_told(entry_points.get(one, {})) for one in published):
-            told.append(f"{name}: {policy}, and a load balancer's PROXY header names the client")
+            policies.append(f"{name}: {policy}")
+        elif all(_is_announced(entry_points.get(one, {})) for one in published):
+            policies.append(
+                f"{name}: {policy}, and a load balancer's PROXY header names the client"
+            )
         else:
-            told.append(f"{name}: {policy}")
+            policies.append(f"{name}: {policy}")
             wrong.append(name)
     if wrong:
         return Outcome(
             Status.FAIL,
             _EXPECTED,
-            f"externalTrafficPolicy of {'; '.join(told)}",
+            f"externalTrafficPolicy of {'; '.join(policies)}",
             fix="The node's own address takes the clients' place. Set "
             f"externalTrafficPolicy: {_LOCAL} on Service {' and '.join(wrong)} in namespace "
             f"{proxy.namespace}, as deploy/traefik/values.yaml has it. With a load "
@@ -51,8 +53,8 @@ def traffic_policy(run: Run) -> Outcome:
             "proxyProtocol.trustedIPs instead.",
             kind="hides-clients",
         )
-    if told:
-        return Outcome(Status.PASS, _EXPECTED, f"externalTrafficPolicy of {'; '.join(told)}")
+    if policies:
+        return Outcome(Status.PASS, _EXPECTED, f"externalTrafficPolicy of {'; '.join(policies)}")
     how = "Traefik has ports of the node itself" if _on_the_node(proxy) else "not at all"
     return Outcome(
         Status.PASS,
@@ -77,7 +79,7 @@ def _published(service: Object, entry_points: Mapping[str, Mapping[str, str]]) -
         yield str(row.get("name", ""))
 
 
-def _is_told(options: Mapping[str, str]) -> bool:
+def _is_announced(options: Mapping[str, str]) -> bool:
     return any(option.startswith("proxyprotocol.") for option in options)
 
 

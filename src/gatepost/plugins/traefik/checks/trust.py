@@ -1,11 +1,11 @@
-"""Whom TRUSTED_PROXIES names in a cluster: Traefik's pods, and little else."""
+"""TRUSTED_PROXIES in a cluster covers Traefik's pods, and little else."""
 
 from __future__ import annotations
 
 from gatepost import ip_addresses
 from gatepost.model import IPNetwork, Status
 from gatepost.plugins.traefik.checks.objects import traefik
-from gatepost.verify.check import Outcome, Run
+from gatepost.verify.check import Outcome, Proof
 from gatepost.verify.vantage.cluster import Object, addresses
 
 _EXPECTED = "TRUSTED_PROXIES covers Traefik's pods and little else"
@@ -13,19 +13,19 @@ _WIDEST = {4: 16, 6: 48}
 """Prefix of a whole cluster's pod network as distributions make it; wider ones hold more."""
 
 
-def trust(run: Run) -> Outcome:
+def trust(proof: Proof) -> Outcome:
     """Compare the networks with the addresses that Traefik's pods have now."""
-    if not any(bound.proxied for bound in run.topology.listeners):
+    if not any(bound.proxied for bound in proof.topology.listeners):
         return Outcome(
             Status.PASS, "nobody may send a PROXY header", "no port takes a PROXY header"
         )
-    return judged(run.topology.trusted_proxies, traefik(run).pods())
+    return judged(proof.topology.trusted_proxies, traefik(proof).pods())
 
 
 def judged(trusted: tuple[IPNetwork, ...], pods: tuple[Object, ...]) -> Outcome:
     """Judge by pods of Traefik, at least one, each with an address."""
     owners = {str(pod["metadata"]["name"]): addresses(pod) for pod in pods}
-    told = "; ".join(f"{name}: {', '.join(map(str, own))}" for name, own in owners.items())
+    pods_seen = "; ".join(f"{name}: {', '.join(map(str, own))}" for name, own in owners.items())
     networks = ", ".join(map(str, trusted)) or "nobody"
     # A pod connects from its first address unless the Service is of the other family alone.
     outside = [name for name, own in owners.items() if not ip_addresses.within(own[0], trusted)]
@@ -34,7 +34,7 @@ def judged(trusted: tuple[IPNetwork, ...], pods: tuple[Object, ...]) -> Outcome:
             Status.FAIL,
             _EXPECTED,
             f"{networks} does not cover {', '.join(outside)}",
-            told,
+            pods_seen,
             fix="Every client that comes through it is refused. Set TRUSTED_PROXIES to the network "
             "of Traefik's pods: kubectl get pods -o wide -l app.kubernetes.io/name=traefik",
             kind="too-narrow",
@@ -53,10 +53,10 @@ def judged(trusted: tuple[IPNetwork, ...], pods: tuple[Object, ...]) -> Outcome:
             Status.RISK,
             _EXPECTED,
             observed,
-            told,
+            pods_seen,
             fix="Whoever has an address in there and reaches a service port may claim to be any "
             "client. Name the smallest network that Traefik's pods stay in, and no other: "
             "kubectl get nodes -o jsonpath='{.items[*].spec.podCIDRs}'",
             kind="too-wide",
         )
-    return Outcome(Status.PASS, _EXPECTED, f"{networks} covers {', '.join(owners)}", told)
+    return Outcome(Status.PASS, _EXPECTED, f"{networks} covers {', '.join(owners)}", pods_seen)
