@@ -1,7 +1,7 @@
-"""Addresses and domains as people write them → as the database keeps them. Pure.
+"""Normalisation of addresses and domains from what people write to what the database stores. Pure.
 
-email-validator knows the rules (RFC 5321, 5322, 5891); what is added here is what the daemons
-behind us cannot take. Nothing asks the DNS: a domain may be set up before its records are.
+email-validator knows the rules (RFC 5321, 5322, 5891). This module adds the limits of Postfix and
+Dovecot. It does not ask the DNS: a domain may be set up before its records are.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from email_validator import ValidatedEmail
 
 _LONGEST = 1000
-"""Characters that are looked at: the library takes a second for a million of them. In its own
+"""Most characters that are parsed: the library takes a second for a million of them. In its own
 letters a name may be a little longer than the 254 of RFC 5321."""
 _LONGEST_NAME = 255
-"""Characters of a domain (RFC 5321, 4.5.3.1.2)."""
+"""Most characters of a domain (RFC 5321, 4.5.3.1.2)."""
 LOCAL_PART_CHARACTERS = string.ascii_letters + string.digits + "!#$&'*+-.=?^_`{|}~"
-"""What mailboxes have in their names, and in extensions behind them: RFC 5322, 3.2.3, and ".",
-without "%", which Postfix takes for routing, and "/", which separates folders."""
+"""Characters of mailbox names and their extensions: RFC 5322, 3.2.3, and ".", without "%", which
+Postfix reads as routing syntax, and "/", which separates folders."""
 
 _UNREACHABLE = {
     "%": "Postfix takes it for old routing syntax and refuses the mail",
@@ -37,8 +37,8 @@ _PATH_SEPARATOR = {"/": "the mailbox's folder would lie inside another one"}
 def domain(text: str) -> str:
     """Normalise a domain: lower-case A-labels.
 
-    Any name is fine as one's own, such as ``localhost`` or ``office.internal``. Raises
-    `AccountError` when it is no domain name at all.
+    Names without public DNS are allowed, such as ``localhost`` or ``office.internal``. Raises
+    `AccountError` when the text is no domain name.
     """
     if "@" in text:
         after = text.rpartition("@")[2] or "example.org"
@@ -75,16 +75,16 @@ def mailbox(text: str) -> str:
 
 
 def alias(text: str) -> str:
-    """Normalise an alias: an address of ours, or ``@DOMAIN`` for a domain's catch-all."""
+    """Normalise an alias: an address of this server, or ``@DOMAIN`` for a domain's catch-all."""
     if text.startswith("@"):
         return "@" + domain(text[1:])
     return _own(text, _UNREACHABLE)
 
 
 def target(text: str) -> str:
-    """Normalise where an alias leads: any address; only the domain becomes lower case.
+    """Normalise the target of an alias: any address; only the domain becomes lower case.
 
-    What stands before the "@" belongs to the server that receives it (RFC 5321, 2.4).
+    The receiving server decides about the part before the "@" (RFC 5321, 2.4).
     """
     checked = _address(text)
     return f"{checked.local_part}@{_domain(checked.ascii_domain)}"
@@ -111,7 +111,7 @@ def shorter_forms(address: str, delimiter: str) -> Iterator[str]:
 def without_extension(address: str, delimiter: str) -> str:
     """Return the shortest form of an address: ``eva-maria+x@…`` → ``eva@…``.
 
-    All addresses that may be extensions of one account have it in common with that account.
+    An account and all addresses that may be its extensions have the same shortest form.
     """
     local_part, name = split(address)
     found = [position for c in delimiter if (position := local_part.find(c)) > 0]
@@ -119,7 +119,7 @@ def without_extension(address: str, delimiter: str) -> str:
 
 
 def readable(name: str) -> str:
-    """Write a domain with its own letters (U-labels); as it is when that cannot be."""
+    """Return a domain in its own letters (U-labels), or unchanged when it has none."""
     if "xn--" not in name:
         return name
     import idna  # noqa: PLC0415  only for the few names that need it
@@ -131,10 +131,10 @@ def readable(name: str) -> str:
 
 
 def spellings(name: str) -> tuple[str, ...]:
-    """Return how a domain's users may type it, besides its A-labels: none for ASCII only.
+    """Return the spellings of a domain that users may type, besides its A-labels; none for ASCII.
 
-    Keyboards and systems differ in how they compose letters (NFC, NFD), and Dovecot puts only
-    ASCII into lower case.
+    Keyboards and systems compose letters in different ways (NFC, NFD), and Dovecot converts only
+    ASCII to lower case.
     """
     own = readable(name)
     if own == name:
@@ -179,9 +179,9 @@ def _validated(text: str) -> ValidatedEmail:
     return _library()(
         text,
         check_deliverability=False,
-        # localhost and other names without a dot are fine on one's own network.
+        # localhost and other names without a dot are allowed in a private network.
         globally_deliverable=False,
-        # Postfix is set up without SMTPUTF8, which Dovecot's LMTP does not offer.
+        # Postfix runs without SMTPUTF8, because Dovecot's LMTP does not offer it.
         allow_smtputf8=False,
         strict=True,
     )
@@ -189,9 +189,9 @@ def _validated(text: str) -> ValidatedEmail:
 
 @lru_cache(maxsize=1)
 def _library() -> Callable[..., ValidatedEmail]:
-    import email_validator  # noqa: PLC0415  60 ms that commands without addresses need not spend
+    import email_validator  # noqa: PLC0415  takes 60 ms, which commands without addresses save
 
-    # The list is the library's documented switch: home.arpa, .local, .test are fine as one's own.
+    # The list is the library's documented switch: allow home.arpa, .local and .test.
     email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
     return email_validator.validate_email
 
@@ -201,7 +201,7 @@ def _of_address(reason: str) -> str:
 
 
 def _of_domain(reason: str) -> str:
-    """Turn the library's sentence about an address into one about its domain."""
+    """Change the library's sentence about an address into one about its domain."""
     for pattern, words in (
         (r"The part after the @-sign|The email address", "the name"),
         (r"An email address", "a domain name"),

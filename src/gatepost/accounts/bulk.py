@@ -1,6 +1,6 @@
-"""Many accounts into the database in one go: checked against each other, then inserted in batches.
+"""Add many accounts in one transaction: check them against each other, then insert them in batches.
 
-Also the rows and sentences that one account and many share.
+Single accounts use the rows and error messages of this module, too.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from gatepost.accounts.tables import alias_targets, aliases, domain_names, domai
 from gatepost.errors import AccountError
 
 _BATCH = 2_000
-"""Rows to one insert: the progress bar moves, and more gains nothing."""
+"""Rows of one insert: few enough to move the progress bar; more would not be faster."""
 
 
 class ConflictError(AccountError):
-    """Some of many accounts cannot be added; nothing was."""
+    """Error when some of many accounts cannot be added; none was added."""
 
     def __init__(self, reasons: Mapping[int, str]) -> None:
-        """Keep the reason for each account by its place in the sequence."""
+        """Take the reason for each account, by its index in the sequence."""
         super().__init__(*reasons.values())
         self.reasons = dict(reasons)
 
@@ -59,7 +59,7 @@ def add_all(
 def _conflicts(
     accounts: Sequence[Account], known_domains: Mapping[str, int], kinds: dict[str, str]
 ) -> dict[int, str]:
-    """Find unknown domains and addresses taken twice; note in `kinds` what is new."""
+    """Find unknown domains and duplicate addresses; add the new addresses to `kinds`."""
     reasons: dict[int, str] = {}
     names = set(known_domains)
     for place, account in enumerate(accounts):
@@ -80,7 +80,7 @@ def _conflicts(
 
 
 def _pairs(accounts: Sequence[Account], kinds: Mapping[str, str], delimiter: str) -> dict[int, str]:
-    """Find mailboxes that look like extensions of accounts, one of the two new."""
+    """Find mailboxes that look like extensions of accounts, where one of the two is new."""
     added = {a.address: n for n, a in enumerate(accounts) if not isinstance(a, Domain)}
     reasons: dict[int, str] = {}
     held = (address for address, kind in kinds.items() if kind == "mailbox")
@@ -94,7 +94,7 @@ def _pairs(accounts: Sequence[Account], kinds: Mapping[str, str], delimiter: str
 def _loops(
     connection: sa.Connection, accounts: Sequence[Account], kinds: Mapping[str, str], delimiter: str
 ) -> dict[int, str]:
-    """Find the first new alias that leads back to itself, or to too much."""
+    """Find the first new alias that leads back to itself, or to too many addresses."""
     added = {a.address: place for place, a in enumerate(accounts) if isinstance(a, Alias)}
     if not added:
         return {}
@@ -119,7 +119,7 @@ def _loops(
         )
         if found is None:
             return {}
-        # One that was there before leads to too much by one of the new ones.
+        # An older alias may lead to too many addresses because of a new one.
         place = added.get(found[0], next(iter(added.values())))
         return {place: expansion_sentence(*found)}
     new = next(alias for alias in loop if alias in added)

@@ -1,7 +1,8 @@
-"""Reads what has changed of accounts, for a supervisor that has to act on it within a second.
+"""Reads changes of accounts, for a supervisor that has to act on them within a second.
 
-Every place with daemons reads the database itself, for a command may run on another machine than
-the sessions that it ends. No SQLAlchemy here: it would stay in the supervisor's memory for good.
+Each machine with daemons reads the database itself, because a command may run on another machine
+than the sessions that it ends. This module does not import SQLAlchemy: it would stay in the
+supervisor's memory.
 """
 
 from __future__ import annotations
@@ -23,21 +24,22 @@ _SINCE = "SELECT id, address, folder FROM account_changes WHERE id > {mark} ORDE
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of an account."""
+    """A change of an account."""
 
     address: str | None
-    """Whose sessions end; None when none do."""
+    """The account whose sessions end; None when no session ends."""
     folder: str | None
-    """Where this account's mail lies, below the folder of all mail."""
+    """The account's folder, below the folder of all mail."""
 
 
 class Changes(Protocol):
-    """What has changed since the last look."""
+    """Reader of the changes since its last call."""
 
     def poll(self) -> Sequence[Change]:
-        """Return the changes since the last call, the oldest first; nothing at the first call.
+        """Return the changes since the last call, the oldest first; none at the first call.
 
-        Raises `UnavailableError` when the database cannot be asked; nothing is missed by that.
+        Raises `UnavailableError` when the database cannot be queried; the next call then returns
+        the same changes.
         """
 
     def close(self) -> None:
@@ -45,11 +47,11 @@ class Changes(Protocol):
 
 
 class UnavailableError(Exception):
-    """The database of accounts cannot be asked just now."""
+    """Error when the database of accounts cannot be queried at the moment."""
 
 
 def open_changes(place: str) -> Changes:
-    """Return the changes of a database: the path of an SQLite file, or a URI of PostgreSQL."""
+    """Return the reader of a database, given as the path of an SQLite file or a PostgreSQL URI."""
     if place.startswith("postgresql://"):
         return PgsqlChanges(place)
     return SqliteChanges(Path(place))
@@ -59,14 +61,14 @@ class SqliteChanges:
     """The changes in an SQLite file."""
 
     def __init__(self, path: Path) -> None:
-        """Take the path of a database that may not be there yet."""
+        """Take the path of a database that may not exist yet."""
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._version = -1
         self._seen: int | None = None
 
     def poll(self) -> Sequence[Change]:
-        """Ask SQLite whether somebody has written (which reads no file), and only then what."""
+        """Ask SQLite whether anybody has written (this reads no file); if so, read the changes."""
         try:
             if self._connection is None:
                 # Read-write, or SQLite could not share memory with those that write.

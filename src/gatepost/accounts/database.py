@@ -1,4 +1,4 @@
-"""What the store needs of a kind of database, and the one place where a kind is chosen."""
+"""The interface between the store and a kind of database, and the choice of the kind."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 
 class Database(Protocol):
-    """One database of accounts, open or not.
+    """A database of accounts, open or not.
 
-    An engine that it makes knows two kinds of transactions: one with the execution option
-    ``reading`` waits for nobody; any other has waited, when it begins, for all that write.
+    Its engines know two kinds of transactions. One with the execution option ``reading`` never
+    waits. Any other one waits at its beginning until all other writers have finished.
     """
 
     @property
     def name(self) -> str:
-        """What messages call it; without a password."""
+        """The name for messages, without a password."""
 
     def exists(self) -> bool:
-        """Return whether there may be accounts, without making anything.
+        """Return whether there may be accounts, without creating anything.
 
-        Raises `PreflightError` when this user may not look.
+        Raises `PreflightError` when this user may not read the database.
         """
 
     def prepare(self) -> None:
-        """Make what must be there before it can be opened.
+        """Create what must exist before the database can be opened.
 
         Raises `PreflightError` or `OperationError` when that is not possible.
         """
@@ -43,10 +43,10 @@ class Database(Protocol):
         """Return a new engine; nothing is connected yet."""
 
     def release(self) -> None:
-        """Leave it as its readers need it, after the last connection of an engine has closed."""
+        """Keep the database readable for the daemons after an engine's last connection closed."""
 
     def explain(self, error: DatabaseError) -> GatepostError:
-        """Turn an error of its own into a sentence with the next step."""
+        """Return one of its own errors as a message with the next step."""
 
 
 def database_of(settings: Settings) -> Database:

@@ -22,7 +22,7 @@ from gatepost.errors import AccountError, ImportFileError
 
 COLUMNS = ("type", "address", "password_hash", "quota", "enabled", "send_only", "targets")
 MOST_PROBLEMS = 20
-"""So many bad lines are named; more are most likely the same mistake."""
+"""Most bad lines that an error names; further ones are most likely the same mistake."""
 
 _OF_TYPE = {
     "domain": frozenset(("type", "address")),
@@ -33,7 +33,7 @@ _PROGRESS_LINES = 500
 
 
 class Format(StrEnum):
-    """How accounts are written down."""
+    """Format of a file of accounts."""
 
     CSV = "csv"
     JSONL = "jsonl"
@@ -42,12 +42,13 @@ class Format(StrEnum):
 _EXTENSIONS = {"csv": Format.CSV, "jsonl": Format.JSONL, "ndjson": Format.JSONL}
 
 Progress = Callable[[str, int, int | None], None]
-"""Told ``read``, the bytes read so far and None; then ``write``, the accounts in and how many."""
+"""Called with ``read``, the bytes read so far and None; then with ``write``, the number of added
+accounts and of all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """How much an import brought in."""
+    """Number of imported accounts."""
 
     domains: int
     mailboxes: int
@@ -55,7 +56,7 @@ class Imported:
 
 
 def format_of(name: str) -> Format:
-    """Tell the format from a file's name; raise `ImportFileError` when it does not tell."""
+    """Return the format by a file's name; raise `ImportFileError` for any other name."""
     extension = name.rpartition(".")[2].lower() if "." in name else ""
     if extension not in _EXTENSIONS:
         raise ImportFileError(
@@ -74,9 +75,9 @@ def import_accounts(
     progress: Progress = lambda _phase, _done, _total: None,
     old_mail: bool = False,
 ) -> Imported:
-    """Add everything that the lines of a file hold, or nothing.
+    """Add all accounts in the lines of a file, or none.
 
-    `name` is what messages call the file; `old_mail` is that of
+    `name` is the file's name in messages; `old_mail` is that of
     `gatepost.accounts.store.Store.add_mailbox`. Raises `ImportFileError` with a sentence for each
     bad line, up to `MOST_PROBLEMS`.
     """
@@ -156,11 +157,11 @@ def _refused(name: str, problems: list[tuple[int, str]]) -> ImportFileError:
 
 
 class _FileProblemError(Exception):
-    """What makes the rest of the file unreadable."""
+    """Error after which the rest of the file cannot be read."""
 
 
 class _Source:
-    """Lines of text with the number of the last one and the bytes so far."""
+    """Iterator of lines that knows the number of the last line and the bytes so far."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = iter(lines)
@@ -204,7 +205,7 @@ def _csv_rows(source: _Source) -> Iterator[Mapping[str, Any]]:
 
 def _check_header(header: list[str]) -> None:
     if set(header) & _OF_TYPE.keys():
-        # Not repeated: among its cells is a password's hash.
+        # The message does not repeat the row: one of its cells is a password hash.
         raise _FileProblemError(
             f"the first line is an account. Begin with a line that names the columns, separated by "
             f"commas: {','.join(COLUMNS)}."
@@ -245,7 +246,7 @@ def _json_rows(source: _Source) -> Iterator[Mapping[str, Any]]:
 
 
 def _account(row: Mapping[str, Any]) -> Account:
-    """Turn one row into an account; raise `AccountError` when it is none."""
+    """Return the account of a row; raise `AccountError` when the row is not valid."""
     if "" in row:
         raise AccountError(f"{row['']}")
     kind = str(row.get("type") or "").strip().lower()

@@ -1,4 +1,4 @@
-"""How many addresses an alias leads to, through other aliases: more than a list may have. Pure."""
+"""Limits of the number of addresses behind an alias, other aliases included. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from gatepost.accounts.loops import falls_to
 
 MOST_TARGETS = 10_000
-"""Addresses that an alias may lead to, those of the aliases behind it included."""
+"""Most addresses that an alias may lead to, those of the aliases behind it included."""
 MOST_STEPS = 100
-"""Aliases that may follow one another; Postfix gives up at 1,000."""
+"""Most aliases in a chain; Postfix gives up at 1,000."""
 
 
 def beyond(
@@ -18,9 +18,9 @@ def beyond(
     is_mailbox: Callable[[str], bool],
     delimiter: str,
 ) -> tuple[str, str] | None:
-    """Return the first alias of `starts` that leads to too much, and a sentence about it.
+    """Return the first alias of `starts` that leads to too many addresses, and the reason.
 
-    The arguments are those of `gatepost.accounts.loops.find_loop`, and there must be no loop.
+    The arguments are those of `gatepost.accounts.loops.find_loop`. There must be no loop.
     """
     for start in starts:
         seen, level, steps = {start}, [start], 0
@@ -45,7 +45,7 @@ def beyond(
 
 
 def sentence(address: str, reason: str) -> str:
-    """Say that an alias leads to too much, and what to do."""
+    """Return the error message about an alias that leads to too many addresses."""
     return (
         f'The alias "{address}" cannot be: {reason}, and Postfix would defer all mail for it. '
         "Use a mailing list program, or several aliases that people write to one by one."

@@ -1,9 +1,9 @@
 """Address extensions and names that look like one: ``anna-maria@`` beside ``anna@``.
 
-With ``-`` in ``RECIPIENT_DELIMITER`` the first is a mailbox, and the second with an extension. The
-mailbox of just that name gets the mail; but nobody can tell whose ``anna-maria-lists@`` is, so such
-a pair is refused wherever it would come to be. An alias may stand for an extension of a mailbox:
-that is a way to send such mail elsewhere.
+With ``-`` in ``RECIPIENT_DELIMITER``, ``anna-maria@`` is a mailbox and also ``anna@`` with an
+extension. The mailbox of exactly that name gets the mail. But ``anna-maria-lists@`` could belong to
+either, so Gatepost refuses such a pair. An alias may have the name of a mailbox with an extension:
+this is a way to send such mail elsewhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BATCH = 2_000
 def pairs(
     addresses: Iterable[str], known: Container[str], delimiter: str
 ) -> Iterator[tuple[str, str]]:
-    """Yield each address with the known one whose extension it looks like."""
+    """Yield each address that looks like an extension of a known one, with the known one."""
     for address in addresses:
         for shorter in shorter_forms(address, delimiter):
             if shorter in known:
@@ -34,7 +34,7 @@ def pairs(
 def pair_with(
     connection: sa.Connection, address: str, domain_id: int, delimiter: str, *, is_alias: bool
 ) -> tuple[str, str] | None:
-    """Return a mailbox and the account that it looks like an extension of, one of them new."""
+    """Return a mailbox that looks like an extension of an account, and that account; one is new."""
     for shorter in () if is_alias else shorter_forms(address, delimiter):
         if _exists(connection, shorter):
             return address, shorter
@@ -52,10 +52,10 @@ def pair_with(
 
 
 def all_pairs(connection: sa.Connection, delimiter: str) -> tuple[tuple[str, str], ...]:
-    """Return every mailbox that looks like the extension of another account, with that one."""
+    """Return each mailbox that looks like an extension of another account, with that account."""
     found: set[str] = set()
     for character in delimiter:
-        # Something before the delimiter, and that before the "@".
+        # At least one character before the delimiter, and the delimiter before the "@".
         pattern = f"_%{_escaped(character)}%@%"
         found |= set(connection.scalars(sa.select(mailboxes.c.address).where(_like(pattern))))
     forms = {form for address in found for form in shorter_forms(address, delimiter)}
@@ -64,7 +64,7 @@ def all_pairs(connection: sa.Connection, delimiter: str) -> tuple[tuple[str, str
 
 
 def sentence(longer: str, shorter: str, delimiter: str) -> str:
-    """Say that two accounts cannot be told apart, and what to do."""
+    """Return the error message about two accounts that cannot be told apart."""
     character = split(longer)[0][len(split(shorter)[0])]
     return (
         f'"{longer}" and "{shorter}" cannot be told apart: "{character}" begins an address '
@@ -74,14 +74,14 @@ def sentence(longer: str, shorter: str, delimiter: str) -> str:
 
 
 def in_use(connection: sa.Connection) -> str | None:
-    """Return the delimiter that the stored destinations were made with; None when unknown."""
+    """Return the delimiter that the stored destinations belong to; None when it is unknown."""
     query = sa.select(settings_in_use.c.value).where(settings_in_use.c.name == _NAME)
     found: str | None = connection.scalar(query)
     return found
 
 
 def adopt(connection: sa.Connection, delimiter: str) -> None:
-    """Make the destinations of all alias targets anew, for another delimiter."""
+    """Update the destinations of all alias targets for another delimiter."""
     key = sa.and_(
         alias_targets.c.alias_id == sa.bindparam("alias"),
         alias_targets.c.position == sa.bindparam("place"),
@@ -118,7 +118,7 @@ def _like(pattern: str) -> sa.ColumnElement[bool]:
 
 
 def _escaped(text: str) -> str:
-    """Write text for LIKE."""
+    """Escape text for LIKE."""
     for special in (_ESCAPE, "%", "_"):
         text = text.replace(special, _ESCAPE + special)
     return text

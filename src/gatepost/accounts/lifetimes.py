@@ -1,7 +1,7 @@
-"""The beginning and the end of a mailbox: its folder, its submission sessions, who must know.
+"""The beginning and the end of a mailbox: its folder, its sessions, and the record of the change.
 
-A folder belongs to one owner for ever: the next mailbox of the same address gets a new one, unless
-the administrator gives it the old one. Each change that ends sessions is a row of
+A folder always keeps its owner: the next mailbox of the same address gets a new folder, unless the
+administrator gives it the old one. Each change that ends sessions is a row of
 ``account_changes``, written in the same transaction; `gatepost.accounts.changes` reads them.
 """
 
@@ -17,15 +17,15 @@ from gatepost.accounts.addresses import split
 from gatepost.accounts.tables import account_changes, former_mailboxes, mailboxes
 
 KEPT_SECONDS = 30 * 24 * 3600
-"""How long changes stay on record; a server that was cut off longer starts its daemons anew."""
+"""Seconds that changes stay on record. A server that was cut off longer restarts its daemons."""
 
 _BATCH = 500
-"""Values to one IN: SQLite takes 32,766, MySQL what fits into a packet."""
+"""Values of one IN: SQLite accepts 32,766, MySQL as many as fit into a packet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """What one mailbox has that no earlier and no later one of its address shares."""
+    """Folder and login of a mailbox; no other mailbox of the same address ever has them."""
 
     folder: str
     login: str
@@ -42,7 +42,7 @@ def begin(
 ) -> dict[str, Lifetime]:
     """Decide the folder and the login of new mailboxes.
 
-    With `old_mail` a mailbox takes over what the last one of its address has left.
+    With `old_mail` a mailbox takes over the folder of the last mailbox with its address.
     """
     left = _left(connection, addresses)
     begun = {}
@@ -89,7 +89,7 @@ def end_sessions(connection: sa.Connection, which: sa.ColumnElement[bool]) -> No
 
 
 def renew_login(connection: sa.Connection, address: str) -> None:
-    """Make every submission session that a mailbox has now the session of nobody."""
+    """Give a mailbox a new login, so that its present submission sessions belong to no account."""
     login = _numbered(address, note_change(connection))
     connection.execute(
         sa.update(mailboxes).where(mailboxes.c.address == address).values(login=login)
@@ -106,7 +106,7 @@ def note_change(connection: sa.Connection) -> int:
 def keep_aside(connection: sa.Connection, folders: Iterable[str]) -> tuple[str, ...]:
     """Record folders of mail that belong to no mailbox, so that no new one begins there.
 
-    `folders` are those on the disk, ``DOMAIN/NAME``; return the ones that were unknown.
+    `folders` are those on the disk, ``DOMAIN/NAME``. Return the folders that were unknown.
     """
     known = set(connection.scalars(sa.select(mailboxes.c.folder)))
     known |= set(connection.scalars(sa.select(former_mailboxes.c.folder)))
@@ -142,14 +142,14 @@ def _batches(items: list[str]) -> Iterable[list[str]]:
 
 
 def _next(address: str, taken: list[str]) -> str:
-    """Return a folder that no mailbox of the address has had: "@" is in no name."""
+    """Return a folder that no mailbox of the address has had: no name contains "@"."""
     if not taken:
         return first_folder(address)
     return f"{first_folder(address)}@{max(map(_number, taken)) + 1}"
 
 
 def _number(folder: str) -> int:
-    """Return which folder of its address it is; the first has no number in its name."""
+    """Return the number of a folder among those of its address; the first has none in its name."""
     number = folder.rpartition("/")[2].partition("@")[2]
     return int(number) if number.isdecimal() else 1
 
@@ -160,7 +160,7 @@ def _address(folder: str) -> str:
 
 
 def _numbered(address: str, number: int) -> str:
-    """Return a login with a number: "/" is in no address, and the domain stays at the end."""
+    """Return a login with a number: no address contains "/", and the domain stays at the end."""
     local_part, domain = split(address)
     return f"{local_part}/{number}@{domain}"
 

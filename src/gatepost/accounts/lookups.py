@@ -1,15 +1,15 @@
-"""The queries that daemons ask, by name: the one place where the schema meets SQL of daemons.
+"""The SQL queries of the daemons, by name. No other module has SQL for daemons.
 
-The SQL is portable (SQLite, PostgreSQL, MySQL 8) and has named parameters. A daemon plug-in puts
-its own marks in their place with `Query.bind`; the daemon escapes values between the quotes.
-Addresses are given normalised (lower case, A-labels).
+The SQL is portable (SQLite, PostgreSQL, MySQL 8) and has named parameters. A daemon's plug-in
+replaces the parameters by its own marks with `Query.bind`; the daemon escapes values between the
+quotes. Addresses must be normalised (lower case, A-labels).
 
-All of them find the account of an address by one rule (`_account`), and Postfix has no delimiter
-configured. It does not ask a query with the parameter `local` for ``@DOMAIN``, so such a query
+All queries find the account of an address by one rule (`_account`); Postfix itself has no delimiter
+configured. Postfix does not run a query with the parameter `local` for ``@DOMAIN``, so such a query
 finds the catch-all itself.
 
-Every table is read by an index, whatever ``ANALYZE`` has seen: SQLite always uses a unique index
-when a SELECT reads one table only, so tables are asked one by one and not joined.
+Every table is read by an index, whatever statistics ``ANALYZE`` has collected: SQLite always uses a
+unique index when a SELECT reads a single table, so tables are read one by one and not joined.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Query:
         return frozenset(_PARAMETER.findall(self.sql))
 
     def bind(self, **marks: str) -> str:
-        """Put a daemon's own marks in place of the parameters, each between single quotes.
+        """Replace the parameters by a daemon's own marks, each between single quotes.
 
         ``MAILBOX_DOMAIN.bind(domain="%d")`` gives ``… WHERE name = '%d'``. Raises `TypeError` when
         a parameter is missing or unknown: a query with a stray mark would silently find nothing.
@@ -53,10 +53,10 @@ MAILBOX_DOMAIN = _query(
     "MAILBOX_DOMAIN",
     "SELECT name FROM domains WHERE name = :domain",
 )
-"""One row when mail for the domain is received here."""
+"""One row if this server receives mail for the domain."""
 
 ROLES = ("postmaster", "abuse")
-"""Names whose mail somebody must read (RFC 5321, 4.5.1; RFC 2142)."""
+"""Local parts of role addresses, which somebody must read (RFC 5321, 4.5.1; RFC 2142)."""
 
 # No EXISTS, nor IN: PostgreSQL may read the complete table once to answer many of them.
 _IS_MAILBOX = "(SELECT mailboxes.id FROM mailboxes WHERE mailboxes.address = {0}) IS NOT NULL"
@@ -65,16 +65,16 @@ _IS_ACCOUNT = f"({_IS_MAILBOX} OR {_IS_ALIAS})"
 _IS_DOMAIN = "(SELECT domains.id FROM domains WHERE domains.name = {0}) IS NOT NULL"
 
 _UNQUOTED = """CASE WHEN SUBSTR(:local, 1, 1) = '"' THEN SUBSTR(:local, 2) ELSE '' || :local END"""
-"""The local part without the quote at its beginning: Postfix asks for the quoted form first.
+"""The local part without the quote at its beginning: Postfix tries the quoted form first.
 
-An account needs no quotes, and what stands behind its name may be left as it is.
+No account's name needs quotes, and the rest of the text may stay as it is.
 """
 
 
 def _account(delimiter: str, local: str = _UNQUOTED, domain: str = ":domain") -> str:
     """Return SQL for the account that an address belongs to; NULL when there is none.
 
-    The longest name wins that is a mailbox or an alias: the complete local part, or the part before
+    The longest name that is a mailbox or an alias wins: the complete local part, or the part before
     a character of `delimiter`. The rest is the extension.
     """
     address = f"SUBSTR(name, 1, size) || '@' || {domain}"
@@ -96,7 +96,7 @@ def _account(delimiter: str, local: str = _UNQUOTED, domain: str = ":domain") ->
 def _is_role(delimiter: str, local: str = ":local", address: str = ":address") -> str:
     """Return SQL that is true when mail to an address without an account goes to `postmaster`.
 
-    That address does not lead to itself, so that a catch-all may still take it.
+    The address `postmaster` does not lead to itself, so a catch-all may still take its mail.
     """
     names = {name: ", ".join(f"'{name}{character}'" for character in delimiter) for name in ROLES}
     ways = [f"{local} = '{name}'" for name in names]
@@ -111,10 +111,10 @@ EXACT_RECIPIENT = _query(
     "EXACT_RECIPIENT",
     "SELECT address FROM mailboxes WHERE address = :address AND NOT send_only",
 )
-"""One row when a mailbox of just this name receives mail; a disabled one does.
+"""One row if a mailbox of exactly this name receives mail; a disabled one does.
 
-Asked before `recipient` and `alias`, which most mail then needs no more: parsing one of these takes
-ten times as long as this query.
+Postfix runs it before `recipient` and `alias`, so most mail does not need those: parsing one of
+them takes ten times as long as this query.
 """
 
 EXACT_KIND = _query(
@@ -124,14 +124,14 @@ EXACT_KIND = _query(
     ELSE 'limited' END FROM mailboxes WHERE address = :address
     """,
 )
-"""The kind of a mailbox of just this name, as `mailbox_kind`, and asked before it."""
+"""The kind of a mailbox of exactly this name, as in `mailbox_kind`; Postfix runs it first."""
 
 
 def recipient(delimiter: str) -> Query:
     """Return the query for the mailbox that receives mail for an address; a disabled one does.
 
-    `delimiter` is ``RECIPIENT_DELIMITER``, here as everywhere. No row for a quoted address: what
-    needs quotes, no mailbox takes.
+    `delimiter` is ``RECIPIENT_DELIMITER``, here and in all other functions. There is no row for a
+    quoted address, because no mailbox has a name that needs quotes.
     """
     return _query(
         "RECIPIENT",
@@ -143,11 +143,11 @@ def recipient(delimiter: str) -> Query:
 
 
 def alias(delimiter: str) -> Query:
-    """Return the query for where mail goes that is not for a mailbox: each target of an alias.
+    """Return the query for the targets of mail that is not for a mailbox: each target of an alias.
 
-    An account wins over `postmaster`, who reads what is for ``postmaster`` and ``abuse``, and that
-    over the catch-all. A mailbox gives no row, so Postfix leaves its address as it is. An extension
-    of the alias ends here, and Sieve sees it in the original address.
+    An account has priority over `postmaster`, which gets the mail for ``postmaster`` and ``abuse``;
+    `postmaster` has priority over the catch-all. For a mailbox there is no row, so Postfix does not
+    rewrite its address. An alias drops the extension; Sieve sees it in the original address.
     """
     role = f"CASE WHEN {_is_role(delimiter)} THEN '' ELSE '@' || :domain END"
     return _query(
@@ -162,10 +162,10 @@ def alias(delimiter: str) -> Query:
 
 
 def mailbox_kind(delimiter: str) -> Query:
-    """Return the query for what kind of account an address belongs to.
+    """Return the query for the kind of account that an address belongs to.
 
-    ``send_only``, ``limited`` or ``unlimited`` (in its quota) for a mailbox, else ``other``.
-    ``unreachable`` when the name itself begins with a quote: nothing of ours has such a name.
+    ``send_only``, ``limited`` or ``unlimited`` (its quota) for a mailbox, otherwise ``other``.
+    ``unreachable`` if the name begins with a quote: no account here has such a name.
     """
     return _query(
         "MAILBOX_KIND",
@@ -186,9 +186,9 @@ def mailbox_kind(delimiter: str) -> Query:
 def _chain(delimiter: str, start: str, more: str = "", within: str = "") -> str:
     """Return a CTE of the accounts that mail goes to, one alias after another.
 
-    `start` gives the first. The catch-all is ``@DOMAIN``, in the chain even where there is none.
-    The empty address stands for other servers, and for role addresses, which are not followed.
-    ``UNION`` without ``ALL`` ends at an address seen before, so a loop ends too.
+    `start` gives the first account. The chain contains the catch-all as ``@DOMAIN`` even if there
+    is none. The empty address stands for other servers, and for role addresses, which are not
+    followed. ``UNION`` without ``ALL`` skips addresses that are already in the chain, so loops end.
     """
     exact = _IS_ACCOUNT.format("alias_targets.address")
     local = (
@@ -218,8 +218,8 @@ def _chain(delimiter: str, start: str, more: str = "", within: str = "") -> str:
 def sender(delimiter: str) -> Query:
     """Return the query for the logins that may send as an address.
 
-    They are the enabled mailboxes that its account, or else the catch-all, is or leads to. So the
-    owner of a catch-all cannot send as an account that exists, not even as a disabled one.
+    These are the enabled mailboxes that its account (or the catch-all, if it has none) is or leads
+    to. So the owner of a catch-all cannot send as an existing account, not even as a disabled one.
     """
     start = f"SELECT COALESCE({_account(delimiter)}, '@' || :domain)"
     return _query(
@@ -242,7 +242,7 @@ ENDED_SESSION = _query(
     SELECT :answer WHERE NOT EXISTS (SELECT 1 FROM mailboxes WHERE login = :login AND enabled)
     """,
 )
-"""`answer` when a submission session's login is nobody's any more, because the account changed."""
+"""`answer` if the login of a submission session is no longer valid, because the account changed."""
 
 _LOGIN = """
     SELECT CASE WHEN :service = 'smtp' THEN login ELSE address END AS user,
@@ -258,9 +258,10 @@ _LOGIN = """
 PASSWORD = _query("PASSWORD", _LOGIN.format("password_hash"))
 """Login and hash. A domain may be given in its own letters (`domain` is that of `address`).
 
-`service` is what is being logged in to: ``smtp`` (submission), ``imap``, …
+`service` is the protocol of the login: ``smtp`` (submission), ``imap``, …
 
-A submission session has a login of its account's present life (`gatepost.accounts.lifetimes`).
+The login of a submission session belongs to its account's present lifetime
+(`gatepost.accounts.lifetimes`).
 """
 
 DECOMPOSED_PASSWORD = _query(
@@ -268,16 +269,16 @@ DECOMPOSED_PASSWORD = _query(
     re.sub(":(address|local|domain)", r"LOWER(:\1)", _LOGIN.format("decomposed_hash"))
     + " AND decomposed_hash IS NOT NULL",
 )
-"""The same for a password whose letters were sent decomposed (NFD); no row when none can be."""
+"""The same for a password in decomposed form (NFD); no row if there is no such form."""
 
 
 JUDGED = 100
-"""So many targets of an alias, and accounts behind it, are looked at; more are not judged."""
+"""Most targets of an alias, and accounts behind it, that are judged; a longer list is not."""
 
 
 def _few(delimiter: str, local: str = _UNQUOTED, role: str | None = None) -> str:
-    """Return a CTE of the accounts that mail comes to; of a long list only the first ones."""
-    # A setting, of which the look-up need not find out the name before an extension.
+    """Return a CTE of the accounts that get the mail; of a long list only the first ones."""
+    # The setting is known, so the query need not find the name before its extension.
     postmaster = ", ".join(
         f"CASE WHEN {_IS_ACCOUNT.format(name)} THEN '' || {name} END"
         for name in (":postmaster", ":postmaster_bare")
@@ -293,18 +294,18 @@ def _few(delimiter: str, local: str = _UNQUOTED, role: str | None = None) -> str
     return _chain(
         delimiter,
         start,
-        # That there is one more counts as somebody who takes mail.
+        # A further target counts as an account that accepts the mail.
         more=f"WHEN alias_targets.position = {JUDGED} THEN ''",
         within=f"AND alias_targets.position <= {JUDGED}",
     )
 
 
 def judgement(delimiter: str) -> Query:
-    """Return the query for what mail to an address that is no mailbox would come to.
+    """Return the query for the fate of mail to an address that is no mailbox.
 
-    ``unreachable`` when it leads only to accounts that do not exist or only send, ``only_limited``
-    when every mailbox that could take it has a quota (`taker` names them), ``send_only`` for an
-    account that only sends; else no row. `mailname`, `postmaster`, the same without extension
+    ``unreachable`` if it leads only to accounts that do not exist or only send, ``only_limited``
+    if every mailbox that could take it has a quota (`taker` names them), ``send_only`` for an
+    account that only sends; otherwise no row. `mailname`, `postmaster`, the same without extension
     (`postmaster_bare`) and its domain (`postmaster_domain`) say where role addresses lead.
     """
     return _query(
@@ -330,11 +331,11 @@ def judgement(delimiter: str) -> Query:
 
 
 def user(delimiter: str) -> Query:
-    """Return the query for a mailbox's place, where mail for an address goes.
+    """Return the query for the mailbox that gets the mail for an address, and its folder.
 
     `user` is the mailbox, `folder` lies below that of all mail, `quota_bytes` is NULL for no limit.
-    `extensions` are the characters that begin an extension behind this name: none of those that it
-    holds itself, and ``/``, which no mailbox holds, when none is left. `service` is what asks:
+    `extensions` are the characters that begin an extension after this name: not those that the name
+    contains; if none is left, ``/``, which no name contains. `service` is the client of the query:
     ``quota-status`` may ask for the name of a `taker`.
     """
     extensions = " || ".join(
@@ -356,15 +357,14 @@ def user(delimiter: str) -> Query:
 
 _STRANGE = re.compile(r"[^A-Za-z0-9#$&'*+.=?^_`{|}~-]")
 _MARK = "!"
-"""Stands in no address of ours, and Postfix takes no mail for one that holds it."""
+"""No address here contains it, and Postfix accepts no mail for an address with it."""
 
 
 def taker(place: int, recipient: str) -> str:
     """Name the mailbox with a quota that is number `place` (from 1) of those behind a recipient.
 
-    Dovecot lets nobody ask for a name with other characters than those of addresses, and an alias
-    may have ``/`` as well, so that has a stand-in. What else is strange stands in no account's
-    name, and has the same one.
+    Dovecot accepts only names with the characters of addresses. An alias may also contain ``/``, so
+    a mark replaces it. No account's name contains other characters; the same mark replaces them.
     """
     local, _, domain = recipient.rpartition("@")
     return f"{place:02}{_MARK}{_STRANGE.sub(_MARK, local)}@{domain}"
@@ -394,13 +394,13 @@ USERS = _query(
     "USERS",
     "SELECT address AS user FROM mailboxes WHERE NOT send_only",
 )
-"""Every mailbox that holds mail, for ``doveadm -A``."""
+"""All mailboxes that contain mail, for ``doveadm -A``."""
 
 RELAY_CLIENT = _query(
     "RELAY_CLIENT",
     "SELECT name FROM relay_clients WHERE fingerprint = LOWER(:fingerprint)",
 )
-"""One row when a client certificate is a mail store's own, whose redirects may leave."""
+"""One row if a client certificate belongs to a mail store, which may relay redirects."""
 
 QUERIES = (
     *(

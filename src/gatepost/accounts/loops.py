@@ -1,4 +1,4 @@
-"""Aliases that end in themselves: Postfix would defer their mail for ever. Pure."""
+"""Detection of aliases that lead to themselves: Postfix would defer their mail for ever. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def find_loop(
     is_mailbox: Callable[[str], bool],
     delimiter: str,
 ) -> tuple[str, ...] | None:
-    """Follow aliases from `starts`; return the first way that comes back to where it has been.
+    """Follow aliases from `starts`; return the first loop, or None.
 
-    `targets_of` gives an alias's targets, and none for what is no alias. An address that does not
-    exist falls to the catch-all of its domain, and one with an extension to the longest name before
-    it. The way begins and ends with the same alias; None when there is no loop.
+    `targets_of` returns an alias's targets, and none for other addresses. Mail for an address that
+    does not exist goes to the catch-all of its domain; mail for an address with an extension goes
+    to the longest name before it. The loop begins and ends with the same alias.
     """
     clear: set[str] = set()
     for start in starts:
@@ -49,7 +49,7 @@ def falls_to(
     is_mailbox: Callable[[str], bool],
     delimiter: str,
 ) -> str:
-    """Return the alias that takes mail for an address; empty when a mailbox or nobody does."""
+    """Return the alias that takes mail for an address; empty when no alias does."""
     *exact, catch_all = forms(address, delimiter)
     for candidate in exact:
         if is_mailbox(candidate):
@@ -60,5 +60,5 @@ def falls_to(
 
 
 def forms(address: str, delimiter: str) -> tuple[str, ...]:
-    """Return the addresses that may take mail for one, in their order, the catch-all last."""
+    """Return the addresses that may take mail for an address, in order; the catch-all is last."""
     return (address, *shorter_forms(address, delimiter), "@" + split(address)[1])

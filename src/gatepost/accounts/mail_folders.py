@@ -1,10 +1,10 @@
-"""Names of IMAP folders on the disk, where a dot separates them and ``^`` begins a number.
+"""Names of IMAP folders on the disk: a dot separates folders, and ``^`` begins a character's code.
 
-A folder "v1.0" lies in ``.v1^2e0``. Mailboxes from before this rule may have folders with ``^``
-itself in their names: `escape_names` renames them once.
+The folder "v1.0" is stored as ``.v1^2e0``. Older mailboxes may have folders with ``^`` itself in
+their names: `escape_names` renames them once.
 
-Root does this in folders that belong to the user of mail: so it works by descriptor and follows no
-link, which would lead it to files that are not mail.
+Root does this in folders that belong to the user of mail. Therefore it works with descriptors and
+follows no links, which could lead to other files.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ESCAPE_CHAR = "^"
-"""What stands before two hexadecimal digits; hardly any name holds it."""
+"""Prefix of two hexadecimal digits; hardly any name contains it."""
 
 _BARE = re.compile(r"\^(?!5e)")
-"""A ``^`` that stands for itself. One that was written by the rule already is left alone, so a run
-that was interrupted may be repeated."""
+"""A ``^`` that stands for itself. The pattern skips names that are escaped already, so an
+interrupted run can be repeated."""
 _ESCAPED = "^5e"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEPTH = 3
-"""A domain, a mailbox, and "Maildir"."""
+"""Levels of folders: a domain, a mailbox, and "Maildir"."""
 _SUBSCRIPTIONS = "subscriptions"
 
 Tell = Callable[[str], None]
 
 
 def escape_names(mail: Path, done: Path, tell: Tell) -> int:
-    """Rename the folders of all mailboxes below `mail` to the rule; return how many there were.
+    """Rename the folders of all mailboxes below `mail` by the rule; return their number.
 
-    `done` is a file that tells that this has been done. `tell` gets a warning for each link that
-    was not followed.
+    The file `done` marks that this is finished. `tell` gets a warning for each link that was not
+    followed.
     """
     if done.exists():
         return 0
@@ -56,7 +56,7 @@ def escape_names(mail: Path, done: Path, tell: Tell) -> int:
 def _maildirs(
     path: Path, folder: int, tell: Tell, depth: int = _DEPTH
 ) -> Iterator[tuple[Path, int]]:
-    """Yield each "Maildir" so many folders below, and a descriptor that is closed afterwards."""
+    """Yield each "Maildir" at this depth, and a descriptor that is closed afterwards."""
     if depth == 0:
         yield path, folder
         return
@@ -69,7 +69,7 @@ def _maildirs(
             if stat.S_ISLNK(os.lstat(name, dir_fd=folder).st_mode):
                 tell(_passed_over(path / name, "a symbolic link"))
             continue
-        except FileNotFoundError:  # gone meanwhile
+        except FileNotFoundError:  # removed meanwhile
             continue
         try:
             yield from _maildirs(path / name, below, tell, depth - 1)
@@ -86,14 +86,14 @@ def _mailbox(path: Path, maildir: int, tell: Tell) -> int:
     found = [n for n in _names(maildir) if n.startswith(".") and _BARE.search(n)]
     for name in found:
         os.rename(name, _BARE.sub(_ESCAPED, name), src_dir_fd=maildir, dst_dir_fd=maildir)
-    # Looked at whether or not folders were renamed: a run may have been interrupted in between.
+    # Needed even if no folder was renamed: an earlier run may have been interrupted in between.
     with contextlib.suppress(FileNotFoundError):
         _subscriptions(path, maildir, tell)
     return len(found)
 
 
 def _subscriptions(path: Path, maildir: int, tell: Tell) -> None:
-    """Write the list of subscribed folders anew, which has the names as they are on the disk."""
+    """Rewrite the list of subscribed folders, which has the names as they are on the disk."""
     seen = os.lstat(_SUBSCRIPTIONS, dir_fd=maildir)
     if not _is_plain(seen):
         tell(_passed_over(path / _SUBSCRIPTIONS, "not a plain file with one name"))
@@ -117,7 +117,7 @@ def _subscriptions(path: Path, maildir: int, tell: Tell) -> None:
 
 
 def _is_plain(found: os.stat_result) -> bool:
-    """Tell whether it is a file that has no further name, outside the mailbox perhaps."""
+    """Return whether it is a regular file without another hard link."""
     return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
 

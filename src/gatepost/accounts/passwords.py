@@ -1,9 +1,9 @@
-"""Passwords → hashes that Dovecot reads, and checks of hashes that come from elsewhere.
+"""Hashes of passwords for Dovecot, and checks of hashes from other systems.
 
-New hashes are Argon2id with 7 MiB, five passes, one lane: of the settings that OWASP's password
-storage guide calls equally strong the one with the least memory. Every login takes that memory in
-an auth worker, and what does not fit a processor's cache makes logins at the same time wait for
-each other's memory: with 19 MiB and two passes there were a third fewer of them a second.
+New hashes are Argon2id with 7 MiB, five passes and one lane. OWASP's password storage guide lists
+several settings of equal strength; this one needs the least memory. Every login uses that memory in
+an auth worker. If it does not fit into the processor's cache, logins at the same time wait for each
+other: with 19 MiB and two passes, a third fewer were possible per second.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MEMORY_KIB = 7 * 1024
 _PASSES = 5
 _LANES = 1
 _LONGEST = 1024
-"""Characters; a login program that sends more is not a person."""
+"""Most characters of a password; nobody types more."""
 
 _CRYPT = r"[./0-9A-Za-z]"
 _BASE64 = r"[+/0-9A-Za-z]+"
@@ -30,7 +30,7 @@ _FORMS = {
     "MD5-CRYPT": rf"\$1\$[^$:]{{0,8}}\${_CRYPT}{{22}}",
     "DES-CRYPT": rf"{_CRYPT}{{13}}",
 }
-"""What a hash of these schemes looks like; a truncated one is found before anyone logs in."""
+"""Patterns of complete hashes, so that a truncated one is found before a login fails."""
 
 SCHEMES = frozenset(_FORMS) | frozenset(
     (
@@ -39,7 +39,7 @@ SCHEMES = frozenset(_FORMS) | frozenset(
         *("SMD5", "MD5", "PLAIN-MD4", "PLAIN-MD5", "LDAP-MD5"),
     )
 )
-"""Hash schemes of Dovecot that are taken from elsewhere (``doveadm pw -l``)."""
+"""Hash schemes of Dovecot that can be imported (``doveadm pw -l``)."""
 
 _CLEAR = frozenset({"PLAIN", "CLEAR", "CLEARTEXT", "PLAIN-TRUNC"})
 _GIVEN = re.compile(r"\{([A-Za-z0-9-]+)(\.(?:HEX|B64|BASE64))?\}([\x21-\x7e]+)", re.IGNORECASE)
@@ -48,8 +48,8 @@ _GIVEN = re.compile(r"\{([A-Za-z0-9-]+)(\.(?:HEX|B64|BASE64))?\}([\x21-\x7e]+)",
 def hashed(password: str) -> str:
     """Return ``{ARGON2ID}…`` for a password in clear, with its letters composed (NFC).
 
-    Raises `AccountError` when it is empty, too long or holds control characters, which no mail
-    program could send.
+    Raises `AccountError` when it is empty, too long or contains control characters, which no mail
+    program can send.
     """
     if not password:
         raise AccountError("The password is empty. Give at least one character.")
@@ -64,16 +64,16 @@ def hashed(password: str) -> str:
 
 
 def decomposed_hash(password: str) -> str | None:
-    """Return the hash of a password with its letters decomposed (NFD); None when that is the same.
+    """Return the hash of a password in decomposed form (NFD); None when the form is the same.
 
-    Some systems send "ü" as "u" and two dots. Dovecot hashes what it is sent, byte by byte.
+    Some systems send "ü" as "u" and two dots. Dovecot hashes the bytes that it receives.
     """
     decomposed = unicodedata.normalize("NFD", password)
     return None if decomposed == unicodedata.normalize("NFC", password) else _hash(decomposed)
 
 
 def _hash(password: str) -> str:
-    from argon2 import PasswordHasher  # noqa: PLC0415  only who sets a password needs it
+    from argon2 import PasswordHasher  # noqa: PLC0415  needed only to set a password
 
     hasher = PasswordHasher(time_cost=_PASSES, memory_cost=_MEMORY_KIB, parallelism=_LANES)
     return "{ARGON2ID}" + hasher.hash(password)

@@ -1,7 +1,7 @@
-"""A PostgreSQL server: how to reach it, who may write when, and what its errors mean.
+"""Access to a PostgreSQL server: connection, order of writers, and the meaning of its errors.
 
-Postfix and Dovecot ask it themselves, each by its own client on top of libpq, as the same user:
-what they must know to do so is `Connection`. This module needs no SQLAlchemy until it is used.
+Postfix and Dovecot query the server themselves, each with its own client on top of libpq, as the
+same user: `Connection` has all that they need. SQLAlchemy is imported only when it is used.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from sqlalchemy.exc import DatabaseError
 
 CONNECT_SECONDS = 5
-"""How long a connection may take to come about; a client of the mail server waits meanwhile."""
+"""Longest time to establish a connection; a client of the mail server waits meanwhile."""
 UNACKNOWLEDGED_SECONDS = 10
-"""How long a network that swallows everything is waited for."""
+"""Longest wait for an acknowledgement of sent data, in a network that drops everything."""
 SILENT_SECONDS = 60
-"""How long a connection may be silent before the kernel sees whether it still leads anywhere."""
+"""Longest silence of a connection before the kernel checks whether the peer still answers."""
 BUSY_SECONDS = 30
-"""How long a writer waits for another."""
+"""Longest wait of a writer for another one."""
 
 _WRITERS = 0x6761_7465_706F_7374
-"""Key of the advisory lock that everybody who writes holds: "gatepost"."""
+"""Key of the advisory lock that each writer holds: "gatepost"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How to connect: what every client of libpq must be told, the daemons' own included."""
+    """Parameters of a connection, for every client of libpq, the daemons included."""
 
     host: str
     port: int
@@ -49,7 +49,7 @@ class Connection:
     def of(
         cls, settings: DatabaseSettings, program: str, authority: Path | None = None
     ) -> Connection:
-        """Return the connection of one program; the server shows its name for each session.
+        """Return the parameters for a program; the server shows its name for each session.
 
         `authority` is the program's own copy of ``DB_TLS_CA_FILE``.
         """
@@ -57,9 +57,8 @@ class Connection:
             "sslmode": str(settings.db_tls_mode),
             "connect_timeout": str(CONNECT_SECONDS),
             "tcp_user_timeout": str(UNACKNOWLEDGED_SECONDS * 1000),
-            # A firewall or a load balancer forgets a connection that is silent, and tells nobody.
-            # Symptom without it: the next question over it is waited for until the login is put
-            # off.
+            # A firewall or a load balancer forgets a silent connection without a notice. Symptom
+            # without it: the next query waits for an answer until the login fails temporarily.
             "keepalives_idle": str(SILENT_SECONDS),
             "application_name": program,
         }
@@ -77,19 +76,19 @@ class Connection:
 
     @property
     def address(self) -> Address:
-        """Where the server listens."""
+        """The address on which the server listens."""
         return Address(self.host, self.port)
 
     @property
     def uri(self) -> str:
-        """All of it as libpq's URI, password included; nothing in it needs quotes or spaces."""
+        """All parameters as libpq's URI, with the password; without quotes and spaces."""
         login = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
         options = "&".join(f"{name}={quote(value, safe='/')}" for name, value in self.options)
         return f"postgresql://{login}@{self.address}/{quote(self.name, safe='')}?{options}"
 
 
 def servers_of(settings: DatabaseSettings) -> tuple[Address, ...]:
-    """Return the server that the daemons ask; none with a database that is a file."""
+    """Return the server that the daemons query; none if the database is a file."""
     if settings.db_driver is DatabaseDriver.SQLITE:
         return ()
     return (Connection.of(settings, "").address,)
@@ -103,22 +102,23 @@ class PgsqlDatabase:
 
     @property
     def connection(self) -> Connection:
-        """How our own commands connect."""
+        """The connection of Gatepost's own commands."""
         return Connection.of(self.settings, "gatepost")
 
     @property
     def name(self) -> str:
-        """Name and place of the database."""
+        """Name and server of the database."""
         return f'database "{self.settings.db_name}" at {self.connection.address}'
 
     def exists(self) -> bool:
-        """Return true: only the server can say, when it is asked."""
+        """Return true: only a connection to the server can show whether it exists."""
         return True
 
     def prepare(self) -> None:
-        """Raise `PreflightError` when the authority's certificates are not there.
+        """Raise `PreflightError` when the authority's certificates are missing.
 
-        The database itself is not made: its owner and its place are the administrator's choice.
+        Gatepost does not create the database: its owner and its server are the administrator's
+        choice.
         """
         ca_file = self.settings.db_tls_ca_file
         if ca_file and not ca_file.is_file():
@@ -128,7 +128,7 @@ class PgsqlDatabase:
             )
 
     def engine(self) -> sa.Engine:
-        """Return an engine whose writers go one after another, across all machines."""
+        """Return an engine that allows one writer at a time, across all machines."""
         import sqlalchemy as sa  # noqa: PLC0415  slow to import
 
         to = self.connection
@@ -136,9 +136,9 @@ class PgsqlDatabase:
             sa.URL.create(
                 "postgresql+psycopg", to.user, to.password, to.host, to.port, to.name
             ).update_query_pairs(to.options),
-            # A session that ended while nobody used it is opened anew.
+            # Replaces a session that ended while it was idle.
             pool_pre_ping=True,
-            # A pooler such as PgBouncer gives the next transaction another session.
+            # A pooler such as PgBouncer may use another session for the next transaction.
             connect_args={"prepare_threshold": None},
         )
 
@@ -147,18 +147,18 @@ class PgsqlDatabase:
             if connection.get_execution_options().get("reading"):
                 connection.exec_driver_sql("SET TRANSACTION READ ONLY")
                 return
-            # What is looked up before a change must still hold at its end, and a migration must
-            # run once. Those who read wait for nobody.
+            # What a change has read must still be true when it ends, and a migration must run
+            # only once. Readers do not wait.
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_SECONDS * 1000:g}ms'")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
 
         return engine
 
     def release(self) -> None:
-        """Do nothing: a server keeps itself."""
+        """Do nothing: a server needs no files to be kept."""
 
     def explain(self, error: DatabaseError) -> GatepostError:
-        """Tell which variable is wrong, or that the server is away."""
+        """Return an error that names the wrong variable, or the unavailable server."""
         told = str(error.orig)
         state = getattr(error.orig, "sqlstate", None)
         to = self.connection
@@ -184,20 +184,20 @@ class PgsqlDatabase:
 
 @dataclass(frozen=True, slots=True)
 class _Cause:
-    """One thing that can be wrong, told by the server's SQLSTATE or by its or libpq's words."""
+    """A kind of fault, recognised by SQLSTATE or by the text of the server or libpq."""
 
     sentence: str
     words: str = ""
     state: str = ""
     ours: bool = True
-    """Whether a setting is wrong; if not, the server is, and it may pass."""
+    """True if a setting is wrong; false for a fault of the server, which may be temporary."""
 
     def means(self, state: str | None, told: str) -> bool:
-        """Tell whether an error is of this kind."""
+        """Return whether an error is of this kind."""
         return state == self.state if state else bool(self.words and re.search(self.words, told))
 
 
-# A connection that does not come about has no SQLSTATE for libpq's users, only words.
+# libpq reports a failed connection without a SQLSTATE, only with a text.
 _CAUSES = (
     _Cause(
         'DB_NAME: "{name}" is not a database of the server at {host}:{port}. Make it there, '
@@ -264,5 +264,5 @@ _CAUSES = (
 
 
 def _own_words(told: str) -> str:
-    """Return what the server or libpq said: the first line, without the address before it."""
+    """Return the first line of the text of the server or libpq, without the address."""
     return told.partition("\n")[0].rpartition("failed: ")[2].strip()

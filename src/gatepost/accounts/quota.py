@@ -1,4 +1,4 @@
-"""Sizes of mailboxes as people write them: ``500M``, ``1G``, ``none``."""
+"""Parser and writer of mailbox sizes such as ``500M``, ``1G``, ``none``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gatepost import literals
 from gatepost.errors import AccountError
 
 _MOST = 2**62
-"""More than any disk; a signed 64-bit number of bytes in SQL and in Dovecot holds it."""
+"""Largest quota: more than any disk, and still a signed 64-bit number in SQL and Dovecot."""
 
 
 def parse(text: str) -> int | None:

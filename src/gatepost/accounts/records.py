@@ -1,40 +1,40 @@
-"""What the store takes and gives: values with addresses already checked and normalised."""
+"""Values that the store takes and returns, with checked and normalised addresses."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 PROBE_DOMAIN = "verify.gatepost.invalid"
-"""The hidden domain of the mailbox that ``gatepost verify`` works with (RFC 2606: never real)."""
+"""The hidden domain of the mailbox of ``gatepost verify`` (RFC 2606: never a real domain)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A domain that mail is received for."""
+    """A domain for which the server receives mail."""
 
     name: str
     """Lower-case IDNA A-labels, such as ``xn--bcher-kva.example``."""
     mailboxes: int = 0
-    """How many mailboxes it has."""
+    """Number of its mailboxes."""
     aliases: int = 0
-    """How many aliases it has, the catch-all included."""
+    """Number of its aliases, the catch-all included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """An address with mail and a login of its own."""
+    """An address with its own mail and login."""
 
     address: str
     password_hash: str
     """In Dovecot's form: ``{SCHEME}hash``."""
     quota_bytes: int | None = None
-    """Most bytes of mail it may hold; None for no limit."""
+    """Most bytes of mail that it may contain; None for no limit."""
     enabled: bool = True
-    """A disabled mailbox still receives mail and cannot log in."""
+    """False: the mailbox still receives mail, but logins are refused."""
     send_only: bool = False
-    """A send-only account submits mail and neither receives nor reads any."""
+    """True: the account can submit mail, but neither receive nor read any."""
     decomposed_hash: str | None = field(default=None, compare=False)
-    """Hash of the password with its letters decomposed, when that is another; never read back."""
+    """Hash of the password in decomposed form, if that form differs; never read back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Alias:
     address: str
     """``NAME@DOMAIN``, or ``@DOMAIN`` for the catch-all of a domain."""
     targets: tuple[str, ...]
-    """Where the mail goes: addresses of ours or of other servers."""
+    """Addresses that receive the mail, on this server or on others."""
 
 
 Account = Domain | Mailbox | Alias

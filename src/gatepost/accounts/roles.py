@@ -1,4 +1,4 @@
-"""Whether postmaster and abuse of our domains reach somebody (RFC 5321, 4.5.1; RFC 2142)."""
+"""Check that somebody reads the mail for postmaster and abuse (RFC 5321, 4.5.1; RFC 2142)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from gatepost.accounts.lookups import ROLES
 from gatepost.accounts.tables import aliases, domains, mailboxes
 
 _NAMED = 5
-"""So many addresses are named in one sentence."""
+"""Most addresses that one message names."""
 
 
 def unread(
     connection: sa.Connection, mailname: str, postmaster: str, delimiter: str
 ) -> tuple[str, ...]:
-    """Return a sentence for each account that should read such mail and does not.
+    """Return a message for each account that should receive such mail and does not.
 
-    Empty while there is no domain.
+    There are no messages while there is no domain.
     """
     shown = sa.select(domains.c.name).where(sa.not_(domains.c.hidden))
     ours = sorted(connection.scalars(shown))
@@ -42,7 +42,7 @@ def unread(
         for address in sorted(own)
         if not _receives(connection, address, delimiter)
     ]
-    # The default is a guess: where its domain is not ours, nobody has said that it exists.
+    # The default is a guess: if its domain is on another server, the address may not exist.
     local, domain = split(postmaster)
     guessed = local == "postmaster" and (mailname == domain or mailname.endswith(f".{domain}"))
     if not _receives(connection, postmaster, delimiter, elsewhere=not guessed):
@@ -60,7 +60,7 @@ def unread(
 def _receives(
     connection: sa.Connection, address: str, delimiter: str, *, elsewhere: bool = True
 ) -> bool:
-    """Tell whether mail to an address would be delivered; `elsewhere`: also on other servers."""
+    """Return whether mail to an address would be delivered; `elsewhere`: for other servers."""
     local, domain = split(address)
     parts = {"local": local, "domain": domain}
     kind: str = connection.scalar(sa.text(lookups.mailbox_kind(delimiter).sql), parts)
@@ -81,7 +81,7 @@ def _receives(
     if not any(known[1:]):
         return False
     query = lookups.judgement(delimiter)
-    # Not as a role address: those lead here.
+    # Role addresses would lead to this function again.
     is_alias = any(known[1:-1])
     values = {"local": local if is_alias else "anybody", "domain": domain, "address": address}
     said = connection.scalar(sa.text(query.sql), {**dict.fromkeys(query.parameters, ""), **values})

@@ -1,4 +1,4 @@
-"""Small questions to the tables, which the store asks in many of its methods."""
+"""Small queries that many methods of the store use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def version(connection: sa.Connection) -> str | None:
 
 
 def count(table: sa.Table) -> sa.ScalarSelect[int]:
-    """Return how many rows of a table a domain has, as a part of a query."""
+    """Return an SQL expression for the number of rows of a table that belong to a domain."""
     return (
         sa.select(sa.func.count())
         .select_from(table)
@@ -54,7 +54,7 @@ def known_domain(connection: sa.Connection, name: str, wanted_for: str | None = 
 
 
 def no_domain(value: str, name: str) -> AccountError:
-    """Return the error about a domain that is not there."""
+    """Return the error about a domain that does not exist."""
     if value == name:
         return AccountError(
             f'There is no domain "{name}". See which there are: gatepost domain list'
@@ -76,7 +76,7 @@ def mailbox(connection: sa.Connection, address: str) -> Mailbox:
 
 
 def targets(connection: sa.Connection, address: str) -> tuple[str, ...]:
-    """Return the targets of an alias in their order; none when there is no alias."""
+    """Return the targets of an alias in their order; none when the alias does not exist."""
     return tuple(
         connection.scalars(
             sa.select(alias_targets.c.target)

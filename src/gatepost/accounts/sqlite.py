@@ -1,10 +1,10 @@
-"""The SQLite file and its two companions: who owns them, and that readers always find them.
+"""The SQLite file and its two companion files: their owners, and their presence for readers.
 
-Postfix and Dovecot open the database read-only and may not write into its folder. In WAL mode they
-can do so only while ``-wal`` and ``-shm`` exist beside it, and SQLite deletes both when its last
-writer closes. So whoever closes the database lays them down again, empty. Measured in
-docs/decisions/0002-accounts-in-sqlite.md. The supervisor uses this module, so it imports
-SQLAlchemy only where it is needed.
+Postfix and Dovecot open the database read-only and may not write into its folder. In WAL mode this
+works only while the files ``-wal`` and ``-shm`` exist beside it, and SQLite deletes both when its
+last writer closes. Therefore each program that closes the database creates them again, empty. See
+docs/decisions/0002-accounts-in-sqlite.md for measurements. The supervisor uses this module, so it
+imports SQLAlchemy only where it is needed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _WAL_VERSIONS = b"\x02\x02"
 _FILE_MODE = 0o640
 _FOLDER_MODE = 0o750
 BUSY_SECONDS = 30
-"""How long a writer waits for another; an import of 100,000 mailboxes takes less."""
+"""Longest wait of a writer for another one; an import of 100,000 mailboxes takes less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class SqliteDatabase:
 
     path: Path
     configuration: Path | None = None
-    """The configuration in use. When it names the file, accounts were there."""
+    """The configuration in use. If it names the file, the database existed before."""
 
     @property
     def name(self) -> str:
@@ -52,7 +52,7 @@ class SqliteDatabase:
         return str(self.path)
 
     def exists(self) -> bool:
-        """Return whether the file is there; `PreflightError` when this user may not read it."""
+        """Return whether the file exists; `PreflightError` when this user may not read it."""
         try:
             with self.path.open("rb") as file:
                 return bool(file.read(1))
@@ -62,9 +62,10 @@ class SqliteDatabase:
             raise self._closed(error) from None
 
     def prepare(self) -> None:
-        """Make the file; see `prepare`.
+        """Create the file; see `prepare`.
 
-        Raises `PreflightError` when it was there and is gone, or when this user may not look.
+        Raises `PreflightError` when an existing file has disappeared, or when this user may not
+        read the folder.
         """
         try:
             there = self.path.exists()
@@ -91,7 +92,7 @@ class SqliteDatabase:
         return False
 
     def engine(self) -> sa.Engine:
-        """Return an engine whose writers wait for each other from their beginning on."""
+        """Return an engine whose writers wait for each other when their transactions begin."""
         import sqlalchemy as sa  # noqa: PLC0415  slow to import
 
         engine = sa.create_engine(
@@ -101,7 +102,7 @@ class SqliteDatabase:
 
         @sa.event.listens_for(engine, "connect")
         def connected(connection: Any, _record: object) -> None:
-            # The driver's own transactions begin too late for a lock to be waited for.
+            # The driver's own transactions begin too late to wait for a lock.
             connection.isolation_level = None
             connection.execute("PRAGMA foreign_keys = ON")
 
@@ -113,11 +114,11 @@ class SqliteDatabase:
         return engine
 
     def release(self) -> None:
-        """Lay down the companions; see `keep_readable`."""
+        """Create the companion files; see `keep_readable`."""
         keep_readable(self.path)
 
     def explain(self, error: DatabaseError) -> GatepostError:
-        """Tell a database that is locked from one that is broken."""
+        """Return an error that distinguishes a locked database from a damaged one."""
         from sqlalchemy.exc import OperationalError  # noqa: PLC0415
 
         if isinstance(error, OperationalError):
@@ -134,14 +135,15 @@ class SqliteDatabase:
 
 
 def prepare(path: Path) -> None:
-    """Make the database file in WAL mode when there is none, and set who may read it.
+    """Create the database file in WAL mode if it is missing, and set its owner and rights.
 
-    Raises `PreflightError` when this user may not, `OperationError` when the file is no database.
+    Raises `PreflightError` when this user may not do so, `OperationError` when the file is no
+    database.
     """
     try:
         folder = _folder(path.parent)
         try:
-            # Two first commands at once must not both turn the new file into WAL mode.
+            # Two first commands at once must not both switch the new file to WAL mode.
             fcntl.flock(folder, fcntl.LOCK_EX)
             _make(path)
         finally:
@@ -169,10 +171,10 @@ def prepare(path: Path) -> None:
 
 
 def keep_readable(path: Path) -> None:
-    """Lay down the companions that SQLite deleted, so that read-only users can open the file.
+    """Create the companion files that SQLite deleted, so that its readers can open the database.
 
-    Empty ones are valid and mean "nothing to read here". Does nothing where they exist, nor where
-    this user may not write.
+    Empty files are valid and mean "nothing to read here". Does nothing if they exist, or if this
+    user may not write.
     """
     for suffix in COMPANIONS:
         with contextlib.suppress(OSError):
@@ -181,14 +183,14 @@ def keep_readable(path: Path) -> None:
 
 @contextlib.contextmanager
 def hold_open(path: Path) -> Iterator[None]:
-    """Keep the database open, so that nobody is the last to close it while this lasts.
+    """Keep the database open, so that no other program is the last to close it.
 
     For the supervisor: other programs (Dovecot as root, an administrator's ``sqlite3``) do not
-    know that the companions must stay. The database must exist.
+    create the companion files again. The database must exist.
     """
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
     try:
-        # Only the first read takes the lock that keeps the companions.
+        # The first read takes the lock that keeps the companion files.
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         yield
     finally:
@@ -197,7 +199,7 @@ def hold_open(path: Path) -> Iterator[None]:
 
 
 def _folder(folder: Path) -> int:
-    """Make the folder if need be; return it opened."""
+    """Create the folder if it is missing; return a descriptor of it."""
     if not folder.exists():
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(_FOLDER_MODE)
@@ -221,14 +223,14 @@ def _make(path: Path) -> None:
 
 
 def _touch(path: Path) -> None:
-    """Make an empty file that readers may read; never empties one that is there."""
+    """Create an empty file that readers may read; keep an existing one unchanged."""
     flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     os.close(os.open(path, flags, _FILE_MODE))
     _own(path)
 
 
 def _own(path: Path) -> None:
-    """Give a file to root and the readers' group; only root can, and only where it exists."""
+    """Give a file to root and the readers' group, if this user is root and the group exists."""
     if os.geteuid() != 0:
         return
     with contextlib.suppress(KeyError):

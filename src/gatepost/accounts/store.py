@@ -1,8 +1,8 @@
-"""The store of accounts: everything that reads or changes the database on our side.
+"""The store of accounts: all code of Gatepost that reads or changes the database.
 
-Each method is one transaction: it is done whole or not at all. Addresses are given normalised, see
-`gatepost.accounts.addresses`. Lists are sorted here: databases disagree about order, and an export
-shall not depend on where it was made.
+Each method is one transaction: it is done completely or not at all. Addresses must be normalised,
+see `gatepost.accounts.addresses`. Lists are sorted here, because databases sort differently, and an
+export must not depend on the database.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from gatepost.accounts.ways import Ways
 from gatepost.errors import AccountError, OperationError, SettingsError
 
 _MOST_PAIRS = 10
-"""So many accounts that cannot be told apart are named."""
+"""Most ambiguous pairs of accounts that an error names."""
 
 
 class MailboxChange(TypedDict, total=False):
-    """What may be changed of a mailbox; what is left out stays."""
+    """Values of a mailbox that may change; missing ones stay as they are."""
 
     password_hash: str
     decomposed_hash: str | None
@@ -50,11 +50,11 @@ class MailboxChange(TypedDict, total=False):
 
 
 def open_store(place: Database | Path, *, delimiter: str = "") -> Store:
-    """Open the database, made and migrated to the newest schema when need be.
+    """Open the database; create it, or migrate it to the newest schema, if necessary.
 
     A path is that of an SQLite file. `delimiter` is ``RECIPIENT_DELIMITER``. Raises
-    `PreflightError` when it cannot be made or reached as it is set, `OperationError` when it is no
-    database of this version, or away.
+    `PreflightError` when the settings do not allow to create or reach it, `OperationError` when it
+    is no database of this version, or unavailable.
     """
     database = SqliteDatabase(place) if isinstance(place, Path) else place
     database.prepare()
@@ -71,7 +71,7 @@ class Store:
     """Domains, mailboxes and aliases in one database; close it, or use it as a context manager."""
 
     def __init__(self, database: Database, *, delimiter: str = "") -> None:
-        """Take a database that is prepared."""
+        """Take a prepared database."""
         self._database = database
         self._engine = database.engine()
         self._delimiter = delimiter
@@ -90,19 +90,19 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close all connections, and leave the database as its readers need it."""
+        """Close all connections, and keep the database readable for the daemons."""
         self._engine.dispose()
         self._database.release()
 
     def migrate(self) -> None:
-        """Bring the schema to `SCHEMA_VERSION`; at once when it is there already.
+        """Migrate the schema to `SCHEMA_VERSION`, if it is older.
 
-        Raises `OperationError` when the database was made by a newer Gatepost.
+        Raises `OperationError` when a newer Gatepost created the database.
         """
         with self._reading() as connection:
             if rows.version(connection) == SCHEMA_VERSION:
                 return
-        from alembic.util import CommandError  # noqa: PLC0415  0.3 s that only a change costs
+        from alembic.util import CommandError  # noqa: PLC0415  takes 0.3 s, needed only for a migration
 
         from gatepost.accounts import migrations  # noqa: PLC0415
 
@@ -124,7 +124,7 @@ class Store:
             return rows.version(connection) == SCHEMA_VERSION
 
     def set_relay_client(self, name: str, fingerprint: str) -> None:
-        """Make a client certificate the one by which the mail store of that name is known.
+        """Record the client certificate by which Postfix recognises the mail store of that name.
 
         `fingerprint` is its SHA-256 (DER), hex pairs joined by colons.
         """
@@ -134,7 +134,7 @@ class Store:
             query = sa.select(relay_clients.c.fingerprint).where(this)
             if connection.scalar(query) == known:
                 return
-        # A mail store that has another name now keeps its key.
+        # A mail store keeps its key when its name changes.
         same = relay_clients.c.fingerprint == known
         with self._writing() as connection:
             connection.execute(sa.delete(relay_clients).where(this | same))
@@ -145,7 +145,7 @@ class Store:
     def refuse_ambiguous(self, *, changed_only: bool = False) -> None:
         """Raise `SettingsError` for accounts that look like extensions of others.
 
-        With `changed_only` nothing is looked at when the delimiter is the one in use.
+        With `changed_only`, accounts are not read if the delimiter is the one in use.
         """
         with self._reading() as connection:
             if rows.version(connection) is None:
@@ -160,7 +160,7 @@ class Store:
             raise SettingsError(*problems)
 
     def adopt_delimiter(self) -> None:
-        """Make stored addresses fit the delimiter; at once when it is the one in use."""
+        """Update stored addresses for the delimiter, if it is not the one in use."""
         with self._reading() as connection:
             if extensions.in_use(connection) == self._delimiter:
                 return
@@ -170,7 +170,7 @@ class Store:
     # --- domains -------------------------------------------------------------------------
 
     def domains(self) -> tuple[Domain, ...]:
-        """Return all domains, by name; hidden ones are left out."""
+        """Return all domains except hidden ones, sorted by name."""
         with self._reading() as connection:
             found = connection.execute(
                 sa.select(domains.c.name, rows.count(mailboxes), rows.count(aliases)).where(
@@ -191,9 +191,9 @@ class Store:
             bulk.spell_domains(connection, [name])
 
     def remove_domain(self, name: str, *, force: bool = False) -> Domain:
-        """Remove a domain; with `force` its mailboxes and aliases too. Return what it was.
+        """Remove a domain, with `force` also its mailboxes and aliases; return the removed domain.
 
-        Raises `AccountError` when there is none of that name, or when it still has accounts.
+        Raises `AccountError` when it does not exist, or when it still has accounts.
         """
         with self._writing() as connection:
             row = connection.execute(
@@ -219,9 +219,9 @@ class Store:
     # --- mailboxes -----------------------------------------------------------------------
 
     def mailboxes(self, domain: str | None = None) -> tuple[Mailbox, ...]:
-        """Return all mailboxes, of one domain when it is given, by address; no hidden ones.
+        """Return all mailboxes (of one domain, if given) except hidden ones, sorted by address.
 
-        Raises `AccountError` when there is no such domain.
+        Raises `AccountError` when the domain does not exist.
         """
         query = rows.MAILBOXES.where(sa.not_(mailboxes.c.hidden))
         with self._reading() as connection:
@@ -231,20 +231,20 @@ class Store:
             return tuple(sorted(found, key=lambda m: m.address))
 
     def mailbox(self, address: str) -> Mailbox:
-        """Return one mailbox; raise `AccountError` when there is none of that address."""
+        """Return one mailbox; raise `AccountError` when it does not exist."""
         with self._reading() as connection:
             return rows.mailbox(connection, address)
 
     def require_free(self, address: str) -> None:
-        """Raise `AccountError` for an address of an unknown domain, or one that is taken."""
+        """Raise `AccountError` if the domain is unknown, or the address is taken."""
         with self._reading() as connection:
             domain_id = rows.known_domain(connection, split(address)[1], address)
             self._refuse_taken(connection, address, domain_id)
 
     def add_mailbox(self, mailbox: Mailbox, *, old_mail: bool = False) -> tuple[str, ...]:
-        """Add a mailbox; return the folders that earlier ones of its address have left.
+        """Add a mailbox; return the remaining folders of earlier mailboxes with its address.
 
-        It begins with an empty folder; with `old_mail` with the newest of those that were left.
+        The mailbox begins with an empty folder; with `old_mail`, with the newest remaining one.
         Raises `AccountError` for an unknown domain or a taken address.
         """
         with self._writing() as connection:
@@ -260,10 +260,10 @@ class Store:
     def change_mailbox(
         self, address: str, *, keep_sessions: bool = False, **change: Unpack[MailboxChange]
     ) -> Mailbox:
-        """Change a mailbox and return it as it is now; `AccountError` when there is none.
+        """Change a mailbox and return its new values; `AccountError` when it does not exist.
 
-        Its sessions end when it is disabled, or turned into a send-only account; with a new
-        password too, unless `keep_sessions` is given.
+        Its sessions end when it is disabled or becomes send-only. They also end when it gets a new
+        password, unless `keep_sessions` is set.
         """
         this = mailboxes.c.address == address
         with self._writing() as connection:
@@ -284,9 +284,9 @@ class Store:
             return changed
 
     def folder(self, address: str) -> str:
-        """Return where a mailbox's mail lies, below the folder of all mail.
+        """Return a mailbox's folder, below the folder of all mail.
 
-        Raises `AccountError` when there is none of that address.
+        Raises `AccountError` when the mailbox does not exist.
         """
         with self._reading() as connection:
             rows.mailbox(connection, address)
@@ -297,8 +297,7 @@ class Store:
     def remove_mailbox(self, address: str) -> tuple[str, ...]:
         """Remove a mailbox: its sessions end, its mail stays.
 
-        Return the aliases that still lead to it. Raises `AccountError` when there is none of that
-        address.
+        Return the aliases that still lead to it. Raises `AccountError` when it does not exist.
         """
         this = mailboxes.c.address == address
         with self._writing() as connection:
@@ -310,7 +309,7 @@ class Store:
     def keep_aside(self, folders: Iterable[str]) -> tuple[str, ...]:
         """Record folders of mail that belong to no mailbox; return those that were unknown.
 
-        `folders` are those on the disk, ``DOMAIN/NAME``: no mailbox to come begins in one of them.
+        `folders` are those on the disk, ``DOMAIN/NAME``: no new mailbox will begin in one of them.
         """
         with self._writing() as connection:
             return lifetimes.keep_aside(connection, folders)
@@ -318,7 +317,7 @@ class Store:
     # --- aliases -------------------------------------------------------------------------
 
     def aliases(self, domain: str | None = None) -> tuple[Alias, ...]:
-        """Return all aliases with their targets, by address; as `mailboxes` otherwise."""
+        """Return all aliases with their targets, sorted by address; otherwise like `mailboxes`."""
         query = (
             sa.select(aliases.c.address, alias_targets.c.target)
             .join(alias_targets)
@@ -337,7 +336,7 @@ class Store:
             )
 
     def add_alias(self, alias: Alias) -> tuple[str, ...]:
-        """Add an alias; return those of its targets that are ours and receive no mail.
+        """Add an alias; return its targets on this server that receive no mail.
 
         Raises `AccountError` for an unknown domain, a taken address, no target, or targets that
         lead back to the alias.
@@ -362,7 +361,7 @@ class Store:
             return tuple(t for t in alias.targets if ways.leads_nowhere(t))
 
     def remove_alias(self, address: str) -> Alias:
-        """Remove an alias and return what it was; `AccountError` when there is none."""
+        """Remove an alias and return it; `AccountError` when it does not exist."""
         with self._writing() as connection:
             targets = rows.targets(connection, address)
             if not targets:
@@ -378,10 +377,10 @@ class Store:
             raise AccountError(bulk.loop_sentence(address, loop))
 
     def _refuse_beyond(self, connection: sa.Connection, ways: Ways, new: str) -> None:
-        """Refuse an alias by which it, or one that leads to it, leads to too much."""
+        """Refuse an alias if it, or another alias that leads to it, leads to too many addresses."""
         leading, level = [new], [new]
         while level and len(leading) <= MOST_TARGETS:
-            # What falls to a catch-all is not looked for: Postfix's own limit is higher.
+            # Addresses that go to a catch-all are not counted: Postfix's own limit is higher.
             level = [
                 alias
                 for to in level
@@ -396,10 +395,10 @@ class Store:
     # --- role addresses ------------------------------------------------------------------
 
     def unread_roles(self, mailname: str, postmaster: str) -> tuple[str, ...]:
-        """Return a sentence for each reason why postmaster and abuse reach nobody.
+        """Return a message for each reason why nobody reads the mail for postmaster and abuse.
 
-        Such mail goes to an account of that name, and else to `postmaster`. Empty while there is no
-        domain.
+        Such mail goes to an account of that name, otherwise to `postmaster`. There are no messages
+        while there is no domain.
         """
         with self._reading() as connection:
             if rows.version(connection) is None:
@@ -415,10 +414,10 @@ class Store:
         *,
         old_mail: bool = False,
     ) -> None:
-        """Add many accounts in any order, all or none; `progress` is told how many are in.
+        """Add many accounts in any order, all or none; `progress` gets the number of added ones.
 
-        Mailboxes begin with empty folders; with `old_mail` as in `add_mailbox`.
-        Raises `gatepost.accounts.bulk.ConflictError` with a reason for each that cannot be.
+        Mailboxes begin with empty folders; `old_mail` as in `add_mailbox`. Raises
+        `gatepost.accounts.bulk.ConflictError` with a reason for each account that is refused.
         """
         with self._writing() as connection:
             bulk.add_all(connection, accounts, self._delimiter, progress, old_mail=old_mail)
@@ -428,7 +427,7 @@ class Store:
     def add_hidden_mailbox(self, mailbox: Mailbox) -> None:
         """Add a mailbox under `PROBE_DOMAIN` that no list and no export shows.
 
-        Replaces one of the same address; raises `AccountError` for any other domain.
+        Replaces an existing one of the same address; raises `AccountError` for any other domain.
         """
         if split(mailbox.address)[1] != PROBE_DOMAIN:
             raise AccountError(
@@ -439,7 +438,7 @@ class Store:
                 connection.execute(sa.insert(domains).values(name=PROBE_DOMAIN, hidden=True))
             domain_id = rows.known_domain(connection, PROBE_DOMAIN)
             connection.execute(sa.delete(mailboxes).where(mailboxes.c.address == mailbox.address))
-            # No person's mail: `gatepost verify` removes it, so the same folder serves again.
+            # No person's mail is in it: `gatepost verify` cleans up, so the folder is used again.
             place = lifetimes.Lifetime(lifetimes.first_folder(mailbox.address), mailbox.address)
             connection.execute(
                 sa.insert(mailboxes), bulk.mailbox_row(mailbox, domain_id, place, hidden=True)
@@ -447,7 +446,7 @@ class Store:
             lifetimes.note_change(connection)
 
     def remove_hidden(self) -> int:
-        """Remove everything hidden; return how many mailboxes that were."""
+        """Remove all hidden accounts; return the number of removed mailboxes."""
         with self._writing() as connection:
             gone = connection.execute(sa.delete(mailboxes).where(mailboxes.c.hidden)).rowcount
             connection.execute(sa.delete(domains).where(domains.c.hidden))
@@ -480,7 +479,7 @@ class Store:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn the database's own errors into sentences."""
+        """Raise the database's own errors as messages with the next step."""
         try:
             yield
         except DatabaseError as error:

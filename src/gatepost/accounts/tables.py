@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 SCHEMA_VERSION = "0006"
-"""The newest migration; a database that is there already opens without Alembic."""
+"""The newest migration; a database of this version opens without Alembic."""
 
 ADDRESS_LENGTH = 320
 """64 octets of local part, "@", 255 of domain (RFC 5321, 4.5.3.1)."""
@@ -49,7 +49,7 @@ domains = Table(
 domain_names = Table(
     "domain_names",
     metadata,
-    # A domain in its own letters, as its users may type it; see `addresses.spellings`.
+    # A domain in its own letters, as users may type it; see `addresses.spellings`.
     Column("name", String(255), primary_key=True),
     Column("domain_id", ForeignKey("domains.id", ondelete="CASCADE"), nullable=False),
     Index(None, "domain_id"),
@@ -63,17 +63,17 @@ mailboxes = Table(
     Column("local_part", String(64), nullable=False),
     Column("address", String(ADDRESS_LENGTH), nullable=False, unique=True),
     Column("password_hash", String(1024), nullable=False),
-    # Of the password with its letters decomposed; NULL when that is the same, or not known.
+    # Hash of the password in decomposed form; NULL when the form is the same, or unknown.
     Column("decomposed_hash", String(1024)),
     Column("quota_bytes", BigInteger),
     Column("enabled", Boolean, nullable=False, server_default=true()),
     Column("send_only", Boolean, nullable=False, server_default=false()),
     Column("hidden", Boolean, nullable=False, server_default=false()),
-    # Where its mail lies, below the folder of all mail: DOMAIN/NAME, or DOMAIN/NAME@NUMBER when
-    # earlier mailboxes of the address have left folders of their own.
+    # Its folder, below the folder of all mail: DOMAIN/NAME, or DOMAIN/NAME@NUMBER if earlier
+    # mailboxes of the address have left folders.
     Column("folder", String(FOLDER_LENGTH), nullable=False, unique=True),
-    # The user name of its submission sessions: the address, or NAME/NUMBER@DOMAIN. A new number
-    # makes every session that began before it the session of nobody.
+    # The user name of its submission sessions: the address, or NAME/NUMBER@DOMAIN. After a new
+    # number, sessions that began before it belong to no account.
     Column("login", String(FOLDER_LENGTH), nullable=False, unique=True),
     Index(None, "domain_id"),
 )
@@ -81,7 +81,7 @@ mailboxes = Table(
 former_mailboxes = Table(
     "former_mailboxes",
     metadata,
-    # The folder of a mailbox that was removed: its mail may still lie there.
+    # The folder of a removed mailbox, which may still contain its mail.
     Column("folder", String(FOLDER_LENGTH), primary_key=True),
     Column("address", String(ADDRESS_LENGTH), nullable=False),
     Index(None, "address"),
@@ -93,11 +93,11 @@ account_changes = Table(
     Column("id", Integer, primary_key=True),
     # Seconds since the epoch.
     Column("made", BigInteger, nullable=False),
-    # Whose sessions end; NULL when none do.
+    # The account whose sessions end; NULL when no session ends.
     Column("address", String(ADDRESS_LENGTH)),
     Column("folder", String(FOLDER_LENGTH)),
     Index(None, "made"),
-    # Numbers are never used again: they are in user names of sessions.
+    # Numbers are never used again, because user names of sessions contain them.
     sqlite_autoincrement=True,
 )
 
@@ -118,22 +118,22 @@ alias_targets = Table(
     Column("target", String(ADDRESS_LENGTH), nullable=False),
     # The target in lower case, as `mailboxes` and `aliases` write addresses.
     Column("address", String(ADDRESS_LENGTH), nullable=False),
-    # The same up to the first character of RECIPIENT_DELIMITER, which all accounts whose extension
-    # it may be begin with.
+    # The same up to the first character of RECIPIENT_DELIMITER: the beginning that the target and
+    # all accounts of which it may be an extension have in common.
     Column("destination", String(ADDRESS_LENGTH), nullable=False),
-    # The domain of the target, whose catch-all comes last.
+    # The domain of the target; its catch-all is tried last.
     Column("domain", String(255), nullable=False),
     Index(None, "address"),
     Index(None, "destination"),
-    # SQLite then keeps the rows in the order of the key. A table with rows in their own order may
-    # be read whole, whatever index it has, after ANALYZE has found it empty or with a single row.
+    # SQLite then keeps the rows in the order of the key. It may scan any other table, without its
+    # indexes, after ANALYZE has found it empty or with a single row.
     sqlite_with_rowid=False,
 )
 
 relay_clients = Table(
     "relay_clients",
     metadata,
-    # Host name of the mail store: the last one with its key, and no key that it had before.
+    # Host name of the mail store: one name for each key, and one key for each name.
     Column("name", String(255), primary_key=True),
     # SHA-256 of its client certificate (DER): lower-case hex pairs joined by colons.
     Column("fingerprint", String(95), nullable=False),

@@ -1,7 +1,7 @@
-"""The ways that mail for an alias takes, read from the database a level at a time.
+"""The paths that mail for an alias takes, read from the database one level at a time.
 
-A list has thousands of targets, and each of them may fall to several accounts: asked for one by
-one, a database server needs minutes to answer.
+A list has thousands of targets, and mail for each may go to several accounts. With a query for each
+of them, a database server would need minutes.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from gatepost.accounts.loops import forms
 from gatepost.accounts.tables import alias_targets, aliases, domains, mailboxes
 
 _BATCH = 500
-"""Addresses to one question; SQLite takes at most 999 parameters before 3.32."""
+"""Addresses of one query; before 3.32, SQLite accepts at most 999 parameters."""
 
 
 class Ways:
-    """What is known of addresses in one transaction; each is read once."""
+    """Cache of addresses in one transaction; each is read once."""
 
     def __init__(self, connection: sa.Connection, delimiter: str) -> None:
-        """Take the transaction, in which nothing may change from now on."""
+        """Take the transaction; accounts must not change in it from now on."""
         self._connection = connection
         self._delimiter = delimiter
         self._read: set[str] = set()
@@ -33,7 +33,7 @@ class Ways:
         self._domains: dict[str, bool] = {}
 
     def targets_of(self, address: str) -> list[str]:
-        """Return the targets of an alias, none for what is no alias; read what those fall to."""
+        """Return the targets of an alias, none for other addresses; read the accounts of these."""
         self._look((address,))
         found = self._targets.get(address, [])
         if found and address not in self._followed:
@@ -42,12 +42,12 @@ class Ways:
         return found
 
     def is_mailbox(self, address: str) -> bool:
-        """Return whether there is a mailbox of just that address."""
+        """Return whether there is a mailbox of exactly that address."""
         self._look((address,))
         return address in self._receives
 
     def leads_nowhere(self, target: str) -> bool:
-        """Return whether mail for a target is ours and would come back as undeliverable."""
+        """Return whether mail for a target of this server would bounce."""
         *_, catch_all = takers = forms(target.lower(), self._delimiter)
         domain = catch_all[1:]
         if domain not in self._domains:
@@ -58,7 +58,7 @@ class Ways:
         self._look(takers)
         for taker in takers:
             if taker in self._receives:
-                # The mail store takes no others, not in an extension either.
+                # The mail store accepts no other characters, not even in an extension.
                 fit = set(split(target)[0]) <= set(LOCAL_PART_CHARACTERS)
                 return not (self._receives[taker] and fit)
             if taker in self._targets:

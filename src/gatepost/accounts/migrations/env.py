@@ -1,4 +1,4 @@
-"""What Alembic runs for each command: the caller brings the connection and its transaction."""
+"""Program that Alembic runs for each command; the caller gives the connection and transaction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gatepost.accounts.tables import metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    # The store opens one transaction around all of it, so a failed migration leaves nothing.
+    # The store opens one transaction around everything, so a failed migration changes nothing.
     transactional_ddl=True,
 )
 with context.begin_transaction():

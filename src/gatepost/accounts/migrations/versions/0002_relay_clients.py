@@ -1,4 +1,4 @@
-"""Mail stores, by the client certificates that let what Sieve sends out of the server."""
+"""Client certificates of mail stores, which allow them to relay the mail of Sieve."""
 
 from __future__ import annotations
 

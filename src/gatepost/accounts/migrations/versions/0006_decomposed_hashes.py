@@ -10,5 +10,5 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Add the column; what passwords there are is not known."""
+    """Add the column, empty: the existing passwords are not known."""
     op.add_column("mailboxes", sa.Column("decomposed_hash", sa.String(1024)))
