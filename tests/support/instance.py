@@ -113,6 +113,8 @@ class Instance:
     settings: dict[str, str] = field(default_factory=dict)
     within: tuple[str, ...] = ()
     """Command before ``gatepost``, such as one that enters a namespace."""
+    program: Path = PROGRAM
+    """The program, which may be of another version."""
     _asked: dict[tuple[object, ...], Any] = field(default_factory=dict)
 
     @property
@@ -134,7 +136,7 @@ class Instance:
     ) -> subprocess.CompletedProcess[str]:
         """Run ``gatepost ARGUMENTS`` and return what it said, whatever the exit code."""
         return subprocess.run(
-            [*self.within, str(PROGRAM), *arguments],
+            [*self.within, str(self.program), *arguments],
             env=self.environment,
             cwd=self.home,
             input=stdin,
