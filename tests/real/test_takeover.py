@@ -80,7 +80,8 @@ def test_up_takes_it_over(old_server: Instance, before: Path) -> None:
 
     assert supervisor(old_server).startswith(str(PROGRAM.parent))
     status = old_server.status()
-    assert all(service["state"] == "running" for service in status["services"]), status
+    assert status["ready"], status
+    assert {service["state"] for service in status["services"]} == {"ready"}, status
     send(old_server, "after")
     for subject in ("before", "after"):
         wait_for_mail(old_server.internal("imap"), ALICE, subject)

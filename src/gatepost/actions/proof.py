@@ -90,7 +90,7 @@ def prove_in_cluster(
     @contextmanager
     def make_mailbox(nonce: str) -> Iterator[Login]:
         home.run.mkdir(parents=True, exist_ok=True)
-        # A new one in each run: the mail store caches passwords, and nobody here can clear its cache.
+        # A new one in each run: the mail store caches passwords, and cannot be made to forget.
         with _mailbox(settings, home, nonce) as login:
             try:
                 yield login
