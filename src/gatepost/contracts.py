@@ -30,6 +30,7 @@ from gatepost.model import (
     Secret,
     Site,
     SystemUser,
+    Tables,
     Topology,
 )
 from gatepost.settings import Settings
@@ -139,6 +140,8 @@ class Plugin:
     """Return the folders that must exist before it starts."""
     sockets: Callable[[Home], tuple[Path, ...]] = _nothing
     """Return the UNIX sockets with the longest paths that its programs make by themselves."""
+    tables: Tables | None = None
+    """Its tables in the database of accounts."""
     users: tuple[SystemUser, ...] = ()
     """System users that must exist, beyond those that its packages bring."""
     checks: Callable[[Context], tuple[Check, ...]] = _nothing

@@ -7,7 +7,7 @@ shall not depend on where it was made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ from typing import Self, TypedDict, Unpack
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
-from gatepost.accounts import bulk, extensions, lifetimes, roles, rows
+from gatepost.accounts import bulk, extensions, lifetimes, roles, rows, schema
 from gatepost.accounts.addresses import split
 from gatepost.accounts.database import Database
 from gatepost.accounts.expansion import MOST_TARGETS, beyond
@@ -25,7 +25,6 @@ from gatepost.accounts.loops import find_loop
 from gatepost.accounts.records import PROBE_DOMAIN, Account, Alias, Domain, Mailbox
 from gatepost.accounts.sqlite import SqliteDatabase
 from gatepost.accounts.tables import (
-    SCHEMA_VERSION,
     alias_targets,
     aliases,
     domains,
@@ -33,7 +32,8 @@ from gatepost.accounts.tables import (
     relay_clients,
 )
 from gatepost.accounts.ways import Ways
-from gatepost.errors import AccountError, OperationError, SettingsError
+from gatepost.errors import AccountError, SettingsError
+from gatepost.model import Tables
 
 _MOST_PAIRS = 10
 """So many accounts that cannot be told apart are named."""
@@ -49,16 +49,19 @@ class MailboxChange(TypedDict, total=False):
     send_only: bool
 
 
-def open_store(place: Database | Path, *, delimiter: str = "") -> Store:
+def open_store(
+    place: Database | Path, *, delimiter: str = "", tables: Mapping[str, Tables] | None = None
+) -> Store:
     """Open the database, made and migrated to the newest schema when need be.
 
-    A path is that of an SQLite file. `delimiter` is ``RECIPIENT_DELIMITER``. Raises
+    A path is that of an SQLite file. `delimiter` is ``RECIPIENT_DELIMITER``. `tables` are those of
+    plug-ins, by the plug-ins' names. Raises
     `PreflightError` when it cannot be made or reached as it is set, `OperationError` when it is no
     database of this version, or away.
     """
     database = SqliteDatabase(place) if isinstance(place, Path) else place
     database.prepare()
-    store = Store(database, delimiter=delimiter)
+    store = Store(database, delimiter=delimiter, tables=tables)
     try:
         store.migrate()
     except BaseException:
@@ -70,8 +73,11 @@ def open_store(place: Database | Path, *, delimiter: str = "") -> Store:
 class Store:
     """Domains, mailboxes and aliases in one database; close it, or use it as a context manager."""
 
-    def __init__(self, database: Database, *, delimiter: str = "") -> None:
-        """Take a database that is prepared."""
+    def __init__(
+        self, database: Database, *, delimiter: str = "", tables: Mapping[str, Tables] | None = None
+    ) -> None:
+        """Take a database that is prepared; see `open_store`."""
+        self._tables = tables or {}
         self._database = database
         self._engine = database.engine()
         self._delimiter = delimiter
@@ -95,33 +101,20 @@ class Store:
         self._database.release()
 
     def migrate(self) -> None:
-        """Bring the schema to `SCHEMA_VERSION`; at once when it is there already.
+        """Bring the accounts and the plug-ins' tables to their newest versions.
 
-        Raises `OperationError` when the database was made by a newer Gatepost.
+        Returns at once when all of them are there already. Raises `OperationError` when a newer
+        Gatepost, or a newer version of a plug-in, made the database.
         """
-        with self._reading() as connection:
-            if rows.version(connection) == SCHEMA_VERSION:
-                return
-        from alembic.util import CommandError  # noqa: PLC0415  0.3 s that only a change costs
-
-        from gatepost.accounts import migrations  # noqa: PLC0415
-
+        if self.is_current():
+            return
         with self._writing() as connection:
-            if rows.version(connection) == SCHEMA_VERSION:
-                return
-            try:
-                migrations.upgrade(connection)
-            except CommandError:
-                raise OperationError(
-                    f"{self._database.name}: the schema of this database is version "
-                    f'"{rows.version(connection)}", this Gatepost knows up to {SCHEMA_VERSION}. '
-                    "Install the Gatepost that wrote it, or a newer one."
-                ) from None
+            schema.bring_up(connection, self._tables, self._database.name)
 
     def is_current(self) -> bool:
-        """Return whether the schema is the newest one."""
+        """Return whether all tables have their newest schema."""
         with self._reading() as connection:
-            return rows.version(connection) == SCHEMA_VERSION
+            return schema.is_current(connection, self._tables)
 
     def set_relay_client(self, name: str, fingerprint: str) -> None:
         """Make a client certificate the one by which the mail store of that name is known.
