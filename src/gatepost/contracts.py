@@ -47,8 +47,8 @@ class Context:
     topology: Topology
     site: Site
     contributions: tuple[object, ...] = ()
-    """What the plug-ins in use give each other (`gatepost.model.contributions`). It is empty while
-    they are asked for it."""
+    """The contributions of the plug-ins in use (`gatepost.model.contributions`). It is empty while
+    they are asked for them."""
 
     def given(self, kind: type[Contribution]) -> tuple[Contribution, ...]:
         """Return the contributions of one kind, in the order of the plug-ins' names."""
@@ -126,7 +126,7 @@ class Plugin:
     """Feature name → file whose presence shows that the feature is installed."""
 
     secrets: tuple[Secret, ...] = ()
-    """What is made for it at the first start and kept; `Site` has it."""
+    """Keys and words that are made for it at the first start and kept; `Site` has them."""
     copies: Callable[[Settings], Mapping[str, tuple[Part, Path]]] = _no_files
     """Return the files that settings name and a daemon is given a copy of: a name for `Site`, the
     kind, and the path."""

@@ -1,4 +1,4 @@
-"""What daemons say they saw, and what the proof makes of it. No I/O, and no decisions."""
+"""Observations of daemons, and the findings made of them. No I/O, and no decisions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Event(StrEnum):
-    """What a daemon's log line tells about a client."""
+    """The kind of event that a daemon's log line reports."""
 
     CONNECT = "connect"
     LOGIN = "login"
@@ -19,7 +19,7 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a daemon says it saw, with the words it said it in."""
+    """An event as a daemon reports it, with its own words."""
 
     daemon: str
     event: Event
@@ -35,7 +35,7 @@ class Observation:
 
 
 class Status(StrEnum):
-    """How a finding ended."""
+    """The result of a finding."""
 
     PASS = "pass"  # noqa: S105
     FAIL = "fail"
@@ -57,8 +57,8 @@ class Finding:
     expected: str
     observed: str
     witness: str = ""
-    """Who said so: a log line, a header, a certificate."""
+    """The evidence: a log line, a header, a certificate."""
     fix: str = ""
-    """What to do when the status is not a pass."""
+    """The next step when the status is not a pass."""
     seconds: float = field(default=0.0, compare=False)
-    """How long the check took, waiting for others included."""
+    """Duration of the check, waiting for others included."""
