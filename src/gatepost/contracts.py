@@ -30,6 +30,7 @@ from gatepost.model import (
     Secret,
     Site,
     SystemUser,
+    Tables,
     Topology,
 )
 from gatepost.settings import Settings
@@ -46,8 +47,8 @@ class Context:
     topology: Topology
     site: Site
     contributions: tuple[object, ...] = ()
-    """What the plug-ins in use give each other (`gatepost.model.contributions`). It is empty while
-    they are asked for it."""
+    """The contributions of the plug-ins in use (`gatepost.model.contributions`). It is empty while
+    they are asked for them."""
 
     def given(self, kind: type[Contribution]) -> tuple[Contribution, ...]:
         """Return the contributions of one kind, in the order of the plug-ins' names."""
@@ -129,7 +130,7 @@ class Plugin:
     """Feature name → file whose presence shows that the feature is installed."""
 
     secrets: tuple[Secret, ...] = ()
-    """What is made for it at the first start and kept; `Site` has it."""
+    """Keys and words that are made for it at the first start and kept; `Site` has them."""
     copies: Callable[[Settings], Mapping[str, tuple[Part, Path]]] = _no_files
     """Return the files that settings name and a daemon is given a copy of: a name for `Site`, the
     kind, and the path."""
@@ -143,6 +144,8 @@ class Plugin:
     """Return the folders that must exist before it starts."""
     sockets: Callable[[Home], tuple[Path, ...]] = _nothing
     """Return the UNIX sockets with the longest paths that its programs make by themselves."""
+    tables: Tables | None = None
+    """Its tables in the database of accounts."""
     users: tuple[SystemUser, ...] = ()
     """System users that must exist, beyond those that its packages bring."""
     checks: Callable[[Context], tuple[Check, ...]] = _nothing

@@ -1,4 +1,4 @@
-"""Where plug-ins are: folders of `gatepost.plugins`, and entry points of other distributions.
+"""The places of plug-ins: folders of `gatepost.plugins`, and entry points of other distributions.
 
 Another distribution adds a plug-in with an entry point of the group ``gatepost.plugins`` that leads
 to its module ``plugin`` (https://packaging.python.org/en/latest/specifications/entry-points/)::

@@ -101,6 +101,7 @@ print([str(f.path) for f in plan.files], [p.name for p in plan.processes],
       [str(d.path) for d in plan.directories], [u.name for u in plan.users],
       [j.name for j in plan.jobs], [f.content for f in plan.files if f.process == "toy"],
       plan.topology.offers.get("bell"),
+      list(assembly.layout(settings).tables),
       *(f"{b.name} {b.public[-1]} {b.service[0]}" for b in plan.topology.listeners))
 """
 
@@ -118,6 +119,7 @@ def test_the_plan_has_its_parts(bell: str, *, toy: bool) -> None:
         "'gatepost-toy'",
         "key = unit-test-key",
         "run/toy/bell",
+        "['toy']",
         "'toy-tuning'",
         "toy-web 127.0.0.1:33443 127.0.0.1:2098",
     ):

@@ -21,11 +21,18 @@ MAILBOXES = sa.select(
 )
 
 
-def version(connection: sa.Connection) -> str | None:
-    """Return the schema's version; None for a database without tables."""
-    if not sa.inspect(connection).has_table("alembic_version"):
+def version_table(plugin: str) -> str:
+    """Return the name of the table with the version of a plug-in's tables."""
+    return f"alembic_version_{plugin.replace('-', '_')}"
+
+
+def version(connection: sa.Connection, table: str = "alembic_version") -> str | None:
+    """Return the version of a schema, which stands in `table`; None for one without tables."""
+    if not sa.inspect(connection).has_table(table):
         return None
-    version: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    version: str | None = connection.scalar(
+        sa.select(sa.column("version_num")).select_from(sa.table(table))
+    )
     return version
 
 

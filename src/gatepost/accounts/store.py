@@ -7,7 +7,7 @@ export must not depend on the database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ from typing import Self, TypedDict, Unpack
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
-from gatepost.accounts import bulk, extensions, lifetimes, roles, rows
+from gatepost.accounts import bulk, extensions, lifetimes, roles, rows, schema
 from gatepost.accounts.addresses import split
 from gatepost.accounts.database import Database
 from gatepost.accounts.expansion import MOST_TARGETS, beyond
@@ -25,7 +25,6 @@ from gatepost.accounts.loops import find_loop
 from gatepost.accounts.records import PROBE_DOMAIN, Account, Alias, Domain, Mailbox
 from gatepost.accounts.sqlite import SqliteDatabase
 from gatepost.accounts.tables import (
-    SCHEMA_VERSION,
     alias_targets,
     aliases,
     domains,
@@ -33,7 +32,8 @@ from gatepost.accounts.tables import (
     relay_clients,
 )
 from gatepost.accounts.ways import Ways
-from gatepost.errors import AccountError, OperationError, SettingsError
+from gatepost.errors import AccountError, SettingsError
+from gatepost.model import Tables
 
 _MOST_PAIRS = 10
 """Most ambiguous pairs of accounts that an error names."""
@@ -49,16 +49,18 @@ class MailboxChange(TypedDict, total=False):
     send_only: bool
 
 
-def open_store(place: Database | Path, *, delimiter: str = "") -> Store:
+def open_store(
+    place: Database | Path, *, delimiter: str = "", tables: Mapping[str, Tables] | None = None
+) -> Store:
     """Open the database; create it, or migrate it to the newest schema, if necessary.
 
-    A path is that of an SQLite file. `delimiter` is ``RECIPIENT_DELIMITER``. Raises
-    `PreflightError` when the settings do not allow to create or reach it, `OperationError` when it
-    is no database of this version, or unavailable.
+    A path is that of an SQLite file. `delimiter` is ``RECIPIENT_DELIMITER``. `tables` are those of
+    plug-ins, by the plug-ins' names. Raises `PreflightError` when the settings do not allow to
+    create or reach it, `OperationError` when it is no database of this version, or unavailable.
     """
     database = SqliteDatabase(place) if isinstance(place, Path) else place
     database.prepare()
-    store = Store(database, delimiter=delimiter)
+    store = Store(database, delimiter=delimiter, tables=tables)
     try:
         store.migrate()
     except BaseException:
@@ -70,8 +72,11 @@ def open_store(place: Database | Path, *, delimiter: str = "") -> Store:
 class Store:
     """Domains, mailboxes and aliases in one database; close it, or use it as a context manager."""
 
-    def __init__(self, database: Database, *, delimiter: str = "") -> None:
-        """Take a prepared database."""
+    def __init__(
+        self, database: Database, *, delimiter: str = "", tables: Mapping[str, Tables] | None = None
+    ) -> None:
+        """Take a prepared database; see `open_store`."""
+        self._tables = tables or {}
         self._database = database
         self._engine = database.engine()
         self._delimiter = delimiter
@@ -95,33 +100,20 @@ class Store:
         self._database.release()
 
     def migrate(self) -> None:
-        """Migrate the schema to `SCHEMA_VERSION`, if it is older.
+        """Migrate the accounts and the plug-ins' tables to their newest schemas.
 
-        Raises `OperationError` when a newer Gatepost created the database.
+        Return at once if all of them are current. Raises `OperationError` when a newer Gatepost, or
+        a newer version of a plug-in, created the database.
         """
-        with self._reading() as connection:
-            if rows.version(connection) == SCHEMA_VERSION:
-                return
-        from alembic.util import CommandError  # noqa: PLC0415  takes 0.3 s, needed only for a migration
-
-        from gatepost.accounts import migrations  # noqa: PLC0415
-
+        if self.is_current():
+            return
         with self._writing() as connection:
-            if rows.version(connection) == SCHEMA_VERSION:
-                return
-            try:
-                migrations.upgrade(connection)
-            except CommandError:
-                raise OperationError(
-                    f"{self._database.name}: the schema of this database is version "
-                    f'"{rows.version(connection)}", this Gatepost knows up to {SCHEMA_VERSION}. '
-                    "Install the Gatepost that wrote it, or a newer one."
-                ) from None
+            schema.bring_up(connection, self._tables, self._database.name)
 
     def is_current(self) -> bool:
-        """Return whether the schema is the newest one."""
+        """Return whether all tables have their newest schema."""
         with self._reading() as connection:
-            return rows.version(connection) == SCHEMA_VERSION
+            return schema.is_current(connection, self._tables)
 
     def set_relay_client(self, name: str, fingerprint: str) -> None:
         """Record the client certificate by which Postfix recognises the mail store of that name.

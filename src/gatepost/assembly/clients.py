@@ -1,4 +1,4 @@
-"""Where Gatepost's own clients connect."""
+"""Addresses at which Gatepost's own clients connect."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from gatepost import registry
@@ -11,7 +12,7 @@ from gatepost.assembly.listeners import from_here, table
 from gatepost.assembly.planning import planned
 from gatepost.assembly.units import used
 from gatepost.contracts import Plugin
-from gatepost.model import Plan, Site, Topology
+from gatepost.model import Plan, Site, Tables, Topology
 from gatepost.settings import Settings
 
 
@@ -27,6 +28,11 @@ class Layout:
     topology: Topology
     """The table of listeners. Those for HTTP have no public addresses yet: the plan, which knows
     the routes, adds them (`Plan.topology`)."""
+
+    @property
+    def tables(self) -> Mapping[str, Tables]:
+        """The tables of the plug-ins in use, by the plug-ins' names, for `open_store`."""
+        return {plugin.name: plugin.tables for plugin in self.plugins if plugin.tables}
 
     def plan(self, site: Site) -> Plan:
         """Make the plan: what to write and what to start.

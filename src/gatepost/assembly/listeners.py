@@ -28,7 +28,7 @@ def _nowhere(_plugin: Plugin, _listener: Listener) -> tuple[Address, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """Where listeners are, as seen from one place. A side that cannot be seen has no address."""
+    """The addresses of listeners, as seen from one place. A hidden side has no address."""
 
     public: Side
     service: Side = _nowhere

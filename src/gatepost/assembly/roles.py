@@ -1,4 +1,4 @@
-"""Roles: which instances there are, who asks which, and where they are found.
+"""Roles: their instances, the clients of each, and the addresses at which they are found.
 
 Each plug-in in use that offers a role is an instance of it, named after the plug-in.
 """
@@ -26,7 +26,7 @@ class Roles:
     """The roles of one place."""
 
     offered: Offers
-    """What the plug-ins that run here offer."""
+    """The roles that the plug-ins which run here offer."""
     instances: Mapping[Role, Mapping[str, Endpoint]]
     """Role → plug-in that offers it, here or elsewhere → where users find it."""
     chosen: Mapping[str, Mapping[Role, str]]
@@ -34,7 +34,7 @@ class Roles:
 
     @property
     def offers(self) -> dict[Role, tuple[Endpoint, ...]]:
-        """Where the plug-ins that run here offer each role, all instances together."""
+        """The endpoints at which plug-ins here offer each role, all instances together."""
         found: dict[Role, tuple[Endpoint, ...]] = {}
         for roles in self.offered.values():
             for role, endpoints in roles.items():
@@ -43,7 +43,7 @@ class Roles:
 
     @property
     def single(self) -> dict[Role, Endpoint]:
-        """Where each role is found that one instance offers."""
+        """The endpoint of each role that one instance offers."""
         return {
             role: endpoint
             for role, instances in self.instances.items()

@@ -39,6 +39,7 @@ from gatepost.model.plan import (
     SystemUser,
 )
 from gatepost.model.secrets import KeyPair, Secret, Token
+from gatepost.model.tables import Tables
 
 __all__ = [
     "DELIVERY",
@@ -83,6 +84,7 @@ __all__ = [
     "Standing",
     "Status",
     "SystemUser",
+    "Tables",
     "Tls",
     "Token",
     "Topology",

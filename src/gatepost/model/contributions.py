@@ -1,4 +1,4 @@
-"""What plug-ins give each other. The plug-in that uses a kind of contribution defines it here.
+"""Contributions of plug-ins to each other. The plug-in that uses a kind defines it here.
 
 No I/O, and no decisions. A plug-in neither edits the files of another nor asks for it by name.
 """
@@ -25,7 +25,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Handoff:
-    """Where a daemon takes one kind of connections of one listener.
+    """The socket at which a daemon takes one kind of connections of one listener.
 
     The plug-in that guards the listener reads PROXY headers and hands the connections over.
     """
@@ -34,7 +34,7 @@ class Handoff:
     socket: Path
     """UNIX socket that takes a connected socket, then its addresses."""
     user: str
-    """Who may connect to it."""
+    """The system user who may connect to it."""
     standing: Standing = Standing.NAMED
     """Kind of the connections. Each listener has `Standing.NAMED`, which also serves the kinds
     that the listener has no service for."""
@@ -51,7 +51,7 @@ class HttpRoute:
     listener: str
     """Name of the listener (`Listener.http`), which need not be the plug-in's own."""
     path: str = "/"
-    """What the path of the request begins with: ``/toy`` is for ``/toy`` and ``/toy/bell``, not for
+    """The beginning of the request's path: ``/toy`` is for ``/toy`` and ``/toy/bell``, not for
     ``/toys``. The plug-in is given the whole path."""
     host: str = ""
     """Host name that the request is for; empty for every name."""

@@ -1,4 +1,4 @@
-"""What daemons say they saw, and what the proof makes of it. No I/O, and no decisions."""
+"""Observations of daemons, and the findings made of them. No I/O, and no decisions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gatepost.model.words import Words
 
 
 class Event(StrEnum):
-    """What a daemon's log line tells about a client."""
+    """The kind of event that a daemon's log line reports."""
 
     CONNECT = "connect"
     LOGIN = "login"
@@ -21,7 +21,7 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a daemon says it saw, with the words it said it in."""
+    """An event as a daemon reports it, with its own words."""
 
     daemon: str
     event: Event
@@ -37,7 +37,7 @@ class Observation:
 
 
 class Status(StrEnum):
-    """How a finding ended."""
+    """The result of a finding."""
 
     PASS = "pass"  # noqa: S105
     FAIL = "fail"
@@ -61,9 +61,9 @@ class Finding:
     witness: str = ""
     """The evidence: a log line, a header, a certificate."""
     fix: Words = ""
-    """The remedy when the status is not a pass."""
+    """The next step when the status is not a pass."""
     seconds: float = field(default=0.0, compare=False)
-    """How long the check took, waiting for others included."""
+    """Duration of the check, waiting for others included."""
     kind: str = ""
     """What is wrong, in one word for programs, such as ``refused`` or ``expired``; empty for a pass
     and where the check tells no kinds apart."""

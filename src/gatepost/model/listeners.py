@@ -1,4 +1,4 @@
-"""Addresses, and the table of who listens where, for whom. No I/O, and no decisions."""
+"""Addresses, and the table of listeners. No I/O, and no decisions."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class SocketPath:
 
 
 Endpoint = Address | SocketPath
-"""Where a program answers others: over a network, or on this machine only."""
+"""The address of a program for others: over a network, or on this machine only."""
 
 
 class Protocol(StrEnum):
-    """What is spoken on a listener once any PROXY header has been read."""
+    """The protocol of a listener, after any PROXY header."""
 
     SMTP = "smtp"
     IMAP = "imap"
@@ -78,7 +78,7 @@ class Protocol(StrEnum):
 
     @property
     def greeting(self) -> bytes:
-        """What a server that is ready says first; empty where the client speaks first.
+        """The first bytes of a server that is ready; empty where the client speaks first.
 
         RFC 5321 section 4.2, RFC 9051 section 7.1, RFC 1939 section 4, RFC 5804 section 1.3.
         """
@@ -92,7 +92,7 @@ class Protocol(StrEnum):
 
 
 class Tls(StrEnum):
-    """How TLS begins on a listener (RFC 8314)."""
+    """The beginning of TLS on a listener (RFC 8314)."""
 
     STARTTLS = "starttls"
     IMPLICIT = "implicit"
@@ -103,7 +103,7 @@ class Tls(StrEnum):
 HTTPS_PORT = 443
 """The port of all websites (RFC 9110, section 4.2.2)."""
 HTTPS_ENTRY_POINT_PORT = 33443
-"""Where the reverse proxy listens for HTTPS with ``PUBLIC_PORTS=entrypoints``."""
+"""The reverse proxy's port for HTTPS with ``PUBLIC_PORTS=entrypoints``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +117,12 @@ class Listener:
     public_port: int
     """The port that mail programs and other servers know (25, 587, …)."""
     entry_point_port: int
-    """Where the reverse proxy listens with ``PUBLIC_PORTS=entrypoints``."""
+    """The reverse proxy's port with ``PUBLIC_PORTS=entrypoints``."""
     service_port: int
-    """Where the daemon listens for the proxy; demands a PROXY header when one is upstream."""
+    """The daemon's port for the proxy; demands a PROXY header when one is upstream."""
     internal_port: int
-    """Where the daemon listens for Gatepost's own clients; never takes a PROXY header. 0 when it
-    does not: for HTTP."""
+    """The daemon's port for Gatepost's own clients; never takes a PROXY header. 0 for HTTP, which
+    has none."""
     client_setting: str = ""
     """Setting that says where Gatepost's own clients connect instead, such as
     ``MDA_IMAP_ADDRESS``; empty when there is none."""
@@ -141,7 +141,7 @@ class Listener:
 
     @property
     def greeting(self) -> bytes:
-        """What a client reads first; empty where TLS comes before it."""
+        """The first bytes that a client reads; empty where TLS comes before it."""
         return b"" if self.tls is Tls.IMPLICIT else self.protocol.greeting
 
 
@@ -155,7 +155,7 @@ class BoundListener:
     proxied: bool
     """Whether the service port demands a PROXY header."""
     public: tuple[Address, ...]
-    """Where clients connect; empty when a proxy that is not ours stands in front, and for HTTP
+    """The addresses for clients; empty when a proxy that is not ours stands in front, and for HTTP
     where no route leads to it."""
     service: tuple[Address, ...]
     internal: tuple[Address, ...]
@@ -167,7 +167,7 @@ class BoundListener:
 
 
 Role = NewType("Role", str)
-"""What one plug-in offers to others, found by role and never by the plug-in's name.
+"""A service of one plug-in for others, found by its role and never by the plug-in's name.
 
 Any plug-in may define one: ``Role("filter")``. Here are those that two plug-ins know, the one that
 offers and the one that needs it.
@@ -183,7 +183,7 @@ QUOTA_STATUS = Role("quota-status")
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Where a plug-in offers a role, depending on where its users are.
+    """The endpoint of a role that a plug-in offers, which depends on where its users are.
 
     Several plug-ins may offer one role. Each is an instance of it and has the plug-in's name.
     """
@@ -191,7 +191,7 @@ class Offer:
     port: int
     """TCP port, for users in another container."""
     purpose: str
-    """What others use it for, in a few words, for the page of ports."""
+    """Its purpose in a few words, for the page of ports."""
     socket: str | None = None
     """Name of the UNIX socket for users on the same machine; None: TCP there too."""
     setting: str = ""
@@ -200,18 +200,18 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Who listens where, for whom: the one table that every side reads."""
+    """The one table of listeners and roles that every side reads."""
 
     listeners: tuple[BoundListener, ...]
     """The rows of the daemons that run here: all, or those of one service in a container."""
     roles: Mapping[Role, Endpoint]
-    """Where each role is found that one instance offers, here or elsewhere, as its users connect to
-    it. A plug-in asks `role` instead, which also knows the instance that it uses."""
+    """The endpoint of each role that one instance offers, here or elsewhere, as its users connect
+    to it. A plug-in asks `role` instead, which also knows the instance that it uses."""
     clients: Mapping[str, Address]
     """Listener name → where Gatepost's own clients connect (the ``MDA_*``/``MTA_*_ADDRESS``)."""
     trusted_proxies: tuple[IPNetwork, ...]
     offers: Mapping[Role, tuple[Endpoint, ...]] = field(default_factory=dict)
-    """Where the plug-ins that run here offer each role, all instances together."""
+    """The endpoints at which plug-ins here offer each role, all instances together."""
     offered: Mapping[str, Mapping[Role, tuple[Endpoint, ...]]] = field(default_factory=dict)
     """Plug-in that runs here → where it offers each of its roles."""
     instances: Mapping[Role, Mapping[str, Endpoint]] = field(default_factory=dict)

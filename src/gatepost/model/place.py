@@ -26,7 +26,7 @@ class Home:
 
     @property
     def state(self) -> Path:
-        """What daemons remember between runs: a folder for each."""
+        """State that daemons keep between runs: a folder for each."""
         return self.root / "state"
 
     @property
@@ -57,7 +57,7 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What was found out about one daemon's or proxy's program on this machine."""
+    """Facts about one daemon's or proxy's program on this machine."""
 
     version: str
     """As the program prints it, such as ``2.4.1-4``."""
@@ -101,7 +101,7 @@ class Original:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What a daemon is given of files that somebody else writes."""
+    """A copy, for a daemon, of files that somebody else writes."""
 
     content: str
     original: Original | None = None
@@ -126,7 +126,7 @@ class Site:
     installed: Mapping[str, Installed]
     """Plug-in name → what is installed of it."""
     certificate: Pair
-    """What the mail server shows to clients."""
+    """The certificate that clients see."""
     program: Path
     """The ``gatepost`` program, for daemons that call back."""
     ipv6: bool = True

@@ -1,4 +1,4 @@
-"""What to write and what to start. No I/O, and no decisions."""
+"""The plan: files to write and processes to start. No I/O, and no decisions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gatepost.model.place import Original
 
 
 class OnChange(StrEnum):
-    """What a process needs when one of its files changes."""
+    """The action that a process needs when one of its files changes."""
 
     RELOAD = "reload"
     RESTART = "restart"
@@ -65,7 +65,7 @@ class Readiness:
 
     address: Endpoint
     greeting: bytes = b""
-    """What the answer begins with; empty when an open port is proof enough."""
+    """The beginning of the answer; empty when an open port is proof enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Process:
     """Linux capabilities that a user other than root keeps, such as ``net_bind_service``."""
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_seconds: float = 10.0
-    """How long it gets after SIGTERM before it is killed."""
+    """Time between SIGTERM and SIGKILL."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Parts that it runs, such as Debian packages, with the versions that are installed
     (`gatepost.run.versions`) when the plan is made."""
@@ -143,7 +143,7 @@ class Job:
     """Whether it runs when the services have become ready, and when the job has changed; without
     `every` and `at`, only then."""
     limit_seconds: float = 3600.0
-    """How long it may take before it is ended."""
+    """Time after which it is ended."""
     user: str = "root"
     events: str = ""
     """Pattern of lines that come with traffic, as in `Process`."""
@@ -161,7 +161,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to write and what to start: the whole outcome of a configuration."""
+    """Everything that follows from a configuration: files to write and processes to start."""
 
     topology: Topology
     files: tuple[RenderedFile, ...]

@@ -16,6 +16,7 @@ from gatepost.model import (
     RenderedFile,
     Role,
     SystemUser,
+    Tables,
     Token,
 )
 from gatepost.settings.concerns import Boolean, Concern
@@ -78,5 +79,6 @@ PLUGIN = Plugin(
     processes=processes,
     jobs=lambda _context: (Job("toy-tuning", ("echo", "in tune"), every=3600.0, after_start=True),),
     directories=lambda context: (Directory(context.site.home.state / "toy"),),
+    tables=Tables(Path(__file__).with_name("migrations"), "0001"),
     users=(USER,),
 )

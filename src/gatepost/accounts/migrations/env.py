@@ -9,6 +9,7 @@ from gatepost.accounts.tables import metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
+    version_table=context.config.attributes["version_table"],
     # The store opens one transaction around everything, so a failed migration changes nothing.
     transactional_ddl=True,
 )

@@ -39,13 +39,13 @@ DATABASE_GROUP = "postfix"
 """Members may read the database of accounts."""
 
 CACHE_SECONDS = 60
-"""How long Dovecot goes by what it knew, when nobody tells it of a changed account."""
+"""Time for which Dovecot uses an answer again when nothing reports a changed account."""
 CACHE_NEGATIVE_SECONDS = 5
 
 IMAP_SESSIONS = 8192
 POP3_SESSIONS = 1024
 SESSIONS_OF_A_PROCESS = 100
-"""How many sessions a process serves, one after the other, before a new one takes its place: many
+"""Number of sessions that a process serves, one after the other, before a new one replaces it: many
 enough that starting it costs next to nothing, few enough that no leak of memory gets large."""
 SIEVE_EXTENSIONS = (
     *("fileinto", "reject", "envelope", "encoded-character", "vacation", "subaddress"),
@@ -272,7 +272,7 @@ class _Parameter:
 
 @dataclass(frozen=True, slots=True)
 class _Pgsql:
-    """How Dovecot 2.4 reaches a PostgreSQL server."""
+    """Dovecot 2.4's parameters for a PostgreSQL server."""
 
     host: str
     parameters: tuple[_Parameter, ...]

@@ -101,7 +101,7 @@ OFFERS = {
     # The name "http" is what makes doveadm speak HTTP there.
     API: Offer(8080, "HTTP administration of the mail store", "http"),
 }
-"""What Postfix and others ask of the mail store."""
+"""The roles of the mail store, for Postfix and others."""
 
 _SERVICES = {
     DELIVERY: "lmtp",

@@ -1,4 +1,4 @@
-"""How Dovecot is started, stopped, told of changes and asked about a configuration."""
+"""Starting, stopping and reloading Dovecot, and the check of its configuration."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _REFUSED = re.compile(
 )
 
 _LOGIN = frozenset({"Login", "Logged in"})
-"""What a login is called: 2.3, 2.4."""
+"""Name of a login in the log: 2.3, 2.4."""
 _FAILED = "auth failed"
 
 _INTERNAL_PORTS = frozenset(listener.internal_port for listener in LISTENERS)

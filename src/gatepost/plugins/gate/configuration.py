@@ -1,4 +1,4 @@
-"""What the gate is told: a small JSON file that it reads at start and on SIGHUP."""
+"""The gate's configuration: a small JSON file that it reads at start and on SIGHUP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gatepost.model import Address, IPNetwork, Standing
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one client may take; 0 means no limit.
+    """Limits of one client; 0 means no limit.
 
     IPv6 clients count by their /64, and by their /56, which may take four times as much.
     """
@@ -30,18 +30,18 @@ class Configuration:
     hostname: str
     """The name in its replies."""
     trusted: tuple[IPNetwork, ...]
-    """Who may send a PROXY header, and must."""
+    """Networks whose peers may send a PROXY header, and must."""
     relaying: tuple[IPNetwork, ...]
     """Proxies whose headers may name a client of ``MYNETWORKS`` that relays."""
     accept_direct: bool
     """Whether anyone else is served under their own address, or refused."""
     header_seconds: float
-    """How long a trusted peer may take to send its header."""
+    """Time that a trusted peer has to send its header."""
     limits: Limits
     handoffs: Mapping[str, Mapping[Standing, str]]
     """Listener → kind of connection → UNIX socket of the Postfix service that takes it."""
     metrics: tuple[Address, ...]
-    """Where counters are told to Prometheus."""
+    """Addresses at which Prometheus reads the counters."""
 
     def dump(self) -> str:
         """Return the JSON text that `load` reads."""

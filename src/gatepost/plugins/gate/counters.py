@@ -1,4 +1,4 @@
-"""What the gate counts, and how Prometheus reads it."""
+"""The gate's counters, and the page on which Prometheus reads them."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class HandoffError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Who talks to whom, as Postfix is to believe it."""
+    """The two ends of a connection, as Postfix is to believe them."""
 
     client_host: str
     client_port: int

@@ -1,4 +1,4 @@
-"""How much one client may take, counted on the address that counts: the client's own."""
+"""Limits of one client, counted by the client's own address."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class _Client:
     window: float = 0.0
     count: int = 0
     open: set[Connection] = field(default_factory=set)
-    """What was handed over and may still be there."""
+    """Connections that were handed over and may still be open."""
     share: int = 1
-    """How many times the limit it may take."""
+    """Factor by which it may exceed the limit."""
     crowded: bool = False
     """Whether it was at its limit when somebody last looked."""
 

@@ -37,17 +37,17 @@ _MOST_WAITING = 20_000
 _SPARE_DESCRIPTORS = 64
 """For everything else that the process has open."""
 _DIRECT_SECONDS = 0.1
-"""How long a direct client is listened to for a forged header before Postfix greets it."""
+"""Time in which a direct client may show a forged header, before Postfix greets it."""
 _LINGER_SECONDS = 1.0
-"""How long a refused peer may take to read why."""
+"""Time that a refused peer has to read the reason."""
 _TAKEN_SECONDS = 30.0
-"""How long Postfix may take to fetch a connection before the client is sent away.
+"""Time that Postfix has to fetch a connection before the client is sent away.
 
 A machine under load needs some seconds to start a hundred processes, and a client waits for its
 greeting for five minutes (RFC 5321 section 4.5.3.2.1).
 """
 _LOOK_SECONDS = 0.02
-"""How soon a connection that Postfix has taken is let go of, if nothing else wakes the loop."""
+"""Time until a connection that Postfix has taken is released, if nothing else wakes the loop."""
 _PEEK = 4096
 """Bytes looked at once, and of the longest header: with all its extensions it is far shorter."""
 _SIGNATURES = (SIGNATURE_1, SIGNATURE_2)
@@ -57,7 +57,7 @@ _BEGINNING = max(map(len, _SIGNATURES))
 
 @dataclass(slots=True, eq=False)
 class _Stage:
-    """What connections wait for, those that have waited longest first."""
+    """Waiting connections by their reason, those that have waited longest first."""
 
     ready: Callable[[_Connection], None]
     """Called when there is something to read, and sometimes when there is not."""
@@ -82,12 +82,12 @@ class _Connection:
     peer: tuple[str, int]
     trusted: bool
     stage: _Stage | None = None
-    """What it waits for; None while it is being dealt with."""
+    """The reason why it waits; None while it is being served."""
     since: float = 0.0
     seen: bytes = b""
-    """What it began with, as far as somebody needed to know."""
+    """Its first bytes, as far as they were needed."""
     client: str = ""
-    """Who the proxy speaks for; empty when it speaks for itself."""
+    """The client for which the proxy speaks; empty when it speaks for itself."""
     channel: socket.socket | None = None
     """The connection to Postfix; only while it is offered there."""
 

@@ -1,4 +1,4 @@
-"""Who is a trusted proxy."""
+"""The test for trusted proxies."""
 
 from __future__ import annotations
 

@@ -59,11 +59,11 @@ _SMTPD = "smtpd"
 _ROOT = 16 * "../"
 """From wherever daemon_directory is up to the root: master.cf names programs relative to it."""
 _ENDED = "421 4.7.0 The account has changed, log in again"
-"""What a session is told whose account is no longer the one it logged in to. After 421 Postfix
+"""The answer to a session whose account is no longer the one it logged in to. After 421 Postfix
 hangs up (access(5))."""
 
 _NOT_REDIRECTED = "REJECT 5.7.1 Mail with an empty sender is not redirected"
-"""What the mail store is answered then (header_checks(5))."""
+"""The answer to the mail store then (header_checks(5))."""
 
 _WRAPPER_PORTS = frozenset({"465", "submissions", "smtps"})
 
@@ -219,14 +219,14 @@ class _Proxymap:
 
 @dataclass(frozen=True, slots=True)
 class _Pgsql:
-    """How Postfix reaches a PostgreSQL server (pgsql_table(5))."""
+    """Postfix's parameters for a PostgreSQL server (pgsql_table(5))."""
 
     host: str
     user: str
     password: str
     parameters: str
     retry_seconds: int | None
-    """How long it leaves a server alone that failed; None where that is always a minute."""
+    """Time in which it does not ask a server that failed; None where that is always a minute."""
 
 
 def _on_server(context: Context) -> bool:

@@ -45,7 +45,7 @@ SUBMISSIONS = Listener(
 LISTENERS = (SMTP, SUBMISSION, SUBMISSIONS)
 
 INTERNAL = "internal-"
-"""What the log name of an internal listener begins with."""
+"""Beginning of the log name of an internal listener."""
 
 _SERVICE_PROCESSES = 600
 """Sessions at once on one service. Postfix's default, 100, is what one busy webmail uses up; a
@@ -58,7 +58,7 @@ class SmtpdService:
     """One ``smtpd`` line of master.cf."""
 
     name: str
-    """Where it listens: an address such as ``127.0.0.1:31025``, or a socket's name."""
+    """The place where it listens: an address such as ``127.0.0.1:31025``, or a socket's name."""
     standing: Standing | None
     """Kind of the connected clients that the gate passes to it; None when it listens on TCP
     itself."""

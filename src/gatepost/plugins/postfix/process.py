@@ -1,4 +1,4 @@
-"""How Postfix is started, stopped, told of changes and asked about a configuration."""
+"""Starting, stopping and reloading Postfix, and the check of its configuration."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ _EVENTS = (
 )
 
 _NO_USER = "(unavailable)"
-"""What smtpd writes when the client gave up before it named one."""
+"""The command in smtpd's line when the client gave up before it named one."""
 
 
 def observe(line: str) -> Observation | None:

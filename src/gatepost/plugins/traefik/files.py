@@ -38,7 +38,7 @@ class EntryPoint:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """Where connections of some entry points go."""
+    """The destination of connections of some entry points."""
 
     name: str
     entry_points: tuple[str, ...]
@@ -49,7 +49,7 @@ class Router:
 
 @dataclass(frozen=True, slots=True)
 class WebRouter:
-    """Where requests for some host and path go."""
+    """The destination of requests for some host and path."""
 
     name: str
     entry_points: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""How Traefik is started, reloaded and found ready."""
+"""Starting and reloading Traefik, and the probes of its readiness."""
 
 from __future__ import annotations
 

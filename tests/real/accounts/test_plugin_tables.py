@@ -1,0 +1,1 @@
+../../unit/accounts/test_plugin_tables.py
