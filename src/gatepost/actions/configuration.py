@@ -52,5 +52,7 @@ def render(chosen: Settings, folder: Path) -> tuple[Path, ...]:
         raise UsageError(
             f'config render: "{folder}" is not an empty folder. Name a new one, so that nothing '
             "that is there gets mixed with what would be written."
+        ).about(
+            "folder-not-empty", object="folder", value=str(folder), expected="a new or empty folder"
         )
     return files.write(plan.files, folder)

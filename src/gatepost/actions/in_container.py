@@ -67,7 +67,7 @@ def _require_none_running(home: Home) -> None:
             f"A mail server runs in {home.root} already. Nothing was changed. See it with "
             "`gatepost status`, stop it with `gatepost down`, or give this one a home of its own "
             "with GATEPOST_HOME."
-        )
+        ).about("already-running", object="server", value=str(home.root))
 
 
 def open_patiently(settings: Settings, tell: Tell, health: Health) -> Store:

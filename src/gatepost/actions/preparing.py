@@ -99,7 +99,7 @@ def require_same_units(home: Home, wanted: Topology) -> None:
             f"In {home.root} only {', '.join(sorted(running))} runs: `gatepost run` has started "
             "it. Nothing was changed. Stop that first, or give this server a home of its own with "
             "GATEPOST_HOME."
-        )
+        ).about("one-unit-runs", object=str(home.root), value=", ".join(sorted(running)))
 
 
 def check_machine(home: Home, topology: Topology) -> None:

@@ -69,7 +69,7 @@ def run(unit: str, tell: Tell) -> None:
     if unit not in assembly.units():
         raise UsageError(
             f'run: "{unit}" is not a service. Name one of: {", ".join(assembly.units())}.'
-        )
+        ).about("unknown-unit", object="unit", value=unit, expected=", ".join(assembly.units()))
     settings = configuration.current(unit)
     in_container.run(settings, _ready_to_run(settings, tell), tell, unit)
 
@@ -109,7 +109,7 @@ def down(tell: Tell) -> bool:
                 f"{waited_for} in {home.root} is still at work after {starting.STOP_SECONDS:g} s, "
                 "and nothing was stopped. Look what it waits for, or end that process; then type "
                 "this again."
-            )
+            ).about("still-at-work", object=str(home.root), value=waited_for)
         time.sleep(0.05)
     tell("Stopping the mail server")
     starting.await_end(home, answer.pid, deadline)

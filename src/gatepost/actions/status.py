@@ -82,4 +82,4 @@ def _require_known(home: Home, name: str | None) -> None:
         raise UsageError(
             f'logs: "{name}" is not a service of this server. '
             + (f"Name one of: {', '.join(names)}." if names else "Start it first: gatepost up")
-        )
+        ).about("unknown-process", object="process", value=name, expected=", ".join(names))

@@ -188,7 +188,7 @@ def read(wanted: Request[Answer], found: Any) -> Answer:
             f'The supervisor\'s answer to "{wanted.name}" is not understood: '
             f"{said or 'it is of another version of Gatepost'}. "
             "Start it anew: gatepost down, then gatepost up"
-        ) from None
+        ).about("not-understood", object="supervisor", value=wanted.name) from None
     return answer
 
 
@@ -230,7 +230,7 @@ def ask(home: Home, word: str, *, seconds: float = _LONGEST_WAIT) -> Any:
             raise OperationError(
                 f'The supervisor of "{home.root}" answers nobody but root. '
                 "Run the same command with sudo, or as root."
-            ) from None
+            ).about("root-needed", object="supervisor", value=str(home.root)) from None
         try:
             connection.sendall(json.dumps({"do": word}).encode() + b"\n")
             with connection.makefile("rb") as stream:
@@ -239,7 +239,7 @@ def ask(home: Home, word: str, *, seconds: float = _LONGEST_WAIT) -> Any:
             raise OperationError(
                 f'The supervisor does not answer "{word}" within {seconds:g} s. '
                 "Look at its log: gatepost logs gatepost"
-            ) from None
+            ).about("supervisor-silent", object="supervisor", value=word) from None
         except ConnectionError:
             line = b""
     if not line:
