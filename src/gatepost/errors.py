@@ -39,7 +39,7 @@ class GatepostError(Exception):
 
     exit_code = 1
     kind = "error"
-    """What went wrong, in a word that programs compare; a subclass has its own."""
+    """The kind of error, a word that programs compare; each subclass has its own."""
 
     parameters: Mapping[str, str] = {}
     """The facts of it, as far as they are known: ``object`` is the thing, such as a variable or

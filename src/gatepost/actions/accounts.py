@@ -33,11 +33,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What a removed mailbox leaves behind."""
+    """The remains of a removed mailbox."""
 
     address: str
     mail: Path | None
-    """Where its mail stays; None when there is none in this place."""
+    """The folder where its mail stays; None when there is none in this place."""
     aliases: tuple[str, ...]
     """Aliases that still lead to it."""
 
@@ -51,7 +51,7 @@ def accounts(settings: Settings) -> Iterator[Store]:
 
 @contextmanager
 def _changing(session: Session) -> Iterator[Store]:
-    """Change the accounts; a running server is then told to look again.
+    """Change the accounts; a running server is then asked to look again.
 
     Raises `OperationError` when the change is made and the server could not act on it.
     """
@@ -295,9 +295,9 @@ def export_lines(session: Session, form: Format) -> Iterator[str]:
 
 
 def export_file(session: Session, file: Path, form: Format | None = None) -> None:
-    """Write all accounts to a file that only this user can read; replaces it whole.
+    """Write all accounts to a file that only this user can read.
 
-    Raises `OperationError` when it cannot be written.
+    An old one is replaced in one step. Raises `OperationError` when it cannot be written.
     """
     chosen = form or exchange.format_of(file.name)
     try:

@@ -42,7 +42,7 @@ def render(chosen: Settings, folder: Path) -> tuple[Path, ...]:
     from gatepost.run import files, rights  # noqa: PLC0415
 
     plan = draft(chosen, require_packages=False).plan
-    # Made before it is looked at: somebody else could make it in between.
+    # Made before it is checked: somebody else could make it in between.
     folder.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         folder.mkdir(mode=0o755)

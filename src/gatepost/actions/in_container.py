@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from gatepost.accounts.store import Store
 
 _DATABASE_SECONDS = 2.0
-"""How often a database that is away is tried again."""
+"""Seconds until a database that is away is tried again."""
 _TOLD_AGAIN_SECONDS = 60.0
-"""How often it is said that it is still away."""
+"""Seconds until the same reason is printed again."""
 
 
 def run(settings: Settings, home: Home, tell: Tell, unit: str | None = None) -> None:
@@ -50,7 +50,7 @@ def run(settings: Settings, home: Home, tell: Tell, unit: str | None = None) -> 
     # Nothing runs yet, no proof either.
     remove_mail(home)
     settings.withhold_secrets(os.environ)
-    # The whole server proves itself from its log file; a unit alone has its pod's log.
+    # A server with all units proves itself from its log file; a unit alone has its pod's log.
     container.become(
         home,
         lock,

@@ -1,4 +1,4 @@
-"""What runs on this machine, where it listens, and what it writes."""
+"""The state of the server on this machine, its listeners and its log."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class ProcessState:
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """How a job went the last time."""
+    """The result of a job's last run."""
 
     began: str
     """ISO 8601, UTC."""
@@ -71,9 +71,9 @@ class Running:
     ready: bool
     stopping: bool = False
     problems: tuple[str, ...] = ()
-    """In what the processes differ from what `gatepost up` has written, a sentence each."""
+    """Differences between the processes and what `gatepost up` has written, a sentence each."""
     foreign: str = ""
-    """What belongs to another user than the daemon that needs it; empty for nothing."""
+    """A file that belongs to another user than the daemon that needs it; empty for none."""
     services: tuple[ProcessState, ...] = ()
     """The processes of the plan; the name is older than the distinction."""
     jobs: tuple[JobState, ...] = ()
@@ -98,9 +98,9 @@ class Applied:
     """The answer to `APPLY`."""
 
     changed: tuple[str, ...] = ()
-    """What was done, a phrase each, such as ``mta reloaded``."""
+    """The changes that were made, a phrase each, such as ``mta reloaded``."""
     problem: str | None = None
-    """What went wrong; None when nothing did."""
+    """The reason why it did not succeed; None when it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Forgotten:
     """The answer to `FORGET`."""
 
     problems: tuple[str, ...] = ()
-    """What could not be done about changed accounts, a sentence each."""
+    """The reasons why changed accounts have no effect yet, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class Request(Generic[Answer]):
 
 
 STATUS = Request("status", Running)
-"""What runs now."""
+"""Report the state of everything that runs."""
 WAIT = Request("wait", Started)
 """Wait until the start is over."""
 APPLY = Request("apply", Applied)
