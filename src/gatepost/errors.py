@@ -1,5 +1,8 @@
 """The exception tree. Every error names a thing, its value, what was expected and the next step.
 
+The text is complete, for a terminal. A face that writes its own advice, such as a web page, reads
+`GatepostError.kind` and `GatepostError.parameters` instead.
+
 ::
 
     GatepostError
@@ -15,7 +18,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Self
 
 
 def printable(text: str, *, keep: str = "") -> str:
@@ -34,12 +38,27 @@ class GatepostError(Exception):
     """Root of all errors a user may see; the message is complete and needs no traceback."""
 
     exit_code = 1
+    kind = "error"
+    """The kind of error, a word that programs compare; each subclass has its own."""
+
+    parameters: Mapping[str, str] = {}
+    """The facts of it, as far as they are known: ``object`` is the thing, such as a variable or
+    ``mailbox``; ``value`` is the value that it has or would get; ``expected`` is what would be
+    right."""
+
+    def about(self, kind: str = "", **parameters: str) -> Self:
+        """Add a kind and parameters; those that are known already stay. Return the error."""
+        if kind and self.kind == type(self).kind:
+            self.kind = kind
+        self.parameters = {**parameters, **self.parameters}
+        return self
 
 
 class UsageError(GatepostError):
     """The call or the configuration is wrong; nothing was changed."""
 
     exit_code = 2
+    kind = "usage"
 
     def __init__(self, *problems: str) -> None:
         """Keep every problem, each one complete sentence or paragraph."""
@@ -55,9 +74,13 @@ class UsageError(GatepostError):
 class SettingsError(UsageError):
     """One or more settings are wrong."""
 
+    kind = "settings"
+
 
 class AccountError(UsageError):
     """A domain, mailbox or alias cannot be what was asked for."""
+
+    kind = "account"
 
     def __init__(self, *problems: str) -> None:
         """Keep every problem as one line: it repeats what a stranger may have asked for."""
@@ -67,6 +90,8 @@ class AccountError(UsageError):
 class ImportFileError(UsageError):
     """A line of an import file is wrong; nothing was imported."""
 
+    kind = "import-file"
+
     def __init__(self, *problems: str) -> None:
         """Keep every problem as one line: it repeats words of a file that others wrote."""
         super().__init__(*(printable(_shortened(problem)) for problem in problems))
@@ -75,17 +100,25 @@ class ImportFileError(UsageError):
 class PreflightError(UsageError):
     """This machine is not ready to run the plan: packages, rights, ports or certificates."""
 
+    kind = "preflight"
+
 
 class OperationError(GatepostError):
     """The call was right and something went wrong while doing it."""
+
+    kind = "operation"
 
 
 class CheckError(OperationError):
     """A daemon's own checker refused its staged configuration; the one in use stays."""
 
+    kind = "check"
+
 
 class StartError(OperationError):
     """A process did not become ready in time, or ended while starting."""
+
+    kind = "start"
 
 
 def _shortened(problem: str) -> str:

@@ -1,4 +1,4 @@
-"""How a program of ours that the supervisor starts begins: with its sockets, and without root."""
+"""The beginning of a program of ours that the supervisor starts: its sockets, and no root."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the program does, one function per verb; the command line is one face of it."""
+"""The use cases of the program, one function per verb; the command line is one face of them."""

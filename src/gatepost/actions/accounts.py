@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 from gatepost.accounts import addresses, exchange, passwords, quota
 from gatepost.accounts.exchange import Format, Imported, Progress
@@ -20,19 +22,22 @@ from gatepost.accounts.records import PROBE_DOMAIN, Alias, Domain, Mailbox
 from gatepost.accounts.store import MailboxChange, Store
 from gatepost.accounts.tables import ADDRESS_LENGTH
 from gatepost.actions.session import Session
-from gatepost.errors import ImportFileError, OperationError
+from gatepost.errors import GatepostError, ImportFileError, OperationError, printable
 from gatepost.model import Home
 from gatepost.run import control
 from gatepost.settings import Settings
 
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What a removed mailbox leaves behind."""
+    """The remains of a removed mailbox."""
 
     address: str
     mail: Path | None
-    """Where its mail stays; None when there is none in this place."""
+    """The folder where its mail stays; None when there is none in this place."""
     aliases: tuple[str, ...]
     """Aliases that still lead to it."""
 
@@ -46,7 +51,7 @@ def accounts(settings: Settings) -> Iterator[Store]:
 
 @contextmanager
 def _changing(session: Session) -> Iterator[Store]:
-    """Change the accounts; a running server is then told to look again.
+    """Change the accounts; a running server is then asked to look again.
 
     Raises `OperationError` when the change is made and the server could not act on it.
     """
@@ -57,12 +62,39 @@ def _changing(session: Session) -> Iterator[Store]:
             f"The accounts are changed, but {'; '.join(problems)}; the server tries again by "
             "itself, so look with `gatepost status` whether it has worked, and with `gatepost "
             "logs` why not."
-        )
+        ).about("sessions-not-ended", object="server", value=str(session.home.root))
+
+
+def _names(
+    thing: str,
+) -> Callable[
+    [Callable[Concatenate[Session, str, Given], Result]],
+    Callable[Concatenate[Session, str, Given], Result],
+]:
+    """Have the errors of an action say that they are about a thing, and about which."""
+
+    def naming(
+        action: Callable[Concatenate[Session, str, Given], Result],
+    ) -> Callable[Concatenate[Session, str, Given], Result]:
+        @wraps(action)
+        def named(
+            session: Session, value: str, /, *args: Given.args, **kwargs: Given.kwargs
+        ) -> Result:
+            try:
+                return action(session, value, *args, **kwargs)
+            except GatepostError as error:
+                error.about(object=thing, value=printable(value))
+                raise
+
+        return named
+
+    return naming
 
 
 # --- domains --------------------------------------------------------------------------------
 
 
+@_names("domain")
 def add_domain(session: Session, name: str) -> tuple[str, tuple[str, ...]]:
     """Add a domain; return its name as it is kept, and why its role addresses reach nobody."""
     normalised = addresses.domain(name)
@@ -81,6 +113,7 @@ def list_domains(session: Session) -> tuple[Domain, ...]:
     return session.store.domains()
 
 
+@_names("domain")
 def remove_domain(session: Session, name: str, *, force: bool) -> Domain:
     """Remove a domain; with `force` its mailboxes and aliases too."""
     with _changing(session) as store:
@@ -90,6 +123,7 @@ def remove_domain(session: Session, name: str, *, force: bool) -> Domain:
 # --- mailboxes ------------------------------------------------------------------------------
 
 
+@_names("mailbox")
 def add_mailbox(
     session: Session,
     address: str,
@@ -127,6 +161,7 @@ def list_mailboxes(session: Session, domain: str | None = None) -> tuple[Mailbox
     return session.store.mailboxes(name)
 
 
+@_names("mailbox")
 def change_mailbox(
     session: Session,
     address: str,
@@ -158,6 +193,7 @@ def change_mailbox(
         return store.change_mailbox(normalised, keep_sessions=keep_sessions, **change)
 
 
+@_names("mailbox")
 def require_free(session: Session, address: str, size: str | None) -> None:
     """Raise `AccountError` when no such mailbox can be added, before a password is asked."""
     normalised = addresses.mailbox(address)
@@ -166,11 +202,13 @@ def require_free(session: Session, address: str, size: str | None) -> None:
     session.store.require_free(normalised)
 
 
+@_names("mailbox")
 def require_mailbox(session: Session, address: str) -> Mailbox:
     """Return a mailbox; raise `AccountError` when there is none, before a password is asked."""
     return session.store.mailbox(addresses.mailbox(address))
 
 
+@_names("mailbox")
 def remove_mailbox(session: Session, address: str) -> Removed:
     """Remove a mailbox; its sessions end, its mail stays where it is."""
     normalised = addresses.mailbox(address)
@@ -201,6 +239,7 @@ def _is_there(folder: Path) -> bool:
 # --- aliases --------------------------------------------------------------------------------
 
 
+@_names("alias")
 def add_alias(
     session: Session, address: str, targets: Iterable[str]
 ) -> tuple[Alias, tuple[str, ...]]:
@@ -216,6 +255,7 @@ def list_aliases(session: Session, domain: str | None = None) -> tuple[Alias, ..
     return session.store.aliases(name)
 
 
+@_names("alias")
 def remove_alias(session: Session, address: str) -> Alias:
     """Remove an alias; return what it was."""
     return session.store.remove_alias(addresses.alias(address))
@@ -255,9 +295,9 @@ def export_lines(session: Session, form: Format) -> Iterator[str]:
 
 
 def export_file(session: Session, file: Path, form: Format | None = None) -> None:
-    """Write all accounts to a file that only this user can read; replaces it whole.
+    """Write all accounts to a file that only this user can read.
 
-    Raises `OperationError` when it cannot be written.
+    An old one is replaced in one step. Raises `OperationError` when it cannot be written.
     """
     chosen = form or exchange.format_of(file.name)
     try:
@@ -273,7 +313,7 @@ def export_file(session: Session, file: Path, form: Format | None = None) -> Non
     except OSError as error:
         raise OperationError(
             f"{file}: cannot be written: {error.strerror}. Choose another place with --output."
-        ) from None
+        ).about("unwritable", object="file", value=str(file)) from None
 
 
 def open_import(name: str) -> tuple[Path, int]:
@@ -289,4 +329,4 @@ def open_import(name: str) -> tuple[Path, int]:
         raise ImportFileError(
             f"{name}: cannot be read: {error.strerror}. "
             "Give a file that ends in .csv or .jsonl, or - for standard input."
-        ) from None
+        ).about("unreadable", object="file", value=name, expected="a .csv or .jsonl file") from None

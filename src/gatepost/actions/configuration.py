@@ -42,7 +42,7 @@ def render(chosen: Settings, folder: Path) -> tuple[Path, ...]:
     from gatepost.run import files, rights  # noqa: PLC0415
 
     plan = draft(chosen, require_packages=False).plan
-    # Made before it is looked at: somebody else could make it in between.
+    # Made before it is checked: somebody else could make it in between.
     folder.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         folder.mkdir(mode=0o755)
@@ -52,5 +52,7 @@ def render(chosen: Settings, folder: Path) -> tuple[Path, ...]:
         raise UsageError(
             f'config render: "{folder}" is not an empty folder. Name a new one, so that nothing '
             "that is there gets mixed with what would be written."
+        ).about(
+            "folder-not-empty", object="folder", value=str(folder), expected="a new or empty folder"
         )
     return files.write(plan.files, folder)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from gatepost.accounts.store import Store
 
 _DATABASE_SECONDS = 2.0
-"""How often a database that is away is tried again."""
+"""Seconds until a database that is away is tried again."""
 _TOLD_AGAIN_SECONDS = 60.0
-"""How often it is said that it is still away."""
+"""Seconds until the same reason is printed again."""
 
 
 def run(settings: Settings, home: Home, tell: Tell, unit: str | None = None) -> None:
@@ -50,7 +50,7 @@ def run(settings: Settings, home: Home, tell: Tell, unit: str | None = None) -> 
     # Nothing runs yet, no proof either.
     remove_mail(home)
     settings.withhold_secrets(os.environ)
-    # The whole server proves itself from its log file; a unit alone has its pod's log.
+    # A server with all units proves itself from its log file; a unit alone has its pod's log.
     container.become(
         home,
         lock,
@@ -67,7 +67,7 @@ def _require_none_running(home: Home) -> None:
             f"A mail server runs in {home.root} already. Nothing was changed. See it with "
             "`gatepost status`, stop it with `gatepost down`, or give this one a home of its own "
             "with GATEPOST_HOME."
-        )
+        ).about("already-running", object="server", value=str(home.root))
 
 
 def open_patiently(settings: Settings, tell: Tell, health: Health) -> Store:

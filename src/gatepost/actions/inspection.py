@@ -16,16 +16,16 @@ from gatepost.settings.concerns import DatabaseDriver
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was found, a sentence each."""
+    """The result of an inspection, a sentence for each finding."""
 
     problems: list[str] = field(default_factory=list)
-    """What `up` would refuse."""
+    """Reasons for which `up` would refuse to start."""
     warnings: list[str] = field(default_factory=list)
-    """What deserves a second look."""
+    """Doubtful things that `up` accepts."""
     now: list[str] = field(default_factory=list)
-    """What stands in the way of `up` at this moment, and may be gone in the next."""
+    """Obstacles to `up` at this moment, which may be gone in the next."""
     unseen: list[str] = field(default_factory=list)
-    """What this user may not look at."""
+    """Things that this user may not read."""
 
 
 def files(settings: Settings) -> list[str]:
@@ -48,7 +48,7 @@ def inspect(session: Session) -> Inspection:
     found.problems.extend(_files(settings, found))
     try:
         preflight.require_folder(home)
-    except PreflightError as error:  # nothing more can be looked at
+    except PreflightError as error:  # nothing more can be checked
         found.problems.extend(error.problems)
         return found
     if os.geteuid() == 0 and settings.place is not Place.CONTAINER:

@@ -13,7 +13,7 @@ from gatepost.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A place as it was found once, and its plan as far as it is known before anything is made.
+    """The facts about a place, found once, and its plan as far as it is known before the start.
 
     In place of keys that are made at the first start, and of the administrator's files that are
     copied, the plan has placeholders.

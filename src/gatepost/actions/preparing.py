@@ -88,7 +88,7 @@ def _give_to_owners(home: Home, directories: tuple[Directory, ...], tell: Tell) 
 
 
 def require_same_units(home: Home, wanted: Topology) -> None:
-    """Refuse to make a whole server of one that runs a single unit.
+    """Refuse to add units to a server that runs a single one.
 
     Raises `PreflightError` that names what runs.
     """
@@ -99,14 +99,14 @@ def require_same_units(home: Home, wanted: Topology) -> None:
             f"In {home.root} only {', '.join(sorted(running))} runs: `gatepost run` has started "
             "it. Nothing was changed. Stop that first, or give this server a home of its own with "
             "GATEPOST_HOME."
-        )
+        ).about("one-unit-runs", object=str(home.root), value=", ".join(sorted(running)))
 
 
 def check_machine(home: Home, topology: Topology) -> None:
     """Look whether the plan can run here.
 
     A supervisor that an interrupted `up` has left may be starting daemons just now: their ports are
-    seen a moment before they are, and a moment after we asked it for them. So it is looked again.
+    seen a moment before they are, and a moment after we asked it for them. So it is checked again.
     """
     deadline = time.monotonic() + _SETTLE_SECONDS
     while True:

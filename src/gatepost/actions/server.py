@@ -1,4 +1,4 @@
-"""The server on this machine: started, changed, stopped, looked at."""
+"""The server on this machine: started, changed, stopped."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _UMASK = 0o022
 def up(*, detach: bool, tell: Tell) -> None:
     """Start the server, or bring a running one up to date.
 
-    Without `detach` a new server runs here until it is told to stop. Raises `UsageError` when the
-    settings or the machine are not right (nothing is changed then), `CheckError` when a daemon
-    refuses its configuration, `StartError` when a process does not become ready.
+    Without `detach` a new server runs here until a signal or `down` stops it. Raises `UsageError`
+    when the settings or the machine are not right (nothing is changed then), `CheckError` when a
+    daemon refuses its configuration, `StartError` when a process does not become ready.
     """
     from gatepost.actions import in_container, preparing  # noqa: PLC0415  slow to import
 
@@ -59,7 +59,7 @@ def up(*, detach: bool, tell: Tell) -> None:
 
 
 def run(unit: str, tell: Tell) -> None:
-    """Run the daemons of one unit here until told to stop, as a container does.
+    """Run the daemons of one unit here until a signal stops them, as a container does.
 
     Raises as `up` does, and `UsageError` for a unit that there is not.
     """
@@ -69,7 +69,7 @@ def run(unit: str, tell: Tell) -> None:
     if unit not in assembly.units():
         raise UsageError(
             f'run: "{unit}" is not a service. Name one of: {", ".join(assembly.units())}.'
-        )
+        ).about("unknown-unit", object="unit", value=unit, expected=", ".join(assembly.units()))
     settings = configuration.current(unit)
     in_container.run(settings, _ready_to_run(settings, tell), tell, unit)
 
@@ -97,7 +97,7 @@ def down(tell: Tell) -> bool:
     deadline = time.monotonic() + starting.STOP_SECONDS
     waited_for = ""
     while (answer := session.ask(control.STOP)) is None:
-        # Looked at after asking: who is not at work now has not been when we asked either.
+        # Read after asking: a command that is not at work now was not when we asked either.
         busy = locks.at_work(home)
         if busy is None and session.ask(control.STATUS) is None:
             return False
@@ -109,7 +109,7 @@ def down(tell: Tell) -> bool:
                 f"{waited_for} in {home.root} is still at work after {starting.STOP_SECONDS:g} s, "
                 "and nothing was stopped. Look what it waits for, or end that process; then type "
                 "this again."
-            )
+            ).about("still-at-work", object=str(home.root), value=waited_for)
         time.sleep(0.05)
     tell("Stopping the mail server")
     starting.await_end(home, answer.pid, deadline)

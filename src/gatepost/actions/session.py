@@ -1,4 +1,4 @@
-"""What actions work with: the settings, the accounts and the supervisor of one server.
+"""The settings, the accounts and the supervisor of one server, for actions to work with.
 
 A command opens a session for a moment. A program that lives long, such as one that serves web
 pages, keeps one, with the pool of connections to the database; it may be used by several threads.

@@ -44,7 +44,7 @@ def lock_or_running(home: Home, tell: Tell) -> int | None:
                 f"{locks.at_work(home) or 'The supervisor'} neither answers nor ends within "
                 f"{STOP_SECONDS:g} s. Look at its log with `gatepost logs gatepost`, or end that "
                 "process; then type this again."
-            )
+            ).about("supervisor-silent", object="supervisor", value=str(home.root))
         time.sleep(0.05)
 
 
@@ -67,11 +67,13 @@ def in_background(home: Home, tell: Tell, lock: int) -> None:
     while (answer := control.request(home, control.WAIT)) is None:
         if child.poll() is not None:
             said = child.communicate()[1].decode().strip()
-            raise StartError(said or "The mail server was stopped while it started: gatepost down")
+            raise StartError(
+                said or "The mail server was stopped while it started: gatepost down"
+            ).about("not-ready", object="server", value=str(home.root))
         time.sleep(0.02)
     if answer.problem:
         child.wait()
-        raise StartError(answer.problem)
+        raise StartError(answer.problem).about("not-ready", object="server", value=str(home.root))
     tell("The mail server is ready")
 
 
@@ -82,11 +84,13 @@ def apply_changes(home: Home, tell: Tell) -> None:
     """
     answer = control.request(home, control.APPLY)
     if answer is None:
-        raise StartError("The supervisor has ended meanwhile. Start it again: gatepost up")
+        raise StartError("The supervisor has ended meanwhile. Start it again: gatepost up").about(
+            "not-running", object="supervisor", value=str(home.root)
+        )
     for change in answer.changed:
         tell(change)
     if answer.problem:
-        raise StartError(answer.problem)
+        raise StartError(answer.problem).about("not-applied", object="server", value=str(home.root))
     tell("The mail server is up to date" if answer.changed else "Nothing has changed")
 
 
@@ -118,7 +122,7 @@ def stop_older(home: Home, tell: Tell) -> int | None:
             raise StartError(
                 f"{locks.at_work(home) or 'The supervisor'} does not end. Look at its log with "
                 "`gatepost logs gatepost`, or end that process; then type this again."
-            )
+            ).about("supervisor-silent", object="supervisor", value=str(home.root))
         time.sleep(0.05)
     return lock
 
@@ -152,7 +156,7 @@ def await_end(home: Home, pid: int, deadline: float) -> None:
             raise StartError(
                 f"The supervisor of {home.root} (process {pid}) is still stopping after "
                 f"{STOP_SECONDS:g} s. Look at its log: gatepost logs gatepost"
-            )
+            ).about("still-stopping", object="supervisor", value=str(pid))
         time.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""What runs on this machine, where it listens, and what it writes."""
+"""The state of the server on this machine, its listeners and its log."""
 
 from __future__ import annotations
 
@@ -82,4 +82,4 @@ def _require_known(home: Home, name: str | None) -> None:
         raise UsageError(
             f'logs: "{name}" is not a service of this server. '
             + (f"Name one of: {', '.join(names)}." if names else "Start it first: gatepost up")
-        )
+        ).about("unknown-process", object="process", value=name, expected=", ".join(names))

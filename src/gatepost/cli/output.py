@@ -1,4 +1,4 @@
-"""How reports reach a terminal or a file."""
+"""The console to which commands print reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``gatepost status`` prints for people: tables of processes, jobs and listeners."""
+"""The output of ``gatepost status`` for people: tables of processes, jobs and listeners."""
 
 from __future__ import annotations
 

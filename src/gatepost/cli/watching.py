@@ -33,16 +33,17 @@ class Watch:
         *,
         after: Callable[[Report], None],
     ) -> None:
-        """Run every so many seconds, and have each report heard by `after`."""
+        """Run every so many seconds, and pass each report to `after`."""
         self._prove = prove
         self._seconds = seconds
         self._after = after
         self._screen = Screen()
 
     def run(self) -> Report:
-        """Watch until Ctrl-C; return the last report, told in one sentence on the normal screen.
+        """Watch until Ctrl-C; return the last report.
 
-        Raises `KeyboardInterrupt` when there was none yet.
+        It is printed in one sentence on the normal screen. Raises `KeyboardInterrupt` when there
+        was none yet.
         """
         last: Report | None = None
         try:
@@ -70,7 +71,7 @@ class Watch:
 
 
 class Screen:
-    """What is on the screen: the run, the countdown, what changed, the rows that fit."""
+    """The content of the screen: the run, the countdown, what changed, the rows that fit."""
 
     def __init__(self) -> None:
         """Begin with nothing to show."""
@@ -144,7 +145,7 @@ class Screen:
 
     def _news(self) -> list[Text]:
         if self._runs == 1:
-            return [Text("What changes from now on is told here.", style="dim")]
+            return [Text("Changes from now on are shown here.", style="dim")]
         if not self._changed:
             return [Text(f"Nothing has changed in {self._runs} runs.", style="dim")]
         shown = [Text(words) for words in self._changed[:_CHANGES_SHOWN]]

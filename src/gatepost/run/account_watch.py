@@ -22,7 +22,7 @@ EVERY = 0.25
 
 @dataclass(slots=True)
 class _Pending:
-    """What a process has not done yet about changed accounts."""
+    """The work that a process has still to do about changed accounts."""
 
     accounts: dict[str, None] = field(default_factory=dict)
     """Whose sessions end: a line for each, as the process's command reads them."""
@@ -41,7 +41,7 @@ class AccountWatch:
     ) -> None:
         """Take who runs now, where to complain, and who is to hear that a connection has ended.
 
-        That is told once for each connection, with the process whose accounts it was about.
+        `lost` is called once for each connection, with the process whose accounts it was about.
         """
         self._processes = processes
         self._say = say
@@ -64,7 +64,7 @@ class AccountWatch:
 
     @property
     def problems(self) -> list[str]:
-        """What could not be done about changed accounts until now, a sentence for each process."""
+        """The reasons why changed accounts have no effect yet, a sentence for each process."""
         return list(self._problems.values())
 
     async def look(self) -> list[str]:
@@ -85,7 +85,7 @@ class AccountWatch:
             if name in self._connected:
                 self._connected.remove(name)
                 self._lost(one.process)
-            said = f"{name} cannot be told of changed accounts: {' '.join(str(error).split())}"
+            said = f"{name} cannot be informed of changed accounts: {' '.join(str(error).split())}"
         else:
             self._connected.add(name)
             if changes:
@@ -138,7 +138,7 @@ async def _done(pending: _Pending, process: Process, child: Child) -> str | None
     if not pending.forgotten:
         said = await child.tell(process.forget) if process.forget else None
         if said:
-            failed.append(f"{process.name} could not be told of changed accounts: {said}")
+            failed.append(f"{process.name} could not be informed of changed accounts: {said}")
         else:
             pending.forgotten, pending.ended = True, False
     # Until it has forgotten, sessions are ended once: a new password may have begun others.

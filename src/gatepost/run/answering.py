@@ -12,7 +12,7 @@ from gatepost.run import control
 from gatepost.run.control import Refused, Request
 
 REQUEST_SECONDS = 5.0
-"""How long a program may take to send its request; ours send it at once."""
+"""Seconds that a program may take to send its request; ours send it at once."""
 
 Handler = Callable[[], Awaitable[Any]]
 """Returns the answer to one kind of request."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 _OWN_DAYS = 3650
-"""Nobody checks its chain, so its end must not surprise anybody."""
+"""Days that our own pairs last. Their chain is not checked, so they must not expire unnoticed."""
 
 
 def shown(settings: Settings, home: Home) -> Certificate:
@@ -178,7 +178,7 @@ def _make(pair: Certificate, name: str, *, client: bool = False) -> None:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    """Write whole or not at all, with the mode from the first moment."""
+    """Write the complete file or nothing, with the mode from the first moment."""
     partial = path.with_name(path.name + ".new")
     descriptor = rights.open_own(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as stream:

@@ -1,4 +1,4 @@
-"""What the change from one configuration to the next asks of a process. Pure."""
+"""Comparison of two configurations: the effects of the change on a process. Pure."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Child:
             os.close(writing)
         said = _Output(reading, output)
         created = time.time()
-        # One that has ended already is gone; `wait` tells how.
+        # One that has ended already is gone; `wait` returns how.
         with contextlib.suppress(psutil.NoSuchProcess):
             created = psutil.Process(child.pid).create_time()
         return cls(process, child, said, created)

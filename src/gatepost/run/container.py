@@ -1,4 +1,4 @@
-"""The supervisor as a container runs it: it logs to standard output and tells its health.
+"""The supervisor as a container runs it: it logs to standard output and reports its health.
 
 Preparing a start imports four times as much as watching daemons does, and an interpreter keeps
 what it has imported: 69 MB instead of 17 for as long as the container lives. So the process that
@@ -36,7 +36,7 @@ def become(home: Home, lock: int, *, ipv6: bool, log_file: bool, database_server
     """Replace this process: nothing of it is left but its number and what it has open.
 
     `lock` is the supervisor's. With `log_file` the log goes to the home's file as well as to
-    standard output. `database_server` tells whether the accounts are on one.
+    standard output. `database_server` is true if the accounts are on one.
     """
     words = [_IPV6] * ipv6 + [_LOG_FILE] * log_file + [_DATABASE_SERVER] * database_server
     words.append(f"{_LOCK}{lock}")
@@ -49,7 +49,7 @@ def become(home: Home, lock: int, *, ipv6: bool, log_file: bool, database_server
 
 
 def main(root: str, *words: str) -> None:
-    """Supervise until told to stop; print an error without a traceback and exit with its code."""
+    """Supervise until a signal or a request ends it; exit with the code of an error."""
     home = Home(Path(root))
     health = Health()
     file = logs.path(home) if _LOG_FILE in words else None

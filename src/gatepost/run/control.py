@@ -44,7 +44,7 @@ class ProcessState:
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """How a job went the last time."""
+    """The result of a job's last run."""
 
     began: str
     """ISO 8601, UTC."""
@@ -71,9 +71,9 @@ class Running:
     ready: bool
     stopping: bool = False
     problems: tuple[str, ...] = ()
-    """In what the processes differ from what `gatepost up` has written, a sentence each."""
+    """Differences between the processes and what `gatepost up` has written, a sentence each."""
     foreign: str = ""
-    """What belongs to another user than the daemon that needs it; empty for nothing."""
+    """A file that belongs to another user than the daemon that needs it; empty for none."""
     services: tuple[ProcessState, ...] = ()
     """The processes of the plan; the name is older than the distinction."""
     jobs: tuple[JobState, ...] = ()
@@ -98,9 +98,9 @@ class Applied:
     """The answer to `APPLY`."""
 
     changed: tuple[str, ...] = ()
-    """What was done, a phrase each, such as ``mta reloaded``."""
+    """The changes that were made, a phrase each, such as ``mta reloaded``."""
     problem: str | None = None
-    """What went wrong; None when nothing did."""
+    """The reason why it did not succeed; None when it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Forgotten:
     """The answer to `FORGET`."""
 
     problems: tuple[str, ...] = ()
-    """What could not be done about changed accounts, a sentence each."""
+    """The reasons why changed accounts have no effect yet, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class Request(Generic[Answer]):
 
 
 STATUS = Request("status", Running)
-"""What runs now."""
+"""Report the state of everything that runs."""
 WAIT = Request("wait", Started)
 """Wait until the start is over."""
 APPLY = Request("apply", Applied)
@@ -188,7 +188,7 @@ def read(wanted: Request[Answer], found: Any) -> Answer:
             f'The supervisor\'s answer to "{wanted.name}" is not understood: '
             f"{said or 'it is of another version of Gatepost'}. "
             "Start it anew: gatepost down, then gatepost up"
-        ) from None
+        ).about("not-understood", object="supervisor", value=wanted.name) from None
     return answer
 
 
@@ -230,7 +230,7 @@ def ask(home: Home, word: str, *, seconds: float = _LONGEST_WAIT) -> Any:
             raise OperationError(
                 f'The supervisor of "{home.root}" answers nobody but root. '
                 "Run the same command with sudo, or as root."
-            ) from None
+            ).about("root-needed", object="supervisor", value=str(home.root)) from None
         try:
             connection.sendall(json.dumps({"do": word}).encode() + b"\n")
             with connection.makefile("rb") as stream:
@@ -239,7 +239,7 @@ def ask(home: Home, word: str, *, seconds: float = _LONGEST_WAIT) -> Any:
             raise OperationError(
                 f'The supervisor does not answer "{word}" within {seconds:g} s. '
                 "Look at its log: gatepost logs gatepost"
-            ) from None
+            ).about("supervisor-silent", object="supervisor", value=word) from None
         except ConnectionError:
             line = b""
     if not line:

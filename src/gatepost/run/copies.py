@@ -26,7 +26,7 @@ VARIABLES = {
 
 
 def announced(part: Part, *files: Path) -> Copy:
-    """Return what stands for a copy until it is made: nothing is read, and no secret is told."""
+    """Return what stands for a copy until it is made: nothing is read, and no secret is shown."""
     names = " and ".join(map(str, files))
     return Copy(f"# {part} of {names}: copied by `gatepost up`\n", Original(part, _named(files)))
 

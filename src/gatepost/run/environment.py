@@ -1,4 +1,4 @@
-"""What a child process knows of the world: the same at every start, whoever types the command.
+"""The environment of child processes: the same at every start, whoever types the command.
 
 Variables of the caller would decide what a daemon loads (``LD_PRELOAD``), which configuration a
 tool reads (``MAIL_CONFIG``) and where a client connects (``PGHOST``), and those of the next caller
@@ -20,13 +20,13 @@ from gatepost.model import Process
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TIME_ZONE = re.compile(r"[A-Za-z0-9_+:,./<>-]{1,100}")
-"""What tzset(3) reads."""
+"""The time zones that tzset(3) reads."""
 
 
 def fixed(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the environment of every child.
 
-    Of the caller's only ``TZ`` is taken, in which a container is told its time zone.
+    Only ``TZ`` is taken from the caller: it gives a container its time zone.
     """
     zone = environ.get("TZ", "")
     return {"PATH": PATH, "LANG": "C.UTF-8"} | (
@@ -37,7 +37,7 @@ def fixed(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 def unreadable(process: Process) -> str | None:
     """Tell what keeps the users of a process from reading its program; None when nothing does.
 
-    A program of ours needs the whole of its Python: root has started it, and it reads more of it
+    A program of ours needs all files of its Python: root has started it, and it reads more of it
     when it has given up root.
     """
     program = Path(process.argv[0])

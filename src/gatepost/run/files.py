@@ -16,7 +16,7 @@ from gatepost.model import Directory, RenderedFile, SystemUser
 from gatepost.run import rights
 
 _SETTLED_SECONDS = 3.0
-"""How long before now files seem to have been written.
+"""Seconds before now at which files seem to have been written.
 
 Some daemons read a file again and again until its last change is two seconds old, for somebody
 might still be writing it. Ours are complete before a daemon sees them. Symptom without it: after

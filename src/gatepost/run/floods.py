@@ -1,8 +1,9 @@
 """A flood of one kind of line leaves room for all others.
 
 Lines are limited by their process and kind, as the gate's own are: a burst, and a few in a second
-after that. What is left out is counted and told. Lines about clients and messages, of which there
-are as many as there is traffic (`Process.events`), have a limit that no mail server reaches.
+after that. Lines that are left out are counted and reported. Lines about clients and messages, of
+which there are as many as there is traffic (`Process.events`), have a limit that no mail server
+reaches.
 
 A kind is the level and the first words of the message, without what a client said. A level has a
 table of its own, so no flood of warnings leaves out the error that says why mail stopped.
@@ -23,16 +24,16 @@ PER_SECOND = 2.0
 EVENTS_BURST = 50_000
 EVENTS_PER_SECOND = 2_000.0
 _TOLD_SECONDS = 10.0
-"""So often it is told how many lines of a kind were left out."""
+"""Seconds between two reports of how many lines of a kind were left out."""
 _LOOK_SECONDS = 1.0
-"""So often all kinds are looked through."""
+"""Seconds between two searches through all kinds."""
 _QUIET_SECONDS = 300.0
 """A kind that was quiet for so long is forgotten: it has its whole burst again anyway."""
 _KINDS = 200
 """So many kinds of a level are told apart; those beyond are one, for words may be a stranger's."""
 _WORDS = 6
 _LONGEST = 300
-"""So many bytes of a message are looked at."""
+"""Bytes of a message that are read."""
 _HEAD = re.compile(
     # The date, and the host if a process with its number follows.
     rb"(?:[A-Z][a-z]{2} [ \d]\d [\d:]{8} (?:\S+ (?=\S+\[\d+\]: ))?|\d{4}-\d\d-\d\dT\S+ )?"
@@ -42,7 +43,7 @@ _HEAD = re.compile(
     rb"(?:(fatal|panic|error|Fatal|Panic|Error|ERR|FTL)(?=:? ))?"
 )
 _SAID = re.compile(rb"[\"'<\[]")
-"""Where a quotation or an address begins: what follows may be a client's words."""
+"""The beginning of a quotation or an address: what follows may be a client's words."""
 _NAMED = re.compile(rb"(?:hostname|[Mm]ailbox) \S+")
 """The name of a client's host, or of a mailbox."""
 _PUNCTUATION = b",:;()"
@@ -61,7 +62,7 @@ class _Kind:
 
 
 class Limits:
-    """What one process may write."""
+    """The limits of what one process may write."""
 
     def __init__(self, events: str = "", clock: Callable[[], float] = time.monotonic) -> None:
         """Take the pattern of lines about traffic, whose first group is their kind."""
@@ -76,7 +77,7 @@ class Limits:
         return [line for line in lines if self._admits(line, now)]
 
     def left_out(self) -> list[str]:
-        """Tell of the lines that were left out since it was last told, a sentence for each kind."""
+        """Return how many lines were left out since the last report, a sentence for each kind."""
         now = self._clock()
         if now < self._look:
             return []

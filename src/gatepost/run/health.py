@@ -21,7 +21,7 @@ _STUCK_SECONDS = 60.0
 
 
 class Health:
-    """What is told about this container; anyone may call anything from any thread."""
+    """The health of this container; anyone may call anything from any thread."""
 
     def __init__(self) -> None:
         """Begin alive and not ready."""
@@ -65,7 +65,7 @@ def serving(health: Health, *, ipv6: bool, port: int = PORT) -> Iterator[None]:
         listening = http_port.listen("::" if ipv6 else "0.0.0.0", port)  # noqa: S104  for the kubelet
     except OSError as error:
         raise PreflightError(
-            f"Port {port}, where health is told, cannot be opened: {error.strerror}. In a "
+            f"Port {port}, where health is reported, cannot be opened: {error.strerror}. In a "
             "container of its own nobody else has it; elsewhere set GATEPOST_PLACE=machine."
         ) from None
     with http_port.serving([listening], respond, name="health"):

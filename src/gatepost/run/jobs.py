@@ -29,7 +29,7 @@ _SOON_SECONDS = 60.0
 _JITTER = 0.1
 """Part of the interval by which each start is moved, so that many servers do not ask at once."""
 _LATEST_SECONDS = 600.0
-"""How long after its time of day a job begins at the latest."""
+"""Seconds after its time of day within which a job begins."""
 
 
 class Jobs:
@@ -66,7 +66,7 @@ class Jobs:
 
     @property
     def status(self) -> tuple[JobState, ...]:
-        """What ``gatepost status`` shows of each."""
+        """The state of each job, as ``gatepost status`` shows it."""
         return tuple(
             JobState(
                 name,
@@ -104,7 +104,7 @@ class Jobs:
         """Return when a job is due, from its last run and its times."""
         chance = random.random()  # noqa: S311  it guards nothing
         last = self._last.get(job.name)
-        # A clock that was wrong may have noted down a time to come.
+        # A clock that was wrong may have noted down a later time.
         began = min(now, dt.datetime.fromisoformat(last.began)) if last else None
         if job.at:
             before, due = _times_of_day(job.at, now)

@@ -23,7 +23,7 @@ _WRITING = "up.lock"
 _SUPERVISING = "supervisor.lock"
 UP = "gatepost up"
 RENEWAL = "the renewal of certificates"
-"""What a command that writes calls itself."""
+"""The name that a command that writes gives itself."""
 _LOOK_SECONDS = 0.5
 """For so long a lock may be held by a command that only looks whether it is free."""
 _RENEWAL_SECONDS = 20.0

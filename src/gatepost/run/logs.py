@@ -33,7 +33,7 @@ _PLAIN = "\x1b[0m"
 _PAUSE = 0.1
 """Seconds between looks of `follow`."""
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
-"""What a terminal obeys, in ASCII and in UTF-8; a client's words may hold it."""
+"""Characters that a terminal obeys, in ASCII and UTF-8; a client's words may hold them."""
 
 
 def path(home: Home) -> Path:

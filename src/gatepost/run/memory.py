@@ -1,4 +1,4 @@
-"""What the supervisor has started, written down: it outlives a supervisor that is killed."""
+"""A list of what the supervisor has started: it outlives a supervisor that is killed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Started:
 
 
 def remember(home: Home, started: Iterable[Started]) -> None:
-    """Write down who runs."""
+    """Write down the processes that run."""
     partial = _file(home).with_suffix(".new")
     descriptor = rights.open_own(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -40,7 +40,7 @@ def remember(home: Home, started: Iterable[Started]) -> None:
 
 
 def recall(home: Home) -> tuple[Started, ...]:
-    """Return who was running when this was last written; nobody after an orderly end."""
+    """Return the processes that ran when this was last written; none after an orderly end."""
     try:
         found = tuple(Started(**row) for row in json.loads(_file(home).read_text()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -49,7 +49,7 @@ def recall(home: Home) -> tuple[Started, ...]:
 
 
 def forget(home: Home) -> None:
-    """Nothing runs any more."""
+    """Remove the list: nothing runs any more."""
     _file(home).unlink(missing_ok=True)
 
 

@@ -1,6 +1,6 @@
 """Files that the daemons' copies are made of, watched for new contents.
 
-They are looked at by name, so a link that is turned elsewhere counts as well: certbot's ``live/``
+They are read by name, so a link that is turned elsewhere counts as well: certbot's ``live/``
 folder and a pod's volumes of secrets are renewed in that way.
 """
 
@@ -32,7 +32,7 @@ async def changed(
 ) -> AsyncIterator[None]:
     """Yield whenever originals have contents that no copy was made of yet; this never ends.
 
-    `originals` tells which to look at now, with the digest of what was copied. Contents that were
+    `originals` returns those to watch now, with the digest of what was copied. Contents that were
     yielded once and were not copied, because they do not serve, are yielded again only when they
     give way to those that were, or when `again` says so: what kept them out may have passed.
     """

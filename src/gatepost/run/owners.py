@@ -29,19 +29,19 @@ from gatepost.run import environment
 LOOK_SECONDS = 1.0
 """So much later a start is at most, however many files there are and however slow the disk is."""
 _SAMPLE = 3
-"""Files that are looked at in each folder: a backup is restored by folders."""
+"""Files that are checked in each folder: a backup is restored by folders."""
 _TELL_SECONDS = 3.0
 _PROTECTED = Path("/proc/sys/fs/protected_hardlinks")
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look has found."""
+    """The result of a search."""
 
     foreign: str = ""
-    """What belongs to somebody else, and to whom; empty when nothing was found."""
+    """A file that belongs to somebody else, and its owner; empty when none was found."""
     complete: bool = True
-    """Whether the time was enough for all folders."""
+    """True if the time was enough for all folders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def mend(directories: Iterable[Directory], tell: Callable[[str], None]) -> int:
                 with suppress(FileNotFoundError):
                     mended += _give(folder, name, descriptor, owner)
             if time.monotonic() > next_words:
-                tell(f"Mending owners below {folder}: {looked:,} looked at, {mended:,} mended")
+                tell(f"Mending owners below {folder}: {looked:,} checked, {mended:,} mended")
                 next_words = time.monotonic() + _TELL_SECONDS
     return mended
 

@@ -19,13 +19,13 @@ _POLICY = Path("/usr/sbin/policy-rc.d")
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One package and whether it is there."""
+    """A Debian package, and whether it is installed."""
 
     name: str
     installed: bool
     optional: bool
     available: bool
-    """Whether this release of Debian has it."""
+    """True if this release of Debian has it."""
 
 
 def survey(plugins: Iterable[Plugin], settings: Settings) -> tuple[Package, ...]:

@@ -1,7 +1,7 @@
 """A certificate and its key judged as the daemons will load them.
 
-What a pair lacks is said in the words of its own file: a daemon that cannot load it says so in its
-log only, offers no TLS from then on, and drops whoever begins with TLS.
+What a pair lacks is reported in the words of its own file: a daemon that cannot load it says so in
+its log only, offers no TLS from then on, and drops whoever begins with TLS.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Block:
     label: str
     line: int
     text: bytes
-    """The whole of it; empty when its end is missing."""
+    """All of it; empty when its end is missing."""
 
 
 def read(path: Path, variable: str) -> bytes:

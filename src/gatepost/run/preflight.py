@@ -20,11 +20,11 @@ _UNSEEN = "a program that this user may not see"
 _ROOM = 1 << 20
 """Bytes that a start writes at least: keys, a configuration, the beginning of a database."""
 _CAPABILITIES = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "KILL": 5, "SETGID": 6, "SETUID": 7}
-"""What every daemon or its supervisor needs; name and bit as in capabilities(7)."""
+"""Capabilities that every daemon or its supervisor needs; name and bit as in capabilities(7)."""
 
 
 class UnseenOwnerError(PreflightError):
-    """Nobody is seen to hold a port that is taken, as for a moment when its owner is new."""
+    """A port is taken and its owner is not seen, as for a moment when the owner is new."""
 
 
 def require_root() -> None:
@@ -38,8 +38,8 @@ def require_root() -> None:
     if missing := [name for name, bit in _CAPABILITIES.items() if not held >> bit & 1]:
         raise PreflightError(
             f"This root lacks {', '.join(missing)}: files are given to the daemons' users, and "
-            "each daemon runs as its own and is told to end. Give it these capabilities: in a "
-            "pod securityContext.capabilities.add, with Docker or Podman --cap-add."
+            "each daemon runs as its own and is ended by a signal. Give it these capabilities: in "
+            "a pod securityContext.capabilities.add, with Docker or Podman --cap-add."
         )
 
 

@@ -1,4 +1,4 @@
-"""Whether a process answers: a real connection and a real greeting, never a sleep."""
+"""Probes of a process: a real connection and a real greeting, never a sleep."""
 
 from __future__ import annotations
 

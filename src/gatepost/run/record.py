@@ -1,4 +1,4 @@
-"""What the supervisor and ``status`` know of a plan: ``plan.json`` in each generation."""
+"""The part of a plan that the supervisor and ``status`` read: ``plan.json`` of a generation."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def read(folder: Path) -> Record | None:
         return None
     except PermissionError:
         raise OperationError(
-            f'What runs in "{folder}" is told to root only. '
+            f'What runs in "{folder}" is shown to root only. '
             "Run the same command with sudo, or as root."
         ) from None
 

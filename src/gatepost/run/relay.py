@@ -15,7 +15,7 @@ from gatepost.settings import Settings
 
 _LOOK_UP_SECONDS = 5.0
 _EXAMPLE = "user:password"
-"""What the documentation writes, and nobody's login."""
+"""The example of the documentation, which is no login."""
 
 
 def problems(settings: Settings) -> list[str]:

@@ -1,7 +1,7 @@
 """Renews the daemons' copies of files that have changed: ``python -m gatepost.run.renewal HOME``.
 
 The supervisor starts it when it sees other contents, and it needs no settings: the record of the
-configuration in use tells which file is a copy of what. So a renewed certificate is shown without
+configuration in use says which file is a copy of which. So a renewed certificate is shown without
 anybody's help, as in a container, where nobody types `gatepost up`. It is a program of its own
 because judging a certificate takes libraries that the supervisor does without.
 """
@@ -22,14 +22,14 @@ from gatepost.run.record import Record
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What became of it."""
+    """The outcome of a renewal."""
 
     renewed: tuple[str, ...] = ()
     """Files that the configuration in use now has new copies of."""
     problems: tuple[str, ...] = ()
     """Why the copies in use stay."""
     again: bool = False
-    """Whether a later try may end otherwise, though the files stay as they are."""
+    """True if a later try may succeed, though the files stay as they are."""
 
     def dump(self) -> str:
         """Return it as a line of JSON."""

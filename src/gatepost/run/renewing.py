@@ -51,7 +51,7 @@ class Renewing:
         return why if beside is self._used() else ""
 
     async def run(self) -> None:
-        """Show new certificates, and use new passwords, without being told of them, for ever."""
+        """Have new certificates and passwords used as soon as their files change, for ever."""
         async for _ in originals.changed(self._originals, self._due):
             answer = await self._renew()
             while answer is None:  # a `gatepost up` is at work

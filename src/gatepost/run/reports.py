@@ -1,4 +1,4 @@
-"""Files that a user names for a report: seen to be writable before the work, then replaced whole.
+"""Files that a user names for a report: found writable before the work, then replaced in one step.
 
 Whoever reads such a file meanwhile (node_exporter, a CI system) sees the old or the new one.
 """

@@ -50,12 +50,12 @@ class Sockets:
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """What a child inherits."""
+        """The descriptors that a child inherits."""
         return tuple(opened.fileno() for _, opened in self._open)
 
     @property
     def environment(self) -> dict[str, str]:
-        """How a child knows them."""
+        """The variables by which a child finds them."""
         if not self._open:
             return {}
         return {SOCKETS: ",".join(f"{name}:{opened.fileno()}" for name, opened in self._open)}

@@ -42,7 +42,7 @@ _STOPPING = "The mail server is being stopped. When it is down, start it again: 
 
 
 class Supervisor:
-    """Runs the configuration in use of one home until it is told to stop."""
+    """Runs the configuration in use of one home until a signal or a request ends it."""
 
     def __init__(
         self, home: Home, log: LogStream, health: Health | None = None, lock: int | None = None
@@ -54,7 +54,7 @@ class Supervisor:
         self._home = home
         self._lock = lock
         self._versions = versions.installed(versions.own())
-        """What this process itself was started with."""
+        """The versions with which this process itself was started."""
         self._log = log
         self._health = health or Health()
         self._fleet = Fleet(home, log, self._remember)
@@ -67,7 +67,7 @@ class Supervisor:
         self._watches: list[asyncio.Task[None]] = []
         self._search: asyncio.Task[None] | None = None
         self._foreign = ""
-        """What belongs to another user than the daemon that needs it."""
+        """A file that belongs to another user than the daemon that needs it."""
         self._elsewhere = ServerWatch(self._servers, log.say)
         self._accounts = AccountWatch(self._fleet.members.values, log.say, self._lost_accounts)
         self._jobs = Jobs(
@@ -336,7 +336,7 @@ def supervise(
 ) -> None:
     """Run the configuration in use of a home until a signal or a request ends it.
 
-    `health` is told how it goes; `lock` as in `Supervisor`. Raises `StartError` when a
+    `health` shows how it goes; `lock` as in `Supervisor`. Raises `StartError` when a
     process does not become ready.
     """
 

@@ -14,7 +14,7 @@ from gatepost.run.logs import LogStream
 from gatepost.run.sockets import Sockets
 
 READY_SECONDS = 30.0
-"""How long a process may take from its start to its first answer."""
+"""Seconds that a process may take from its start to its first answer."""
 _BACK_OFF = (0.5, 30.0)
 _STABLE_SECONDS = 5.0
 """A process that has run for so long and dies is started as if for the first time."""
@@ -22,7 +22,7 @@ _RETIRING_POLL = 0.05
 
 
 class State(StrEnum):
-    """What a supervised process is doing."""
+    """The state of a supervised process."""
 
     STOPPED = "stopped"
     STARTING = "starting"
@@ -53,7 +53,7 @@ class Supervised:
         self.retiring: list[Child] = []
 
     async def start(self) -> None:
-        """Start it and return at once; `wait_ready` tells how that went."""
+        """Start it and return at once; `wait_ready` returns how that went."""
         self._ready.clear()
         self._log.limit(self.process.name, self.process.events)
         self._watcher = asyncio.create_task(self._keep_running())

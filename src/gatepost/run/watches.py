@@ -14,7 +14,7 @@ async def keep(name: str, watch: Callable[[], Awaitable[None]], say: Callable[[s
     while True:
         try:
             return await watch()
-        except Exception as error:  # noqa: BLE001  whatever it is, nobody else would tell of it
+        except Exception as error:  # noqa: BLE001  whatever it is, nothing else would report it
             words = " ".join(str(error).split())
             say(
                 f"the watch over {name} has failed ({type(error).__name__}: {words}) and starts "

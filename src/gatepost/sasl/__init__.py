@@ -23,8 +23,8 @@ TAKERS = "takers"
 """The name of its socket for questions about aliases."""
 
 NOBODY = b"DUNNO nobody"
-"""What Dovecot answers about quotas when there is no such mailbox; Postfix reads ``DUNNO``."""
+"""Dovecot's answer about quotas when there is no such mailbox; Postfix reads ``DUNNO``."""
 
 MECHANISMS = ("PLAIN", "LOGIN")
-"""How clients may log in. Both send the password itself, which TLS protects and a slow hash in the
-database needs. LOGIN is for old mail programs that know nothing else."""
+"""The ways in which clients may log in. Both send the password itself, which TLS protects and a
+slow hash in the database needs. LOGIN is for old mail programs that know nothing else."""

@@ -10,7 +10,7 @@ from gatepost.sasl import MECHANISMS
 from gatepost.sasl.store import connect
 
 ANSWER_SECONDS = 9.0
-"""How long the mail store may take for one answer. Postfix gives up after ten seconds, and keeps a
+"""Seconds that the mail store may take for one answer. Postfix gives up after ten, and keeps a
 connection whose answer may still come."""
 
 _GREETING = "".join(

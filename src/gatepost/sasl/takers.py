@@ -1,4 +1,4 @@
-"""Whether any of the mailboxes behind an alias can take a message.
+"""Answers whether any of the mailboxes behind an alias can take a message.
 
 Postfix asks about one recipient, and Dovecot answers for one mailbox. For an alias this process
 asks Dovecot about one mailbox after another, until one has room. Both sides speak Postfix's policy
@@ -18,7 +18,7 @@ from gatepost.sasl import NOBODY
 from gatepost.sasl.store import Streams, connect
 
 ANSWER_SECONDS = 8.0
-"""How long all questions about one alias may take, waiting included; Postfix waits for ten."""
+"""Seconds that all questions about one alias may take, waiting included; Postfix waits ten."""
 AT_ONCE = 16
 """Aliases that are asked about at the same time. More wait, so a flood does not take all of
 Dovecot's processes, which answer for single mailboxes as well."""
@@ -36,7 +36,7 @@ _TEMPORARY = (b"4", b"DEFER")
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What Postfix asks: whether the recipient can take a message of this size, in bytes."""
+    """A question of Postfix: whether the recipient can take a message of this size, in bytes."""
 
     recipient: str
     size: int

@@ -11,6 +11,7 @@ from gatepost.accounts.sqlite import SqliteDatabase
 from gatepost.actions import accounts, configuration
 from gatepost.actions.session import Session
 from gatepost.cli import accounts as commands
+from gatepost.errors import AccountError, printable
 from gatepost.run import rights
 from gatepost.settings import Settings, load
 
@@ -71,3 +72,18 @@ def test_a_closed_session_opens_anew(settings: Settings, pools: list[str]) -> No
         session.close()
     session.close()
     assert pools == ["made", "given up"] * 2
+
+
+def test_errors_say_what_they_are_about(settings: Settings) -> None:
+    """A web page could not name the field that has to be filled in anew."""
+    with Session(settings) as session:
+        accounts.add_domain(session, "example.org")
+        for action, value, about in (
+            (accounts.add_domain, "example.org", "domain"),
+            (accounts.remove_mailbox, "nobody@example.org", "mailbox"),
+            (accounts.remove_alias, "not an\naddress", "alias"),
+        ):
+            with pytest.raises(AccountError) as told:
+                action(session, value)
+            assert told.value.kind == "account"
+            assert told.value.parameters == {"object": about, "value": printable(value)}

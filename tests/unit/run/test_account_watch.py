@@ -153,7 +153,7 @@ def test_accounts_that_cannot_be_read_are_told(
         return await AccountWatch(lambda: [cast("Supervised", serving)], print, print).look()
 
     (problem,) = asyncio.run(main())
-    assert problem == "store cannot be told of changed accounts: unable to open database file"
+    assert problem == "store cannot be informed of changed accounts: unable to open database file"
 
 
 @pytest.mark.usefixtures("store")

@@ -69,7 +69,7 @@ def test_a_port_that_is_taken_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (
-            pytest.raises(PreflightError, match="where health is told, cannot be opened"),
+            pytest.raises(PreflightError, match="where health is reported, cannot be opened"),
             serving(Health(), ipv6=False, port=port),
         ):
             pass

@@ -122,4 +122,4 @@ def test_progress_is_told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owners, "_TELL_SECONDS", -1)
     monkeypatch.setattr(os, "chown", lambda *_, **__: None)
     assert owners.mend(theirs(tree), told.append) > 40
-    assert told[0].startswith(f"Mending owners below {tree}: 1 looked at, 1 mended")
+    assert told[0].startswith(f"Mending owners below {tree}: 1 checked, 1 mended")

@@ -355,7 +355,7 @@ def test_services_act_on_changed_accounts(
     The change may have been made elsewhere, by a command that cannot tell this supervisor.
     """
     store, place = accounts
-    deafness = "deaf could not be told of changed accounts: no such socket"
+    deafness = "deaf could not be informed of changed accounts: no such socket"
     mark = tmp_path / "ended"
     record = ("sh", "-c", f"cat >>{mark}")
     deaf = sleeper("deaf", forget=("sh", "-c", "echo no such socket; exit 1"), accounts=place)
