@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages: `make docs`, where a warning is an error."""
+"""Configuration of Sphinx for `make docs`, where a warning is an error."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The reference page of what ships for Kubernetes, read from the manifests themselves.
+"""The reference page of the Kubernetes objects, read from the manifests themselves.
 
-What an object is for says the comment above it; what cannot be read from its fields belongs there.
+The comment above an object explains its purpose, and whatever its fields do not show.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _PAGE = """\
 # Kubernetes objects
 
 Every object in `deploy/`, folder by folder. [Run it in Kubernetes](../how-to/run-in-kubernetes.md)
-tells how to apply them.
+explains how to apply them.
 
-| port | what for |
+| port | purpose |
 |---|---|
 | 31025, 31143, … | service ports: for the reverse proxy, with a PROXY header |
-| 32025, 32143, … | internal ports: for this project's own pods, without |
+| 32025, 32143, … | internal ports: for this project's own pods, without a PROXY header |
 | 3325, 33143, … | Traefik's entry points |
 
 All of them are in [the table of listeners](ports.md).

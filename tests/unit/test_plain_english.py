@@ -18,8 +18,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 CLEAN = (
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md"),
-    *("docs/index.md", "docs/tutorials", "docs/how-to", ".github"),
-    *("deploy", "src/gatepost/accounts"),
+    *("docs", "deploy", ".github", "src/gatepost/accounts"),
 )
 """Files and folders that are searched. Widen this, until it names `src/gatepost` and all pages."""
 
