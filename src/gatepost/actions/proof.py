@@ -90,7 +90,7 @@ def prove_in_cluster(
     @contextmanager
     def make_mailbox(nonce: str) -> Iterator[Login]:
         home.run.mkdir(parents=True, exist_ok=True)
-        # A new one in each run: the mail store caches passwords, and cannot be made to forget.
+        # Of its own in each run: the mail store remembers passwords for a while.
         with _mailbox(settings, home, nonce) as login:
             try:
                 yield login
