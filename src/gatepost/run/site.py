@@ -137,14 +137,17 @@ def with_versions(plan: Plan, plugins: Iterable[Plugin], settings: Settings) -> 
         name: {*plugin.packages(settings), *plugin.optional_packages}
         for name, plugin in by_name.items()
     }
-    known = versions.debian(sorted({package for some in packages.values() for package in some}))
+    known = versions.debian(sorted(set().union(*packages.values())))
     # Without one of its packages dpkg does not know the plug-in, and the program's file counts.
     owned = {name: some for name, some in packages.items() if some & known.keys()}
     parts = {
         process.name: _parts(process, by_name.get(process.name), owned.get(process.name, set()))
         for process in plan.processes
     }
-    found = versions.installed(dict.fromkeys(part for some in parts.values() for part in some))
+    named = dict.fromkeys(part for some in parts.values() for part in some)
+    asked = set().union(*packages.values())
+    found = dict.fromkeys(named, "") | known  # dpkg is asked once
+    found |= versions.installed(part for part in named if part not in asked)
     return replace(
         plan,
         processes=tuple(
