@@ -91,11 +91,11 @@ class Plugin:
     """The setting that must have the plug-in's name as its value, such as ``REVERSE_PROXY``. Empty:
     no setting decides."""
     preferred: bool = False
-    """Whether it is the one that the setting chooses on a machine when nobody has set it."""
+    """True for the one plug-in that an unset setting chooses on a machine."""
     used: Callable[[Settings, tuple[BoundListener, ...]], bool] = _always
     """Tell whether it is used, from the settings and the listeners of the same place."""
     fronts: bool = False
-    """Whether it listens on the public addresses. It then starts after all others, and only where
+    """True if it listens on the public addresses. It then starts after all others, and only where
     all units run together: in front of containers stands a proxy of somebody else's."""
 
     listeners: tuple[Listener, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,6 +18,16 @@ from clients import From, message, wait_for_mail
 from instance import CLIENT, PROGRAM, Instance, instance
 
 SERVICES = {"dovecot", "gate", "postfix", "sasl", "traefik"}
+
+
+@contextlib.contextmanager
+def held(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Stop a command in the middle of its work, so that it is at work for as long as the block."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 @contextlib.contextmanager
@@ -128,7 +139,8 @@ def test_run_while_up_works_is_refused(running: Instance) -> None:
     running.down()
     with begun(running, "up", "--detach") as up:
         wait_until_at_work(running)
-        refused = running.run("run", "mda")
+        with held(up):
+            refused = running.run("run", "mda")
         assert refused.returncode == 2, refused
         assert "Nothing was changed" in refused.stderr
         assert end_of(up)[0] == 0
@@ -179,7 +191,8 @@ def test_up_while_up_works_is_refused(running: Instance) -> None:
     running.down()
     with begun(running, "up", "--detach") as first:
         wait_until_at_work(running)
-        second = running.run("up", "--detach", timeout=90)
+        with held(first):
+            second = running.run("up", "--detach", timeout=90)
         assert second.returncode == 2, second
         assert "is at work" in second.stderr
         assert end_of(first)[0] == 0
@@ -256,7 +269,8 @@ def test_verify_says_that_the_server_was_stopped_meanwhile(running: Instance) ->
         while not any("probe-" in p.name for p in (running.home / "mail").glob("*/*")):
             assert time.monotonic() < deadline, end_of(verify)
             time.sleep(0.02)
-        running.call("down")
+        with held(verify):
+            running.call("down")
         code, said = end_of(verify)
     assert code == 1, said
     (row,) = (r for r in json.loads(said)["findings"] if r["check"] == "configuration")

@@ -84,8 +84,13 @@ class IdleCrowd:
         return [f"{idler.user}: {idler.trouble}" for idler in self.idlers if idler.trouble]
 
     def not_told(self, user: str, count: int) -> int:
-        """Count a user's connections that have not heard of so many messages."""
-        return sum(count not in idler.told for idler in self.idlers if idler.user == user)
+        """Count a user's connections that have not heard of so many messages, or more.
+
+        Two messages that arrive close together may be announced at once, as ``* 2 EXISTS``.
+        """
+        return sum(
+            max(idler.told, default=0) < count for idler in self.idlers if idler.user == user
+        )
 
     def hear(self) -> None:
         """Listen to all until `stop`; a connection that ends is noted, and heard no more."""

@@ -18,9 +18,9 @@ REPOSITORY = Path(__file__).parents[2]
 
 CLEAN = (
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md"),
-    *("docs", "deploy", ".github", "src/gatepost/accounts"),
+    *("docs", "deploy", ".github", "src/gatepost"),
 )
-"""Files and folders that are searched. Widen this, until it names `src/gatepost` and all pages."""
+"""Files and folders that are searched: all pages, and the program."""
 
 GENERATED = {
     f"docs/reference/{name}.md" for name in ("settings", "ports", "commands", "kubernetes")

@@ -46,7 +46,7 @@ def prove(
 ) -> Report:
     """Make the proof; `only` and `skip` name checks of `gatepost.verify.catalogue`.
 
-    Nothing is left behind, nor when the program is told to end meanwhile. Raises `UsageError` for
+    Nothing is left behind, even if the program is ended meanwhile. Raises `UsageError` for
     unknown names.
     """
     checks = catalogue.chosen(only, skip)

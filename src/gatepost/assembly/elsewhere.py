@@ -21,7 +21,7 @@ def seen_from_outside(
 
 
 def _mail(plugins: Iterable[Plugin], view: View) -> tuple[BoundListener, ...]:
-    """Bind the listeners that carry mail: elsewhere nothing tells which HTTP routes there are."""
+    """Bind the listeners that carry mail: the HTTP routes of elsewhere are unknown."""
     return tuple(b for b in table(plugins, view) if b.listener.protocol.carries_mail)
 
 

@@ -45,8 +45,8 @@ class Layout:
 def layout(settings: Settings, *, ipv6: bool = True, unit: str | None = None) -> Layout:
     """Lay out a place with all units, or with one as its container has it.
 
-    The other units are elsewhere, and their internal listeners are found by name. `ipv6` tells
-    whether the kernel speaks IPv6; if not, the IPv6 wildcard is left out. Raises `SettingsError`
+    The other units are elsewhere, and their internal listeners are found by name. `ipv6` is true
+    if the kernel speaks IPv6; if not, the IPv6 wildcard is left out. Raises `SettingsError`
     when a setting chooses a plug-in that is not there, when an internal address points at a port
     that demands a PROXY header, or when it is not clear which instance of a role a plug-in uses,
     and `UsageError` when no plug-in offers a role.

@@ -58,8 +58,8 @@ def from_here(
 ) -> View:
     """Return the view of the machine or container itself.
 
-    `fronted` tells whether a proxy of ours listens before the daemons, `alone` whether one unit
-    runs here without the others.
+    `fronted` is true if a proxy of ours listens before the daemons, `alone` if one unit runs here
+    without the others.
     """
     listen = settings.listen
     own = hosts(listen.service_bind_address, ipv6=ipv6)

@@ -33,7 +33,7 @@ class Observation:
     line: str
     """The log line itself."""
     internal: bool | None = None
-    """Whether the client came by an internal listener, where the daemon tells."""
+    """True for a client of an internal listener; None if the daemon does not report it."""
 
 
 class Status(StrEnum):
@@ -65,5 +65,5 @@ class Finding:
     seconds: float = field(default=0.0, compare=False)
     """Duration of the check, waiting for others included."""
     kind: str = ""
-    """What is wrong, in one word for programs, such as ``refused`` or ``expired``; empty for a pass
+    """The fault in one word for programs, such as ``refused`` or ``expired``; empty for a pass
     and where the check tells no kinds apart."""

@@ -26,7 +26,7 @@ class Address:
 
     @property
     def is_ipv6(self) -> bool:
-        """Whether the host is an IPv6 address in numbers."""
+        """True if the host is an IPv6 address in numbers."""
         return ":" in self.host
 
     @property
@@ -73,7 +73,7 @@ class Protocol(StrEnum):
 
     @property
     def carries_mail(self) -> bool:
-        """Whether mail programs or mail servers speak it."""
+        """True if mail programs or mail servers speak it."""
         return self is not Protocol.HTTP
 
     @property
@@ -127,7 +127,7 @@ class Listener:
     """Setting that says where Gatepost's own clients connect instead, such as
     ``MDA_IMAP_ADDRESS``; empty when there is none."""
     guarded: bool = False
-    """Whether the daemon would believe a PROXY header from any peer. Where a proxy is upstream, the
+    """True if the daemon would believe a PROXY header from any peer. Where a proxy is upstream, the
     plug-in that consumes `Handoff` then answers on the service port in its place."""
 
     @classmethod
@@ -153,7 +153,7 @@ class BoundListener:
     daemon: str
     """Name of the daemon that answers on it."""
     proxied: bool
-    """Whether the service port demands a PROXY header."""
+    """True if the service port demands a PROXY header."""
     public: tuple[Address, ...]
     """The addresses for clients; empty when a proxy that is not ours stands in front, and for HTTP
     where no route leads to it."""

@@ -130,7 +130,7 @@ class Site:
     program: Path
     """The ``gatepost`` program, for daemons that call back."""
     ipv6: bool = True
-    """Whether the kernel speaks IPv6."""
+    """True if the kernel speaks IPv6."""
     database_authority: Copy | None = None
     """Certificates of the authority that signed the database server's, when they are given."""
     secrets: Mapping[str, Pair | str] = field(default_factory=dict)

@@ -107,7 +107,7 @@ class Process:
     """Listening sockets that the supervisor opens and keeps for it, each with a name. The process
     finds them in ``GATEPOST_SOCKETS``, as ``NAME:DESCRIPTOR,…``; a restart refuses nobody."""
     overlaps: bool = False
-    """Whether it may run beside its successor: on a restart the new one starts first, and the old
+    """True if it may run beside its successor: on a restart the new one starts first, and the old
     one keeps its open connections until they end."""
     leftovers: tuple[Path, ...] = ()
     """Files that only a dead process can have left when this one starts, and that would keep it
@@ -140,7 +140,7 @@ class Job:
     at: str = ""
     """Time of day, ``HH:MM`` in the machine's time zone; empty for a job with an interval."""
     after_start: bool = False
-    """Whether it runs when the services have become ready, and when the job has changed; without
+    """True if it runs when the services have become ready, and when the job has changed; without
     `every` and `at`, only then."""
     limit_seconds: float = 3600.0
     """Time after which it is ended."""

@@ -22,7 +22,7 @@ class KeyPair:
     reader: str = ""
     """The group that may read the key, besides root; empty for none."""
     relays: bool = False
-    """Whether the MTA takes mail for any recipient from a client that shows the certificate, whose
+    """True if the MTA takes mail for any recipient from a client that shows the certificate, whose
     fingerprint is in the database then."""
 
 

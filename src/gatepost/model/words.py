@@ -65,7 +65,7 @@ class Logs:
     service: str = ""
     """Whose lines; empty for those of all."""
     lines: int = 0
-    """How many of the latest; 0 for the usual number."""
+    """Number of the latest lines; 0 for the usual number."""
 
     def __str__(self) -> str:
         """Return the command as it is typed on the machine of the server."""
@@ -119,7 +119,7 @@ class Text:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """What the text says to do."""
+        """The steps that the text advises."""
         found = (piece.step if isinstance(piece, Typed) else piece for piece in self.pieces)
         return tuple(piece for piece in found if isinstance(piece, Step))
 
@@ -140,7 +140,7 @@ class Text:
 
     @property
     def pattern(self) -> tuple[object, ...]:
-        """What two texts that say the same have in common."""
+        """The part that two texts with the same meaning have in common."""
         same: list[object] = []
         for piece in self.pieces:
             if isinstance(piece, str) and same and isinstance(same[-1], str):

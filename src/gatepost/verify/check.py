@@ -112,7 +112,7 @@ class Claims:
     """
 
     def __init__(self) -> None:
-        """Begin where nobody listens and no probe comes from."""
+        """Begin at a port that no server and no probe uses."""
         self._numbers = itertools.count(secrets.randbelow(_CLAIMED_PORTS))
 
     def take(self, family: str) -> Address:

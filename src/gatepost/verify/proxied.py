@@ -46,7 +46,7 @@ def attempt(proof: Proof, target: Target, source: str | None, opening: bytes) ->
     """Connect, send `opening`, and see whether the server begins to serve.
 
     On a port with implicit TLS the client's part of a handshake follows, and TLS that begins is
-    service enough. Raises `ProbeError` when no connection comes about.
+    service enough. Raises `ProbeError` when no connection is established.
     """
     with connect(target, source=source, deadline=proof.within(PATIENCE_SECONDS)) as wire:
         try:

@@ -171,7 +171,7 @@ class _Count:
 def _all_at_once(proof: Proof, work: _Work, jobs: list[Job], count: _Count) -> Found:
     """Do every job in a thread of its own; a job that does not come back is a finding as well.
 
-    The threads are daemons: a program that is told to end does not wait for them. Only so many
+    The threads are daemons: a program that must end does not wait for them. Only so many
     probe at once: all come from few addresses, and a server limits what one client may open.
     """
     found: Found = {}
@@ -303,7 +303,7 @@ def _explained(
 
 
 def _cause(proof: Proof, work: _Work, check: ProofCheck, target: Target) -> Words:
-    """Name the row that tells why clients of a listener cannot get through; empty when none."""
+    """Return the row that explains why clients of a listener cannot connect; empty when none."""
     cause = proof.causes.get(target.bound.name, "")
     if cause not in proof.selected or not work.comes_before(cause, check):
         return ""

@@ -166,7 +166,7 @@ def sources_for(
 ) -> tuple[str, ...]:
     """Choose up to two source addresses that can reach an address.
 
-    Addresses in `trusted` networks and those `taken` by servers come last: a probe that comes from
+    Addresses in `trusted` networks and those `taken` by servers come last: a probe from
     the proxy's own address cannot be told apart from the proxy. IPv6 addresses near the server's
     come first, as the kernel prefers them (RFC 6724, section 5, rule 8); others may be temporary.
     """

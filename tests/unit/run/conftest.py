@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import tempfile
@@ -57,8 +58,10 @@ def _nothing_left_behind() -> Iterator[None]:
     """End and report what a test has left running."""
     yield
     # proc(5); psutil would look at every process of the machine after each test.
-    threads = Path("/proc/self/task").glob("*/children")
-    left = [psutil.Process(int(pid)) for file in threads for pid in file.read_text().split()]
+    left = []
+    for file in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            left += [psutil.Process(int(pid)) for pid in file.read_text().split()]
     told = [str(child) for child in left if child.status() != psutil.STATUS_ZOMBIE]
     for child in left:
         child.kill()

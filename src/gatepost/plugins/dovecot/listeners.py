@@ -83,7 +83,7 @@ class InetListener:
     port: int
     implicit_tls: bool
     proxied: bool
-    """Whether every connection must begin with a PROXY header."""
+    """True if every connection must begin with a PROXY header."""
 
 
 API = Role("api")

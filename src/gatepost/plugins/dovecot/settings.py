@@ -41,15 +41,15 @@ class DovecotSettings(Concern):
     mda_lmtp_address: HostPort | None = Field(
         default=None, json_schema_extra={"default": "mda-internal:2003 beside an MDA elsewhere"}
     )
-    """Where mail is delivered by LMTP (RFC 2033)."""
+    """Address to which mail is delivered by LMTP (RFC 2033)."""
     mda_sasl_address: HostPort | None = Field(
         default=None, json_schema_extra={"default": "mda-internal:2004 beside an MDA elsewhere"}
     )
-    """Where submission asks whether a login is right (Dovecot's authentication protocol)."""
+    """Address at which submission checks logins (Dovecot's authentication protocol)."""
     mda_quota_status_address: HostPort | None = Field(
         default=None, json_schema_extra={"default": "mda-internal:2005 beside an MDA elsewhere"}
     )
-    """Where Postfix asks whether a mailbox takes a message (its policy protocol)."""
+    """Address at which Postfix asks whether a mailbox accepts a message (its policy protocol)."""
     mda_http_api: Boolean = False
     """Open Dovecot's HTTP interface for administration, for a program of yours.
 

@@ -34,7 +34,7 @@ class Configuration:
     relaying: tuple[IPNetwork, ...]
     """Proxies whose headers may name a client of ``MYNETWORKS`` that relays."""
     accept_direct: bool
-    """Whether anyone else is served under their own address, or refused."""
+    """True if other peers are served under their own address; false if they are refused."""
     header_seconds: float
     """Time that a trusted peer has to send its header."""
     limits: Limits

@@ -35,7 +35,7 @@ class _Client:
     share: int = 1
     """Factor by which it may exceed the limit."""
     crowded: bool = False
-    """Whether it was at its limit when somebody last looked."""
+    """True if it was at its limit at the last check."""
 
 
 class ClientLimits:

@@ -49,7 +49,7 @@ greeting for five minutes (RFC 5321 section 4.5.3.2.1).
 _LOOK_SECONDS = 0.02
 """Time until a connection that Postfix has taken is released, if nothing else wakes the loop."""
 _PEEK = 4096
-"""Bytes looked at once, and of the longest header: with all its extensions it is far shorter."""
+"""Bytes read at once, and of the longest header; with all its extensions it is far shorter."""
 _SIGNATURES = (SIGNATURE_1, SIGNATURE_2)
 _BEGINNING = max(map(len, _SIGNATURES))
 """Bytes by which a forged header is known."""
@@ -223,7 +223,7 @@ class Gate:
         if stage is self._offered:
             self._channels.register(descriptor, select.EPOLLIN)
         else:
-            # A direct client's first bytes stay where they are, and are looked at when more come.
+            # A direct client's first bytes stay where they are, and are read when more arrive.
             left_unread = select.EPOLLET if stage is self._direct else 0
             self._epoll.register(descriptor, select.EPOLLIN | left_unread)
         self._waiting[descriptor] = connection

@@ -13,7 +13,7 @@ from gatepost.settings.loading import of_no_use, show
 
 
 class DirectClients(StrEnum):
-    """What a peer without a PROXY header gets on a proxied SMTP port."""
+    """The treatment of a peer without a PROXY header on a proxied SMTP port."""
 
     REJECT = "reject"
     ACCEPT = "accept"
@@ -30,11 +30,11 @@ class GateSettings(Concern):
     can send mail to anybody, by claiming an address of `MYNETWORKS`. So name only a proxy that
     shares its address with no other program. Each must be inside `TRUSTED_PROXIES`."""
     mta_direct_clients: Annotated[DirectClients, choice(DirectClients)] = DirectClients.REJECT
-    """What a peer outside `TRUSTED_PROXIES` gets on a proxied SMTP port.
+    """The treatment of peers outside `TRUSTED_PROXIES` on a proxied SMTP port.
 
-    `reject`, or `accept` as a direct client under its own address."""
+    `reject` refuses them, `accept` serves them as direct clients under their own address."""
     mta_proxy_header_seconds: Seconds = 3.0
-    """How long a trusted proxy may take to send its PROXY header on an SMTP port."""
+    """Seconds within which a trusted proxy must send its PROXY header on an SMTP port."""
 
     def contradictions(self, settings: Settings) -> Iterator[str]:
         """Yield relaying proxies that are not trusted, or that have no network to relay for."""

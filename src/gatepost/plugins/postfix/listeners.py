@@ -66,23 +66,23 @@ class SmtpdService:
     """Beginning of its log lines, such as ``postfix/internal-smtp``."""
     internal: bool
     submission: bool
-    """Whether clients log in; otherwise it takes mail from strangers."""
+    """True if clients log in; otherwise it takes mail from strangers."""
     implicit_tls: bool
     processes: int
 
     @property
     def passed(self) -> bool:
-        """Whether the gate passes it connected clients."""
+        """True if the gate passes it connected clients."""
         return self.standing is not None
 
     @property
     def named(self) -> bool:
-        """Whether only a PROXY header vouches for the addresses of its clients."""
+        """True if only a PROXY header vouches for the addresses of its clients."""
         return self.standing is Standing.NAMED
 
     @property
     def asks_names(self) -> bool:
-        """Whether it looks up the names of its clients.
+        """True if it looks up the names of its clients.
 
         Those of other servers stand in ``Received`` headers, and filters judge by them.
         """
@@ -90,7 +90,7 @@ class SmtpdService:
 
     @property
     def tls_ended(self) -> bool:
-        """Whether the client's TLS ends at the proxy."""
+        """True if the client's TLS ends at the proxy."""
         return self.standing is Standing.ENCRYPTED
 
 

@@ -44,7 +44,7 @@ class Router:
     entry_points: tuple[str, ...]
     server: Address
     proxied: bool
-    """Whether the server is told the client's address in a PROXY header."""
+    """True if the server gets the client's address in a PROXY header."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def auth_offer(proof: Proof, target: Target) -> Outcome:
             tries.append(_attempt(proof, session, _AFTER_TLS))
     for one in tries:
         # To a client at the server's own address a daemon may call a session secure that is not,
-        # and offer a login which it then refuses; not every one can be told to do otherwise.
+        # and offer a login which it then refuses; not every daemon can be configured otherwise.
         excused = own_address and not port_25 and one.refusal
         if one.accepted or (one.offer and not excused):
             return Outcome(

@@ -22,7 +22,7 @@ _LOG_SECONDS = 2.0
 
 
 def client_address(proof: Proof, target: Target) -> Outcome:
-    """Come from two addresses and ask the daemon's log who came.
+    """Connect from two addresses and look for both clients in the daemon's log.
 
     The client's TCP port ties a line to a probe. The second probe is the control: a daemon that
     sees everyone as one fails.
@@ -140,7 +140,7 @@ def _fix(target: Target) -> Text:
 
 
 def client_address_there(proof: Proof, target: Target) -> Outcome:
-    """Be a client of another machine, whose log tells there whom it saw."""
+    """Connect to another machine, whose own log names the client."""
     with conversation(
         target, deadline=proof.within(_SESSION_SECONDS), name=proof.helo, source=target.source
     ) as session:

@@ -118,7 +118,7 @@ def _forge(proof: Proof, target: Target, stranger: str, version: int) -> _Forger
 
 
 def _control(proof: Proof, target: Target) -> Words:
-    """Come from a trusted address; return what is wrong, or nothing. Raises `ProbeError`."""
+    """Connect from a trusted address; return what is wrong, or nothing. Raises `ProbeError`."""
     if target.trusted is None:
         return "no address of this machine is in TRUSTED_PROXIES, to compare with"
     claim = proof.claims.take(target.family)

@@ -51,7 +51,7 @@ class _Try:
 
 
 def header_versions(proof: Proof, target: Target) -> Outcome:
-    """Come from a trusted address with every kind of header, and ask the log who came."""
+    """Send every kind of header from a trusted address, and look for the clients in the log."""
     daemon, trusted = target.bound.daemon, target.trusted
     expected = f"{daemon} serves each header of a trusted proxy, as the client that it names"
     if trusted is None:

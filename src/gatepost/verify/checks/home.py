@@ -45,4 +45,4 @@ def home(proof: Proof) -> Outcome:
         fix = Text("It mends all of them: ", UP)
         return Outcome(Status.FAIL, _EXPECTED, look.foreign, fix=fix, kind="wrong-owner")
     how_far = "each folder and some files of each" if look.complete else "the upper folders"
-    return Outcome(Status.PASS, _EXPECTED, f"looked at {how_far}", "the file system")
+    return Outcome(Status.PASS, _EXPECTED, f"checked {how_far}", "the file system")

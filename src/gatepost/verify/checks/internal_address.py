@@ -118,7 +118,7 @@ def _route(there: Target, target: Target, seen: Observation | None) -> Text:
         return Text("through a proxy: ", name)
     if seen:
         return Text(name, ", by the service port")
-    return Text(name, ", none of the addresses here; no log here tells of it")
+    return Text(name, ", none of the addresses here; no log here names it")
 
 
 def _is_one_of(address: Address, addresses: Iterable[Address]) -> bool:

@@ -41,7 +41,7 @@ class _End:
 
 
 def missing_header(proof: Proof, target: Target) -> Outcome:
-    """Come from a trusted address and send no header: silence in one connection, words in another.
+    """Connect from a trusted address without a header: silence in one connection, words in another.
 
     The words are those of a mail client. The control is a header, which must be served: a port that
     is dead hangs up as well.

@@ -1,4 +1,4 @@
-"""Clients come from addresses of their own, and not all from one."""
+"""Clients have addresses of their own, and not all the same one."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from gatepost.verify.targets import is_number
 def resolved(address: Address, deadline: float) -> list[str]:
     """Ask the system for a name's addresses; raise `ProbeError` when it has none, or none in time.
 
-    A name server that does not answer holds its client for longer than the whole proof may take.
+    A name server that does not answer holds its client for longer than a complete proof may take.
     """
     if is_number(address.host):
         return [address.host]

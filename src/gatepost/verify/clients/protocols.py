@@ -109,7 +109,7 @@ class Smtp(Session):
         return self._reply(250)
 
     def envelope(self, sender: str, recipient: str) -> tuple[int, str]:
-        """Begin a message and drop it; return what the recipient, or else the sender, was told."""
+        """Begin a message and drop it; return the answer to the recipient, or to the sender."""
         if not self.extensions:
             self.ehlo()
         answer = self.ask(f"MAIL FROM:<{sender}>")
@@ -171,7 +171,7 @@ class Imap(Session):
         self.command("STARTTLS")
 
     def offer(self) -> list[str]:
-        """CAPABILITY: each ``AUTH=``, and ``LOGIN`` unless ``LOGINDISABLED`` is said."""
+        """CAPABILITY: each ``AUTH=``, and ``LOGIN`` unless ``LOGINDISABLED`` is there."""
         found = re.search(rb"(?im)^\* CAPABILITY( .*)$", self.command("CAPABILITY"))
         words = found[1].decode("ascii", "replace").upper().split() if found else []
         words = [printable(word) for word in words]

@@ -35,7 +35,7 @@ def connect(target: Target, *, source: str | None, deadline: float) -> Wire:
 
 
 def session_over(wire: Wire, target: Target, name: str) -> Session:
-    """Return a session in the target's protocol over a connection on which nothing was said."""
+    """Return a session in the target's protocol over a connection that is still unused."""
     return SESSIONS[target.listener.protocol](wire, name)
 
 
@@ -122,7 +122,7 @@ def greeted(
 ) -> Iterator[Session]:
     """Connect and yield a session that was greeted, and no more; TLS only where it comes first.
 
-    `opening` is said before anything else, such as a PROXY header.
+    `opening` is sent before anything else, such as a PROXY header.
     """
     with connect(target, source=source, deadline=deadline) as wire:
         session = session_over(wire, target, "localhost")

@@ -39,7 +39,7 @@ class Trouble(StrEnum):
     GARBAGE = "garbage"
     """The answer is not in the protocol."""
     TLS = "tls"
-    """TLS did not come about."""
+    """TLS could not be established."""
     DENIED = "denied"
     """A refusal in the protocol's own words."""
 
@@ -157,7 +157,7 @@ class Wire:
     # --- TLS -----------------------------------------------------------------------------------
 
     def start_tls(self, context: ssl.SSLContext, server_name: str) -> None:
-        """Begin TLS; raise `ProbeError` with OpenSSL's reason when it does not come about.
+        """Begin TLS; raise `ProbeError` with OpenSSL's reason when it cannot be established.
 
         Words that came before TLS are an error: they could be an attacker's, taken for the
         server's (CVE-2011-0411).

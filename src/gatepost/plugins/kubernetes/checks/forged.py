@@ -84,7 +84,7 @@ def _served_otherwise(proof: Proof, target: Target) -> bool:
 
 
 def _kept_off(proof: Proof, target: Target) -> Words:
-    """Return why no connection comes about; empty when one does."""
+    """Return why no connection is established; empty if one is."""
     try:
         connect(target, source=None, deadline=proof.within(_CONNECT_SECONDS)).close()
     except ProbeError as error:

@@ -18,7 +18,7 @@ def traffic_policy(proof: Proof) -> Outcome:
     """Look at the Services by which the world reaches Traefik's mail entry points.
 
     With ``externalTrafficPolicy: Cluster``, the default, the node that a connection comes to puts
-    its own address in the client's place. An entry point that is told the client by a load
+    its own address in the client's place. An entry point that learns the client from a load
     balancer's PROXY header does not need to see it.
     """
     proxy = traefik(proof)

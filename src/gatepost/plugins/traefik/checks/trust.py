@@ -35,7 +35,7 @@ def judged(trusted: tuple[IPNetwork, ...], pods: tuple[Object, ...]) -> Outcome:
             _EXPECTED,
             f"{networks} does not cover {', '.join(outside)}",
             pods_seen,
-            fix="Every client that comes through it is refused. Set TRUSTED_PROXIES to the network "
+            fix="Every client behind it is refused. Set TRUSTED_PROXIES to the network "
             "of Traefik's pods: kubectl get pods -o wide -l app.kubernetes.io/name=traefik",
             kind="too-narrow",
         )
