@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,12 +116,11 @@ def _unit(settings: Settings) -> str | None:
 
     if settings.place is not Place.CONTAINER:
         return None
-    has: Callable[[str], bool] = lambda name: all(  # noqa: E731
-        site.find_program(plugin.version_command[0])
-        for plugin in assembly.of_unit(name)
-        if plugin.version_command
-    )
-    here = [name for name in assembly.units() if has(name)]
+    programs = {
+        name: [p.version_command[0] for p in assembly.of_unit(name) if p.version_command]
+        for name in assembly.units()
+    }
+    here = [name for name, of in programs.items() if of and all(map(site.find_program, of))]
     return here[0] if len(here) == 1 else None
 
 

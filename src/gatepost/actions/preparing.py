@@ -92,9 +92,13 @@ def require_same_units(home: Home, wanted: Topology) -> None:
 
     Raises `PreflightError` that names what runs.
     """
+    from gatepost import assembly  # noqa: PLC0415
+
     known = record.current(home)
     running = {bound.daemon for bound in known.topology.listeners} if known else set()
-    if running < {bound.daemon for bound in wanted.listeners}:
+    units = assembly.units_of()
+    of = {units.get(daemon, daemon) for daemon in running}
+    if len(of) == 1 and of < {units.get(bound.daemon, bound.daemon) for bound in wanted.listeners}:
         raise PreflightError(
             f"In {home.root} only {', '.join(sorted(running))} runs: `gatepost run` has started "
             "it. Nothing was changed. Stop that first, or give this server a home of its own with "

@@ -26,10 +26,15 @@ OpenAccounts = Callable[[Settings], "Store"]
 
 def open_accounts(settings: Settings) -> Store:
     """Open the database of accounts that the settings name; raises as `open_store` does."""
+    from gatepost import assembly  # noqa: PLC0415  slow to import
     from gatepost.accounts.database import database_of  # noqa: PLC0415
-    from gatepost.accounts.store import open_store  # noqa: PLC0415  slow to import
+    from gatepost.accounts.store import open_store  # noqa: PLC0415
 
-    return open_store(database_of(settings), delimiter=settings.mail.recipient_delimiter)
+    return open_store(
+        database_of(settings),
+        delimiter=settings.mail.recipient_delimiter,
+        tables=assembly.tables(settings),
+    )
 
 
 class Session:
@@ -82,14 +87,19 @@ class Session:
 
         Nothing is made or migrated. Raises `PreflightError` when this user may not read them.
         """
+        from gatepost import assembly  # noqa: PLC0415  slow to import
         from gatepost.accounts.database import database_of  # noqa: PLC0415
-        from gatepost.accounts.store import Store  # noqa: PLC0415  slow to import
+        from gatepost.accounts.store import Store  # noqa: PLC0415
 
         database = database_of(self.settings)
         if not database.exists():
             yield None
             return
-        with Store(database, delimiter=self.settings.mail.recipient_delimiter) as store:
+        with Store(
+            database,
+            delimiter=self.settings.mail.recipient_delimiter,
+            tables=assembly.tables(self.settings),
+        ) as store:
             yield store
 
     def ask(self, request: Request[Answer]) -> Answer | None:

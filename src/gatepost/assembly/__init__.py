@@ -5,7 +5,7 @@ needs no line here.
 """
 
 from gatepost.assembly.elsewhere import seen_from_outside, seen_in_cluster
-from gatepost.assembly.layout import Layout, assemble, layout, topology
+from gatepost.assembly.layout import Layout, assemble, layout, tables, topology
 from gatepost.assembly.units import (
     client_settings,
     internal_service,
@@ -24,6 +24,7 @@ __all__ = [
     "of_unit",
     "seen_from_outside",
     "seen_in_cluster",
+    "tables",
     "topology",
     "units",
     "units_of",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from gatepost import registry
@@ -32,7 +32,7 @@ class Layout:
     @property
     def tables(self) -> Mapping[str, Tables]:
         """The tables of the plug-ins in use, by the plug-ins' names, for `open_store`."""
-        return {plugin.name: plugin.tables for plugin in self.plugins if plugin.tables}
+        return _tables(self.plugins)
 
     def plan(self, site: Site) -> Plan:
         """Make the plan: what to write and what to start.
@@ -73,6 +73,15 @@ def layout(settings: Settings, *, ipv6: bool = True, unit: str | None = None) ->
             chosen=found.chosen,
         ),
     )
+
+
+def tables(settings: Settings) -> Mapping[str, Tables]:
+    """Return the tables of the plug-ins that these settings use; see `Layout.tables`."""
+    return _tables(used(settings))
+
+
+def _tables(plugins: Iterable[Plugin]) -> Mapping[str, Tables]:
+    return {plugin.name: plugin.tables for plugin in plugins if plugin.tables}
 
 
 def topology(settings: Settings, *, ipv6: bool = True, unit: str | None = None) -> Topology:

@@ -30,7 +30,7 @@ from gatepost.verify.evidence.witnesses import LogWitness
 from gatepost.verify.remedies import only
 from gatepost.verify.targets import IPV4, Approach, Target, targets
 
-EVERY_PROTOCOL = frozenset(Protocol)
+EVERY_PROTOCOL = frozenset(protocol for protocol in Protocol if protocol.carries_mail)
 HERE, OUTSIDE, CLUSTER = "here", "outside", "cluster"
 """Names of vantages."""
 

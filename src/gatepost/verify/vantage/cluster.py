@@ -11,15 +11,15 @@ from __future__ import annotations
 import ipaddress
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from gatepost import assembly, discovery
 from gatepost.assembly import internal_service
 from gatepost.errors import UsageError
-from gatepost.model import Address, BoundListener, IPAddress, Topology
+from gatepost.model import Address, IPAddress, Topology
 from gatepost.model.words import Words
 from gatepost.settings import Settings
 from gatepost.verify.check import CLUSTER, Proof, Vantage
@@ -194,35 +194,9 @@ def topology(settings: Settings) -> Topology:
 
     A name that does not resolve stays a name, so that the rows say so.
     """
-    table = assembly.topology(settings)
     deadline = time.monotonic() + _RESOLVE_SECONDS
-    front = proxy_host(settings)
-    services_of = assembly.units_of()
-    services = services_of.values()
-    names = {front, *services, *map(internal_service, services)} - {""}
-    known = {name: _hosts(name, deadline) for name in names}
-
-    def bound(row: BoundListener) -> BoundListener:
-        listener, service = row.listener, services_of[row.daemon]
-        internal = internal_service(service)
-        return replace(
-            row,
-            public=_at(known.get(front, ()), listener.entry_point_port),
-            service=_at(known[service], listener.public_port),
-            # The name first, for that is what settings should have.
-            internal=_at(dict.fromkeys([internal, *known[internal]]), listener.public_port),
-        )
-
-    clients = {
-        name: address
-        for name, address in table.clients.items()
-        if not address.host.startswith("127.")
-    }
-    for row in table.listeners:
-        internal = internal_service(services_of[row.daemon])
-        clients.setdefault(row.name, Address(internal, row.listener.public_port))
-    return replace(
-        table, listeners=tuple(map(bound, table.listeners)), clients=clients, offers={}, roles={}
+    return assembly.seen_in_cluster(
+        settings, proxy_host(settings), lambda name: _hosts(name, deadline)
     )
 
 
@@ -234,7 +208,3 @@ def _hosts(name: str, deadline: float) -> list[str]:
         return [name]
     first = {":" in host: host for host in reversed(found)}
     return [first[family] for family in (False, True) if family in first]
-
-
-def _at(hosts: Iterable[str], port: int) -> tuple[Address, ...]:
-    return tuple(Address(host, port) for host in hosts)

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from gatepost import ip_addresses
+from gatepost import assembly, ip_addresses
 from gatepost.contracts import Plugin
 from gatepost.errors import OperationError, UsageError
-from gatepost.model import Address, BoundListener, Finding, Listener, Status, Topology
+from gatepost.model import Address, Finding, Status, Topology
 from gatepost.model.words import Command, Logs, Text
 from gatepost.settings.concerns import PublicPorts
 from gatepost.verify.check import OUTSIDE, Outcome, Proof, ProofCheck, Vantage
@@ -184,29 +184,13 @@ def subject(machine: Machine, daemons: tuple[Plugin, ...], ports: PublicPorts) -
         raise OperationError(f"{machine.host} is probed from outside")
 
     return Subject(
-        topology=Topology(
-            listeners=tuple(
-                _bound(listener, daemon.name, machine, ports)
-                for daemon in daemons
-                for listener in daemon.listeners
-            ),
-            roles={},
-            clients={},
-            trusted_proxies=(),
-        ),
+        topology=assembly.seen_from_outside(daemons, machine.addresses, ports),
         vantage=Outside(machine),
         mailname=machine.host,
         certificate=None,
         daemons=(),
         make_mailbox=no_mailbox,
     )
-
-
-def _bound(listener: Listener, daemon: str, machine: Machine, ports: PublicPorts) -> BoundListener:
-    standard = ports is PublicPorts.STANDARD
-    port = listener.public_port if standard else listener.entry_point_port
-    public = tuple(Address(host, port) for host in machine.addresses)
-    return BoundListener(listener, daemon, proxied=False, public=public, service=(), internal=())
 
 
 def _there(
