@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import gatepost
+from gatepost import discovery
 from gatepost.run import environment, versions
 
 
@@ -95,6 +96,30 @@ def test_its_libraries_belong_to_gatepost(tmp_path: Path, monkeypatch: pytest.Mo
         assert versions.installed(["gatepost"])["gatepost"] == before
     shutil.move(tmp_path / "some_thing-1.dist-info", tmp_path / "some_thing-2.dist-info")
     assert versions.installed(["gatepost"])["gatepost"] != before
+
+
+def test_a_plugin_of_others_belongs_to_gatepost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plug-in of somebody else's would run its old source after an update."""
+    for name, group in (("toy", discovery.GROUP), ("other", "console_scripts")):
+        metadata = tmp_path / f"{name}-1.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Name: {name}\n\n")
+        (metadata / "entry_points.txt").write_text(
+            f"[unlike]\na = nothing\n\n[{group}]\n{name} = {name}_package.plugin\n"
+        )
+        (tmp_path / f"{name}_package").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    before = versions.installed(["gatepost"])
+    (tmp_path / "other_package" / "plugin.py").write_text("PLUGIN = None\n")
+    assert versions.installed(["gatepost"]) == before, "the control"
+    (tmp_path / "toy_package" / "plugin.py").write_text("PLUGIN = None\n")
+    changed = versions.installed(["gatepost"])
+    assert changed != before
+    shutil.move(tmp_path / "toy-1.dist-info", tmp_path / "toy-2.dist-info")
+    assert versions.installed(["gatepost"]) != changed
+    assert versions.GROUP == discovery.GROUP
 
 
 def test_only_what_differs_is_older(dpkg: Path) -> None:
