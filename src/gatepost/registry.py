@@ -11,6 +11,7 @@ from types import ModuleType
 from gatepost import discovery, settings
 from gatepost.contracts import Plugin
 from gatepost.errors import UsageError
+from gatepost.model import Tables
 from gatepost.settings import Settings
 from gatepost.settings.concerns import Concern
 from gatepost.settings.loading import NO_PLUGIN
@@ -25,6 +26,7 @@ def plugins() -> tuple[Plugin, ...]:
     their listeners, have the same name.
     """
     found: dict[str, Plugin] = {}
+    tables: dict[str, Tables] = {}
     listeners: dict[str, str] = {}
     for module in discovery.modules("plugin"):
         for plugin in _of(module):
@@ -44,6 +46,12 @@ def plugins() -> tuple[Plugin, ...]:
                         f'The plug-ins "{listeners[listener.name]}" and "{plugin.name}" both have '
                         f'a listener "{listener.name}". Rename the one in {module.__name__}.'
                     )
+            made = plugin.tables
+            if made and tables.setdefault(made.name, made) != made:
+                raise UsageError(
+                    f'The tables "{made.name}" of the plug-in "{plugin.name}" have the name of '
+                    f"another plug-in's tables. Rename those in {module.__name__}."
+                )
             found[plugin.name] = plugin
     return tuple(found[name] for name in sorted(found))
 

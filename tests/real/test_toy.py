@@ -139,11 +139,14 @@ def test_visitors_reach_it_through_the_proxy_with_their_own_addresses(website: I
 def test_nobody_can_make_up_an_address(website: Instance) -> None:
     """Whoever is kept out would come in under another address."""
     forged = {"X-Forwarded-For": MADE_UP}
-    assert visit(website, "/toy", headers=forged) == (200, f"{CLIENT} rings at /toy")
+    named = {"Forwarded": f"for={MADE_UP}"}
+    for headers in (forged, named, forged | named):
+        assert visit(website, "/toy", headers=headers) == (200, f"{CLIENT} rings at /toy")
     assert visit(website, "/toy", headers={"X_Forwarded_For": MADE_UP})[0] == 400
     assert ask_directly(website, STRANGER, forged) == (200, f"{STRANGER} rings at /toy")
     # The control: from where the proxy connects the same header is believed.
-    assert ask_directly(website, "127.0.0.1", forged) == (200, f"{MADE_UP} rings at /toy")
+    for headers in (forged, named):
+        assert ask_directly(website, "127.0.0.1", headers) == (200, f"{MADE_UP} rings at /toy")
 
 
 def test_traefik_complains_of_nothing(website: Instance) -> None:

@@ -151,12 +151,15 @@ def test_two_routes_for_the_same_requests_are_refused(
     assert planned(monkeypatch, site, apart)
 
 
-@pytest.mark.parametrize("path", ["", "toy", "/toy/", "/a//b", "/`)", "/a b", "/ä"])
+@pytest.mark.parametrize(
+    "path", ["", "toy", "/toy/", "/a//b", "/`)", "/a b", "/ä", "/..", "/a/./b"]
+)
 def test_a_path_that_no_request_has_is_refused(path: str) -> None:
     """It would break out of the proxy's rule, or fit no request."""
     with pytest.raises(ValueError, match="is no path such as /toy"):
         HttpRoute("website", path)
     assert HttpRoute("website", "/toy/bell-2.html")
+    assert HttpRoute("website", "/.well-known/..toy")
 
 
 @pytest.mark.parametrize("host", ["a`b", "www..org", "Www.example.org", "a b"])

@@ -21,9 +21,9 @@ MAILBOXES = sa.select(
 )
 
 
-def version_table(plugin: str) -> str:
-    """Return the name of the table with the version of a plug-in's tables."""
-    return f"alembic_version_{plugin.replace('-', '_')}"
+def version_table(chain: str) -> str:
+    """Return the name of the table with the version of a chain of a plug-in's migrations."""
+    return f"alembic_version_{chain}"
 
 
 def version(connection: sa.Connection, table: str = "alembic_version") -> str | None:

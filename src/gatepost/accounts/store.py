@@ -110,6 +110,16 @@ class Store:
         with self._writing() as connection:
             schema.bring_up(connection, self._tables, self._database.name)
 
+    def accounts_are_current(self) -> bool:
+        """Return whether the accounts' own tables have their newest schema."""
+        with self._reading() as connection:
+            return schema.accounts_are_current(connection)
+
+    def unusable_tables(self) -> list[str]:
+        """Return each plug-in's tables that cannot be brought to its version, a sentence each."""
+        with self._reading() as connection:
+            return list(schema.unusable(connection, self._tables, self._database.name))
+
     def is_current(self) -> bool:
         """Return whether all tables have their newest schema."""
         with self._reading() as connection:

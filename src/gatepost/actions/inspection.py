@@ -99,7 +99,7 @@ def _machine(session: Session, found: Inspection) -> None:
         found.unseen.append("what the daemons' own checkers say")
         return
     with session.existing() as store:
-        if store is None or not store.is_current():
+        if store is None or not store.accounts_are_current():
             return
     with tempfile.TemporaryDirectory(prefix="gatepost-check-") as folder:
         staged = Path(folder)
@@ -155,7 +155,8 @@ def _accounts(session: Session, found: Inspection) -> None:
     with session.existing() as store:
         if store is not None:
             store.refuse_ambiguous()
-            if store.is_current():
+            found.problems.extend(store.unusable_tables())
+            if store.accounts_are_current():
                 mail = settings.mail
                 found.warnings.extend(store.unread_roles(mail.mailname, mail.postmaster))
 

@@ -48,10 +48,12 @@ def up(*, detach: bool, tell: Tell) -> None:
         # The daemons have what they need in files; the reverse proxy needs no database.
         settings.withhold_secrets(os.environ)
         if lock is None:
-            if (left := starting.stop_older(home, tell)) is None:
+            with starting.uninterrupted():
+                left = starting.stop_older(home, tell)
+                if left is not None:
+                    starting.in_background(home, tell, left)
+            if left is None:
                 starting.apply_changes(home, tell)
-            else:
-                starting.in_background(home, tell, left)
         elif detach:
             starting.in_background(home, tell, lock)
     if lock is not None and not detach:

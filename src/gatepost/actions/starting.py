@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psutil
 
@@ -92,6 +95,25 @@ def apply_changes(home: Home, tell: Tell) -> None:
     if answer.problem:
         raise StartError(answer.problem).about("not-applied", object="server", value=str(home.root))
     tell("The mail server is up to date" if answer.changed else "Nothing has changed")
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ignore what ends a command, for the length of a block.
+
+    While a supervisor is replaced, nobody but this command would start the server again. The
+    handlers do nothing, and are not inherited by children as ignored signals are.
+    """
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are not delivered here
+        return
+    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def stop_older(home: Home, tell: Tell) -> int | None:

@@ -31,7 +31,7 @@ class Layout:
 
     @property
     def tables(self) -> Mapping[str, Tables]:
-        """The tables of the plug-ins in use, by the plug-ins' names, for `open_store`."""
+        """The tables of the plug-ins in use, by the names of their chains, for `open_store`."""
         return _tables(self.plugins)
 
     def plan(self, site: Site) -> Plan:
@@ -81,7 +81,8 @@ def tables(settings: Settings) -> Mapping[str, Tables]:
 
 
 def _tables(plugins: Iterable[Plugin]) -> Mapping[str, Tables]:
-    return {plugin.name: plugin.tables for plugin in plugins if plugin.tables}
+    # Instances of one plug-in share its tables.
+    return {plugin.tables.name: plugin.tables for plugin in plugins if plugin.tables}
 
 
 def topology(settings: Settings, *, ipv6: bool = True, unit: str | None = None) -> Topology:

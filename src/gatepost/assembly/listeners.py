@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gatepost.contracts import Plugin
+from gatepost.errors import SettingsError
 from gatepost.model import (
     HTTPS_ENTRY_POINT_PORT,
     HTTPS_PORT,
@@ -125,6 +126,14 @@ def at(there: Iterable[str], port: int) -> tuple[Address, ...]:
 
 
 def hosts(addresses: Iterable[IPAddress], *, ipv6: bool) -> tuple[str, ...]:
-    """Write addresses as hosts; a kernel without IPv6 has no IPv6 wildcard."""
+    """Write addresses as hosts; a kernel without IPv6 has no IPv6 wildcard.
+
+    Raises `SettingsError` when nothing else is left.
+    """
     kept = [a for a in addresses if ipv6 or not (a.version == 6 and a.is_unspecified)]  # noqa: PLR2004
+    if not kept:
+        raise SettingsError(
+            'PUBLIC_BIND_ADDRESS or SERVICE_BIND_ADDRESS: "::" needs IPv6, which this kernel does '
+            "not speak.\nSet it to 0.0.0.0, or to all"
+        )
     return tuple(str(address) for address in kept)

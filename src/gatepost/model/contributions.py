@@ -46,6 +46,7 @@ class HttpRoute:
 
     Every proxy consumes it: it takes HTTPS on its public port with the certificate of the mail
     server, and passes HTTP on with the client's address as the only value of ``X-Forwarded-For``.
+    It removes ``Forwarded`` (RFC 7239), so a client cannot name an address there.
     """
 
     listener: str
@@ -58,7 +59,7 @@ class HttpRoute:
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for a path or host that no request has."""
-        if not re.fullmatch(r"/|(/[\w.~-]+)+", self.path, re.ASCII):
+        if not re.fullmatch(r"/|(/(?!\.{1,2}(?:/|$))[\w.~-]+)+", self.path, re.ASCII):
             raise ValueError(f'route to {self.listener}: "{self.path}" is no path such as /toy')
         if self.host and not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)*", self.host):
             raise ValueError(f'route to {self.listener}: "{self.host}" is no host name')

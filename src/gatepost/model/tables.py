@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,19 @@ from pathlib import Path
 class Tables:
     """A chain of Alembic's migrations, beside the one of the accounts.
 
-    Each plug-in has a chain of its own, so the tables of one change without a new version of the
-    others. Its tables refer to no table of the accounts, which change by their own chain.
+    Each plug-in has a chain of its own, which its instances share, so the tables of one change
+    without a new version of the others. Its tables refer to no table of the accounts, which change
+    by their own chain.
     """
 
+    name: str
+    """Name of the chain, which no other one in the database has."""
     migrations: Path
     """Folder of the migrations, a Python file each."""
     version: str
     """Revision of the newest one."""
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for a name that is none."""
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", self.name):
+            raise ValueError(f'"{self.name}" is no name of tables, such as toy_rings')

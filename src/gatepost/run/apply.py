@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -67,7 +66,7 @@ def _install(home: Home, wanted: Record, write: Callable[[Path], object]) -> Non
         for check in wanted.checks:
             run_check(check, staging)
     except CheckError:
-        shutil.rmtree(staging)
+        _remove(staging)
         raise
     final = staging.with_suffix("")
     staging.rename(final)
@@ -115,10 +114,17 @@ def _remove_leftovers(home: Home) -> None:
     if home.generations.is_dir():
         for folder in home.generations.iterdir():
             if folder.name.endswith(_STAGING):
-                shutil.rmtree(folder)
+                _remove(folder)
 
 
 def _prune(home: Home, keep: Path) -> None:
     for _, folder in _numbers(home)[:-_KEPT]:
         if folder != keep:
-            shutil.rmtree(folder)
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder with all that is in it."""
+    import shutil  # noqa: PLC0415  half a megabyte of the supervisor's memory
+
+    shutil.rmtree(folder)

@@ -180,10 +180,11 @@ def read(wanted: Request[Answer], found: Any) -> Answer:
 
     Unknown fields are skipped: a newer supervisor may say more.
     """
+    said = found.get("error") if isinstance(found, dict) else None
     try:
-        answer: Answer = _adapter(wanted).validate_python(found)
+        # Most answers have defaults for all of their fields, so a refusal would fit them as well.
+        answer: Answer = _adapter(wanted).validate_python(None if said is not None else found)
     except ValueError:
-        said = found.get("error") if isinstance(found, dict) else None
         raise OperationError(
             f'The supervisor\'s answer to "{wanted.name}" is not understood: '
             f"{said or 'it is of another version of Gatepost'}. "

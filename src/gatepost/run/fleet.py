@@ -122,26 +122,34 @@ class Fleet:
         new, old = record.read(generation) if generation else None, self.record
         if new is None:
             return Applied(problem=_UNREADABLE)
+        # First, because it asks the disk and may fail: a change that has begun must be ended.
+        parts = dict.fromkeys(part for one in new.processes for part in one.versions)
+        installed = await asyncio.to_thread(versions.installed, parts) if parts else {}
+        outdated = {
+            process.name
+            for process in new.processes
+            if (member := self.members.get(process.name)) and _is_older(member, process, installed)
+        }
         same = new == old
         moved, self._generation = generation != self._generation, generation
-        if old is None or (same and not moved and not self._behind):
+        if old is None or (same and not moved and not self._behind and not outdated):
             return Applied()
         # Another configuration has been in use meanwhile, and processes that a daemon has started
         # since then have read it.
         doubtful = set(self.members) if same and moved else set(self._behind)
         self.record = new
-        parts = dict.fromkeys(part for one in new.processes for part in one.versions)
-        installed = await asyncio.to_thread(versions.installed, parts) if parts else {}
         kept = {process.name for process in new.processes}
+        # Whatever ends this too early, the next change brings them up to date.
+        self._behind |= kept
         changed = await self._drop(old, kept)
         problems: list[str] = []
         for process in new.processes:
-            member = self.members.get(process.name)
-            older = member is not None and _is_older(member, process, installed)
+            older = process.name in outdated
             done, problem = await self._change(
                 process, old, new, doubtful=process.name in doubtful, older=older
             )
             self._behind.discard(process.name)
+            self.members[process.name].note(installed)
             if done:
                 changed.append(f"{process.name} {done}")
                 why = "it ran an older version" if older else "its configuration has changed"
@@ -158,8 +166,9 @@ class Fleet:
         """Stop the processes that the new configuration has no more; return what was done."""
         gone = [process.name for process in reversed(old.processes) if process.name not in kept]
         for name in gone:
-            await self.members[name].stop()
-            del self.members[name]
+            if member := self.members.get(name):
+                await member.stop()
+                del self.members[name]
         return [f"{name} stopped" for name in gone]
 
     async def _change(
@@ -199,6 +208,10 @@ def _is_older(member: Supervised, process: Process, installed: Mapping[str, str]
     """
     if member.child is None:
         return False
-    if dict(member.runs) != {part: installed[part] for part in process.versions}:
+    common = member.runs.keys() & process.versions.keys()
+    if process.versions and not common:
+        return True
+    # A part that it has no more, or newly, such as another database's client, is no other version.
+    if any(member.runs[part] != installed[part] for part in common):
         return True
     return programs.outdated(member.child.pid) is not None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 _MODE = 0o644
@@ -38,7 +37,9 @@ def write(path: Path, content: bytes) -> None:
         return
     path = path.resolve()  # a symbolic link stays one
     # The name is hidden and has another ending: nobody takes the unfinished file for a report.
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    # tempfile would take half a megabyte of the supervisor's memory.
+    name = path.with_name(f".{path.name}.{os.urandom(8).hex()}.partial")
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)

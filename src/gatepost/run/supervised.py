@@ -52,6 +52,11 @@ class Supervised:
         self._sockets = Sockets()
         self.retiring: list[Child] = []
 
+    def note(self, installed: Mapping[str, str]) -> None:
+        """Note the parts that the process has by now; those that it had keep their versions."""
+        parts = self.process.versions
+        self.runs = {part: self.runs.get(part, installed[part]) for part in parts}
+
     async def start(self) -> None:
         """Start it and return at once; `wait_ready` returns how that went."""
         self._ready.clear()

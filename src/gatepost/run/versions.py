@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
+import site
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -80,15 +80,18 @@ def older(running: Mapping[str, Mapping[str, str]]) -> tuple[Older, ...]:
 def debian(names: Iterable[str]) -> dict[str, str]:
     """Return the versions of the Debian packages that are installed, of those named."""
     names = tuple(names)
-    if not names or not shutil.which("dpkg-query", path=environment.PATH):
+    if not names:
         return {}
-    done = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n", *names],
-        env=environment.fixed(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            ["dpkg-query", "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n", *names],
+            env=environment.fixed(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:  # not a Debian
+        return {}
     rows = (line.split() for line in done.stdout.splitlines())
     return {row[0]: row[1] for row in rows if row[2:] == ["installed"]}
 
@@ -125,13 +128,15 @@ def _add_source(root: str, whole: hashlib._Hash) -> None:
         for file in sorted(files):
             if file.endswith(".py"):
                 path = os.path.join(folder, file)  # noqa: PTH118
-                whole.update(f"{path.removeprefix(root)}\n".encode() + Path(path).read_bytes())
+                whole.update(f"{path.removeprefix(root)}\n".encode())
+                with suppress(OSError):  # an upgrade replaces it just now
+                    whole.update(Path(path).read_bytes())
 
 
 def _packages_of_plugins(metadata: Path) -> list[str]:
     """Return the packages of a distribution that adds plug-ins; see `gatepost.discovery`."""
     with suppress(OSError):
-        points = (metadata / "entry_points.txt").read_text(encoding="utf-8")
+        points = (metadata / "entry_points.txt").read_text(errors="replace")
         _, _, group = points.partition(f"[{GROUP}]")
         modules = (line.partition("=")[2] for line in group.partition("\n[")[0].splitlines())
         return sorted({module.strip().partition(".")[0] for module in modules} - {""})
@@ -145,9 +150,10 @@ def _distributions() -> dict[str, tuple[str, Path]]:
     long (https://packaging.python.org/en/latest/specifications/recording-installed-packages/).
     """
     found: dict[str, tuple[str, Path]] = {}
-    for place in sys.path:
+    # Not sys.path: a caller's PYTHONPATH does not reach the supervisor.
+    for place in site.getsitepackages():
         with suppress(OSError):
-            for entry in sorted(os.listdir(place or ".")):  # noqa: PTH208  as above
+            for entry in sorted(os.listdir(place)):  # noqa: PTH208  as above
                 if entry.endswith(_METADATA):
                     name, _, version = entry.removesuffix(_METADATA).partition("-")
                     found.setdefault(_normal(name), (version, Path(place, entry)))
@@ -161,7 +167,7 @@ def _add_libraries(
     if name in found or name not in distributions:
         return
     found[name], folder = distributions[name]
-    with suppress(OSError), (folder / "METADATA").open(encoding="utf-8") as stream:
+    with suppress(OSError), (folder / "METADATA").open(errors="replace") as stream:
         for line in iter(stream.readline, "\n"):
             if not line:
                 break

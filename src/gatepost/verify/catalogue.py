@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from graphlib import CycleError, TopologicalSorter
 
 from gatepost import discovery
 from gatepost.errors import UsageError
@@ -207,6 +208,20 @@ _ALL: tuple[ProofCheck, ...] = (
     *_OURS,
     *(check for module in discovery.modules("checks") for check in module.CHECKS),
 )
+
+
+def refuse_circles(checks: Iterable[ProofCheck]) -> None:
+    """Raise `UsageError` when checks are made after each other in a circle."""
+    try:
+        TopologicalSorter({check.name: check.after for check in checks}).prepare()
+    except CycleError as error:
+        raise UsageError(
+            f"verify: the checks {', '.join(error.args[1][1:])} wait for each other. Remove the "
+            "package that adds one of them, or mend its `after`."
+        ) from None
+
+
+refuse_circles(_ALL)
 
 
 def table(vantage: str) -> tuple[ProofCheck, ...]:

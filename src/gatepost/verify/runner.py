@@ -146,8 +146,11 @@ class _Work:
         return frozenset(one.name for one in direct).union(*map(self._all_before, direct))
 
     def _depth(self, check: ProofCheck) -> int:
-        direct = [self.checks[name] for name in check.after if name in self.checks]
-        return 1 + max(map(self._depth, direct), default=0)
+        before = [self.checks[name] for name in check.after if name in self.checks]
+        if check.mailbox and not check.stops:
+            # Whether a mailbox is made depends on whether anybody answers.
+            before += [other for other in self.checks.values() if other.stops]
+        return 1 + max(map(self._depth, before), default=0)
 
 
 # --- all at once ----------------------------------------------------------------------------------

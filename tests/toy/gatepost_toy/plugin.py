@@ -79,6 +79,6 @@ PLUGIN = Plugin(
     processes=processes,
     jobs=lambda _context: (Job("toy-tuning", ("echo", "in tune"), every=3600.0, after_start=True),),
     directories=lambda context: (Directory(context.site.home.state / "toy"),),
-    tables=Tables(Path(__file__).with_name("migrations"), "0001"),
+    tables=Tables("toy", Path(__file__).with_name("migrations"), "0001"),
     users=(USER,),
 )

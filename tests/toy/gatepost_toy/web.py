@@ -23,7 +23,9 @@ class Visitor(BaseHTTPRequestHandler):
         peer = self.client_address[0]
         client = peer
         if any(ip_address(peer) in network for network in TRUSTED):
-            client = self.headers.get("X-Forwarded-For", peer)
+            forwarded = self.headers.get("X-Forwarded-For", peer)
+            # Some frameworks prefer this header (RFC 7239); the proxy must remove a client's own.
+            client = self.headers.get("Forwarded", forwarded).removeprefix("for=")
         body = f"{client} rings at {self.path}\n".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))

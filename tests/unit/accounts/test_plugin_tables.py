@@ -88,10 +88,12 @@ def test_its_chain_goes_on_alone(empty: Database, tables: Tables, tmp_path: Path
     for migration in tables.migrations.glob("*.py"):
         (tmp_path / migration.name).write_text(migration.read_text())
     (tmp_path / "0002_times.py").write_text(SECOND)
-    newer = Tables(tmp_path, "0002")
+    newer = Tables("toy", tmp_path, "0002")
     open_store(empty, tables={"toy": newer}).close()
     assert columns(empty, "toy_rings") == ["visitor", "times"]
-    with pytest.raises(OperationError, match=r'plug-in toy are version "0002", .* up to 0001'):
+    with pytest.raises(
+        OperationError, match=r'"toy" of a plug-in are version "0002", .* up to 0001'
+    ):
         open_store(empty, tables={"toy": tables})
 
 
@@ -99,7 +101,58 @@ def test_two_plugins_do_not_share_a_chain(empty: Database, tables: Tables, tmp_p
     """The second would believe that its tables are there."""
     first = next(tables.migrations.glob("*.py")).read_text()
     (tmp_path / "0001.py").write_text(first.replace("toy_rings", "other_rings"))
-    both = {"toy": tables, "an-other": replace(tables, migrations=tmp_path)}
+    other = replace(tables, name="an_other", migrations=tmp_path)
+    both = {"toy": tables, "an_other": other}
     open_store(empty, tables=both).close()
     assert columns(empty, "toy_rings") == columns(empty, "other_rings") == ["visitor"]
     assert columns(empty, "alembic_version_an_other") == ["version_num"]
+
+
+def test_a_migration_that_fails_changes_nothing(
+    empty: Database, tables: Tables, tmp_path: Path
+) -> None:
+    """Every command would end in a traceback, or blame the disk."""
+    open_store(empty).close()
+    for name, wrong in {
+        "raises": "raise ValueError('planted')",
+        "imports": "import nothing_of_that_name",
+        "parses": "def upgrade(:",
+        "again": "from alembic import op\nimport sqlalchemy as sa\n"
+        "op.create_table('domains', sa.Column('a', sa.Integer))",
+    }.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        first = next(tables.migrations.glob("*.py")).read_text()
+        head, _, _ = first.partition("def upgrade")
+        body = "\n".join(f"    {line}" for line in wrong.splitlines())
+        text = wrong if name == "parses" else f"{head}def upgrade() -> None:\n{body}\n"
+        (folder / "0001.py").write_text(text)
+        with pytest.raises(OperationError, match=r'"toy" of a plug-in could not be brought'):
+            open_store(empty, tables={"toy": replace(tables, migrations=folder)})
+        assert columns(empty, "alembic_version_toy") == []
+    open_store(empty, tables={"toy": tables}).close()
+    assert columns(empty, "toy_rings") == ["visitor"], "the control"
+
+
+def test_a_folder_that_is_missing_is_no_newer_version(
+    empty: Database, tables: Tables, tmp_path: Path
+) -> None:
+    """The administrator would look for a newer package that there is not."""
+    with pytest.raises(OperationError, match="could not be brought"):
+        open_store(empty, tables={"toy": replace(tables, migrations=tmp_path / "none")})
+
+
+def test_accounts_are_current_whatever_a_plugin_lacks(empty: Database, tables: Tables) -> None:
+    """`config check` would leave out the daemons' checkers without a word."""
+    open_store(empty).close()
+    with Store(empty, tables={"toy": tables}) as store:
+        assert store.accounts_are_current()
+        assert not store.is_current()
+        assert store.unusable_tables() == []
+
+
+@pytest.mark.parametrize("name", ["", "a-b", "A", "1a", "a" * 41])
+def test_a_name_that_is_none_is_refused(name: str, tmp_path: Path) -> None:
+    """Two plug-ins would share a table of versions, or PostgreSQL would cut its name."""
+    with pytest.raises(ValueError, match="is no name of tables"):
+        Tables(name, tmp_path, "0001")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import sys
+import site
 from pathlib import Path
 
 import pytest
@@ -69,6 +69,10 @@ def test_gatepost_has_a_version_of_its_source(
     assert versions.installed(["gatepost"]) == before, "where it lies does not matter"
     (source / "run" / "README").write_text("no program")
     assert versions.installed(["gatepost"]) == before
+    (source / "run" / ".#health.py").symlink_to("nowhere")
+    seen = versions.installed(["gatepost"])
+    assert seen != before, "half an upgrade is another version, and no error"
+    (source / "run" / ".#health.py").unlink()
     with (source / "run" / "health.py").open("a") as stream:
         stream.write("# another\n")
     assert versions.installed(["gatepost"]) != before
@@ -83,7 +87,7 @@ def test_its_libraries_belong_to_gatepost(tmp_path: Path, monkeypatch: pytest.Mo
         lines = "".join(f"Requires-Dist: {one}\n" for one in required)
         (folder / "METADATA").write_text(f"Name: {name}\n{lines}\nRequires-Dist: words\n")
 
-    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setattr(site, "getsitepackages", lambda: [str(tmp_path)])
     have("gatepost", "1.2", "psutil<8,>=7", "pytest>=8; extra == 'unit'")
     have("psutil", "7.0", "Some.Thing")
     have("some_thing", "1")
@@ -110,7 +114,7 @@ def test_a_plugin_of_others_belongs_to_gatepost(
             f"[unlike]\na = nothing\n\n[{group}]\n{name} = {name}_package.plugin\n"
         )
         (tmp_path / f"{name}_package").mkdir()
-    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setattr(site, "getsitepackages", lambda: [str(tmp_path)])
     before = versions.installed(["gatepost"])
     (tmp_path / "other_package" / "plugin.py").write_text("PLUGIN = None\n")
     assert versions.installed(["gatepost"]) == before, "the control"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from gatepost.accounts.rows import version_table
@@ -26,13 +27,23 @@ def upgrade(connection: Connection) -> None:
     command.upgrade(configuration(connection), "head")
 
 
-def upgrade_plugin(connection: Connection, plugin: str, tables: Tables) -> None:
+def upgrade_plugin(connection: Connection, tables: Tables) -> None:
     """Bring the tables of a plug-in to their newest schema, as `upgrade`."""
+    command.upgrade(_of_plugin(tables, connection), tables.version)
+
+
+def knows(tables: Tables, version: str) -> bool:
+    """Tell whether a plug-in has the migration that led to a version of its tables."""
+    script = ScriptDirectory.from_config(_of_plugin(tables))
+    return any(one.revision == version for one in script.walk_revisions())
+
+
+def _of_plugin(tables: Tables, connection: Connection | None = None) -> Config:
     config = configuration(connection)
     config.set_main_option("version_locations", _escaped(tables.migrations))
     config.set_main_option("path_separator", "newline")
-    config.attributes["version_table"] = version_table(plugin)
-    command.upgrade(config, tables.version)
+    config.attributes["version_table"] = version_table(tables.name)
+    return config
 
 
 def _escaped(folder: Path) -> str:

@@ -102,16 +102,24 @@ class KubernetesCluster(Cluster):
     def tail(
         self, pod: Object, container: str, *, lines: int, deadline: float
     ) -> Iterator[tuple[str, str]]:
-        """Yield time (RFC 3339) and text of the last lines of a container's log."""
+        """Yield time (RFC 3339) and text of the last lines of a container's log.
+
+        Raises `Unreadable`, also when the log was not read to its end before the deadline.
+        """
         query = {"tailLines": str(lines), "timestamps": "true"}
         namespace = str(pod["metadata"]["namespace"])
         with self.api.log(pod, container, **query) as stream:
             left = max(0.1, deadline - time.monotonic())
             for line in stream.lines(self.api, namespace, patience=left):
-                if time.monotonic() > deadline:
-                    return
                 moment, _, words = line.partition(" ")
                 yield moment, words
+                if time.monotonic() > deadline:
+                    break
+            if time.monotonic() >= deadline:  # a silent node ends the lines, too
+                raise Unreadable(
+                    f"the log of {pod['metadata']['name']} was not read to its end in time",
+                    "See whether its node answers: kubectl get nodes; then run verify again.",
+                )
 
 
 def entrance(environ: Mapping[str, str], around: Surroundings) -> KubernetesCluster:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from gatepost.model import Status
 from gatepost.plugins.traefik.checks.objects import LABEL, PROXY, Traefik, traefik
 from gatepost.verify.check import Outcome, Proof
-from gatepost.verify.vantage.cluster import Object, container
+from gatepost.verify.vantage.cluster import Object, Unreadable, container
 
 _EXPECTED = "Traefik's log has no error about the routes, services and entry points of the server"
 _READING_SECONDS = 2.5
@@ -39,9 +39,11 @@ def proxy_log(proof: Proof) -> Outcome:
         bound.name: cluster.services.get(bound.daemon, "") for bound in proof.topology.listeners
     }
     names = _names(proxy, listeners)
-    errors = list(_errors(proxy, names, proof.within(_READING_SECONDS)))
+    errors, unread = _errors(proof, proxy, names)
     since = _last_change(proxy)
     present = [error for error in errors if error.moment >= since]
+    if unread and not present:
+        raise unread
     if not present:
         older = f"; {len(errors)} from before the last change" if errors else ""
         return Outcome(Status.PASS, _EXPECTED, f"no error about them{older}")
@@ -98,17 +100,25 @@ def _names_it(name: str, line: str) -> bool:
     return re.search(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", line) is not None
 
 
-def _errors(proxy: Traefik, names: frozenset[str], deadline: float) -> Iterator[_Error]:
+def _errors(
+    proof: Proof, proxy: Traefik, names: frozenset[str]
+) -> tuple[list[_Error], Unreadable | None]:
+    """Return the errors that the pods have logged, and why a log could not be read, if one."""
     found: list[_Error] = []
+    unread: Unreadable | None = None
     for pod in proxy.pods():
-        name = container(pod, PROXY)
-        for moment, coloured in proxy.cluster.tail(
-            pod, name, lines=_LATEST_LINES, deadline=deadline
-        ):
-            line = _COLOUR.sub("", coloured)
-            if _ERROR.search(line) and any(_names_it(name, line) for name in names):
-                found.append(_Error(_as_utc(moment), line.strip()))
-    yield from sorted(found, key=lambda error: error.moment)
+        deadline = proof.within(_READING_SECONDS)
+        lines = proxy.cluster.tail(
+            pod, container(pod, PROXY), lines=_LATEST_LINES, deadline=deadline
+        )
+        try:
+            for moment, coloured in lines:
+                line = _COLOUR.sub("", coloured)
+                if _ERROR.search(line) and any(_names_it(name, line) for name in names):
+                    found.append(_Error(_as_utc(moment), line.strip()))
+        except Unreadable as error:
+            unread = error
+    return sorted(found, key=lambda error: error.moment), unread
 
 
 def _last_change(proxy: Traefik) -> str:
