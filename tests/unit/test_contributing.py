@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -47,6 +47,18 @@ with suppress(Exception):
     seen["setting"] = values["HELLO_NAME"].meaning.startswith("The name")
 print(json.dumps(seen))
 """
+JUDGE = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace as Some
+from gatepost.model import Address
+from gatepost.plugins.hello import checks
+checks.WEBSITE = Some(service_port=int(sys.argv[2]))
+here = Some(service=(Address("127.0.0.1", 1),))
+home = Some(config=Path(sys.argv[1]))
+proof = Some(vantage=Some(home=home), topology=Some(listeners=(here,)))
+print(checks.CHECKS[0].judge(proof).status)
+"""
 EVERYTHING = {"setting", "check", "job", "process", "file", "route"}
 
 
@@ -81,6 +93,25 @@ class Followed:
         )
         return done.stdout
 
+    @contextlib.contextmanager
+    def website(self, greeting: Path) -> Iterator[int]:
+        """Run the website's process with a file that holds the greeting; yield its port."""
+        with contextlib.ExitStack() as stack:
+            listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            running = subprocess.Popen(
+                [sys.executable, "-m", "gatepost.plugins.hello", "nobody", str(greeting)],
+                env={**self.environment, "GATEPOST_SOCKETS": f"hello:{listening.fileno()}"},
+                pass_fds=(listening.fileno(),),
+                stderr=subprocess.DEVNULL,
+            )
+            stack.callback(running.wait)
+            stack.callback(running.kill)
+            yield listening.getsockname()[1]
+
+    def verdict(self, config: Path, port: int) -> str:
+        """Return what the check says of a website on a port, with this configuration in use."""
+        return self.run(sys.executable, "-c", JUDGE, config, str(port)).strip()
+
     def missing(self) -> set[str]:
         """Return what of the plug-in does not appear."""
         seen: dict[str, bool] = json.loads(self.run(sys.executable, "-c", LOOK))
@@ -104,7 +135,7 @@ def test_the_plugin_appears_everywhere(tmp_path: Path) -> None:
     [
         ("plugin.py", 'HttpRoute(NAME, "/hello")', 'HttpRoute(NAME, "/hallo")', {"route"}),
         ("plugin.py", '"hello-hourly"', '"hourly"', {"job"}),
-        ("plugin.py", "PLUGIN = ", "PLUGIN == ", EVERYTHING - {"check"}),
+        ("plugin.py", "PLUGIN = ", "PLUGIN == ", EVERYTHING),
         ("settings.py", '"""The name that', '"""Some name that', {"setting"}),
         ("checks.py", "CHECKS = ", "ROWS = ", {"check"}),
     ],
@@ -121,19 +152,26 @@ def test_a_broken_block_would_be_seen(
 
 def test_the_website_greets(tmp_path: Path) -> None:
     """The process would end at its start."""
-    followed = Followed(tmp_path, blocks())
     greeting = tmp_path / "greeting"
     greeting.write_text("Hello, reader!\n")
-    with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        running = subprocess.Popen(
-            [sys.executable, "-m", "gatepost.plugins.hello", "nobody", str(greeting)],
-            env={**followed.environment, "GATEPOST_SOCKETS": f"hello:{listening.fileno()}"},
-            pass_fds=(listening.fileno(),),
-            stderr=subprocess.DEVNULL,
-        )
-        stack.callback(running.wait)
-        stack.callback(running.kill)
-        client = http.client.HTTPConnection("127.0.0.1", listening.getsockname()[1], timeout=30)
+    with Followed(tmp_path, blocks()).website(greeting) as port:
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         client.request("GET", "/hello")
         assert client.getresponse().read() == b"Hello, reader!\n"
+
+
+def test_the_check_visits_the_website(tmp_path: Path) -> None:
+    """The proof would pass while every visitor is refused, or fail where nobody wants a website."""
+    followed = Followed(tmp_path, blocks())
+    greeting = tmp_path / "hello" / "greeting"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        assert followed.verdict(tmp_path, port) == "pass", "it is off"
+        greeting.parent.mkdir()
+        greeting.write_text("Hello, reader!\n")
+        assert followed.verdict(tmp_path, port) == "fail"
+    with followed.website(greeting) as port:
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        client.request("GET", "/hello")
+        assert client.getresponse().read()
+        assert followed.verdict(tmp_path, port) == "pass"

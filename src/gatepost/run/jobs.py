@@ -28,6 +28,8 @@ _SOON_SECONDS = 60.0
 """A job that has never run, or is overdue, begins within this after the start."""
 _JITTER = 0.1
 """Part of the interval by which each start is moved, so that many servers do not ask at once."""
+_NO_PROGRAM = 127
+"""Exit code of a shell, and of what starts a program as a user, when there is no such program."""
 _LATEST_SECONDS = 600.0
 """Seconds after its time of day within which a job begins."""
 
@@ -174,7 +176,8 @@ async def _ended(child: Child) -> None:
 def _ending(code: int) -> str:
     if code < 0:
         return f"it was killed by signal {-code}"
-    return f"it ended with exit code {code}" if code else ""
+    why = " (no such program)" if code == _NO_PROGRAM else ""
+    return f"it ended with exit code {code}{why}" if code else ""
 
 
 def _times_of_day(at: str, now: dt.datetime) -> tuple[dt.datetime, dt.datetime]:

@@ -50,6 +50,7 @@ class Supervised:
         self._watcher: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._sockets = Sockets()
+        self._obstacle = ""
         self.retiring: list[Child] = []
 
     def note(self, installed: Mapping[str, str]) -> None:
@@ -69,7 +70,7 @@ class Supervised:
         deadline = asyncio.get_running_loop().time() + seconds
         while not self._ready.is_set():
             if self.restarts >= before + 3:
-                return "it ended three times while starting"
+                return self._obstacle or "it ended three times while starting"
             if asyncio.get_running_loop().time() > deadline:
                 return f"it did not answer within {seconds:g} seconds"
             await asyncio.sleep(0.02)
@@ -154,7 +155,9 @@ class Supervised:
                 self.child = await Child.start(self.process, self._output, self._sockets)
             except OSError as error:
                 ended = f"cannot be started: {error}"
+                self._obstacle = f"it {ended}"
             else:
+                self._obstacle = ""
                 self._on_change()
                 ended = await self._run(self.child)
             self._ready.clear()

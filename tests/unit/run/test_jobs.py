@@ -136,6 +136,14 @@ def test_a_job_that_fails_says_so(home: Home) -> None:
     assert "the job job failed: it ended with exit code 3" in world.log.read_text()
 
 
+def test_a_job_without_its_program_says_so(home: Home) -> None:
+    """Whoever mistypes a program would have to know what exit code 127 means."""
+    world = World(home, shell("echoo"))
+    world.run(lambda: world.rows and world.last)
+    assert world.last
+    assert world.last["problem"] == "it ended with exit code 127 (no such program)"
+
+
 def test_a_job_that_hangs_is_ended_with_its_children(home: Home, trace: Path) -> None:
     """It would keep itself from running again for ever."""
     job = shell(f"sleep 60 & echo $! >> {trace}; wait", limit_seconds=0.3)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -226,6 +227,15 @@ def test_one_that_dies_while_starting_is_told_soon(log: LogStream) -> None:
     nowhere = Readiness(Address("127.0.0.1", 1), b"220 ")
     service = Supervised(shell("exit 3", ready=(nowhere,)), log)
     assert watch(service, service.wait_ready) == "it ended three times while starting"
+
+
+def test_one_whose_port_is_taken_is_told_with_the_port(log: LogStream) -> None:
+    """Two plug-ins with one port: the user would read that one ended, and no reason."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = Address("127.0.0.1", other.getsockname()[1])
+        service = Supervised(shell("sleep 9", sockets=(("web", taken),)), log)
+        why = watch(service, service.wait_ready)
+    assert why == f"it cannot be started: [Errno 98] Address already in use: {taken}"
 
 
 # --- another version of the process ---------------------------------------------------------
