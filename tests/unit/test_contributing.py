@@ -49,14 +49,12 @@ print(json.dumps(seen))
 """
 JUDGE = """
 import sys
-from pathlib import Path
 from types import SimpleNamespace as Some
 from gatepost.model import Address
 from gatepost.plugins.hello import checks
-checks.WEBSITE = Some(service_port=int(sys.argv[2]))
-here = Some(service=(Address("127.0.0.1", 1),))
-home = Some(config=Path(sys.argv[1]))
-proof = Some(vantage=Some(home=home), topology=Some(listeners=(here,)))
+mail = Some(name="smtp", service=(Address("127.0.0.1", 1),))
+website = Some(name="hello", service=(Address("127.0.0.1", int(sys.argv[1])),))
+proof = Some(topology=Some(listeners=(mail, website) if sys.argv[1] != "0" else (mail,)))
 print(checks.CHECKS[0].judge(proof).status)
 """
 EVERYTHING = {"setting", "check", "job", "process", "file", "route"}
@@ -108,9 +106,9 @@ class Followed:
             stack.callback(running.kill)
             yield listening.getsockname()[1]
 
-    def verdict(self, config: Path, port: int) -> str:
-        """Return what the check says of a website on a port, with this configuration in use."""
-        return self.run(sys.executable, "-c", JUDGE, config, str(port)).strip()
+    def verdict(self, port: int) -> str:
+        """Return what the check says of a website on a port; of none, if the port is 0."""
+        return self.run(sys.executable, "-c", JUDGE, str(port)).strip()
 
     def missing(self) -> set[str]:
         """Return what of the plug-in does not appear."""
@@ -163,15 +161,13 @@ def test_the_website_greets(tmp_path: Path) -> None:
 def test_the_check_visits_the_website(tmp_path: Path) -> None:
     """The proof would pass while every visitor is refused, or fail where nobody wants a website."""
     followed = Followed(tmp_path, blocks())
-    greeting = tmp_path / "hello" / "greeting"
+    greeting = tmp_path / "greeting"
+    greeting.write_text("Hello, reader!\n")
+    assert followed.verdict(0) == "pass", "it is off"
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1]
-        assert followed.verdict(tmp_path, port) == "pass", "it is off"
-        greeting.parent.mkdir()
-        greeting.write_text("Hello, reader!\n")
-        assert followed.verdict(tmp_path, port) == "fail"
+        assert followed.verdict(silent.getsockname()[1]) == "fail"
     with followed.website(greeting) as port:
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         client.request("GET", "/hello")
         assert client.getresponse().read()
-        assert followed.verdict(tmp_path, port) == "pass"
+        assert followed.verdict(port) == "pass"

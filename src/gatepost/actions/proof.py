@@ -199,7 +199,7 @@ def _await_start(home: Home) -> None:
 
 
 def _topology(settings: Settings, home: Home) -> Topology:
-    """Return the mail listeners of what runs; before the first start, those of the settings."""
+    """Return the listener table of what runs; before the first start, that of the settings."""
     try:
         running = record.current(home)
     except (
@@ -209,7 +209,7 @@ def _topology(settings: Settings, home: Home) -> Topology:
     ):  # not ours to read, or of another version of Gatepost
         running = None
     if running:
-        return replace(running.topology, listeners=running.topology.mail)
+        return running.topology
     return assembly.topology(settings, ipv6=site.has_ipv6())
 
 

@@ -12,7 +12,8 @@ from gatepost.assembly.listeners import from_here, table
 from gatepost.assembly.planning import planned
 from gatepost.assembly.units import used
 from gatepost.contracts import Plugin
-from gatepost.model import Plan, Site, Tables, Topology
+from gatepost.errors import UsageError
+from gatepost.model import Address, BoundListener, Plan, Site, Tables, Topology
 from gatepost.settings import Settings
 
 
@@ -58,6 +59,7 @@ def layout(settings: Settings, *, ipv6: bool = True, unit: str | None = None) ->
     listeners = table(registry.plugins(), view)
     names = {plugin.name for plugin in here}
     found = roles.find(settings, here, everywhere, ipv6=ipv6, unit=unit)
+    _refuse_shared_ports(bound for bound in listeners if bound.daemon in names)
     return Layout(
         settings,
         unit,
@@ -73,6 +75,19 @@ def layout(settings: Settings, *, ipv6: bool = True, unit: str | None = None) ->
             chosen=found.chosen,
         ),
     )
+
+
+def _refuse_shared_ports(listeners: Iterable[BoundListener]) -> None:
+    """Refuse two listeners with one port, before a running server is stopped for them."""
+    owners: dict[Address, str] = {}
+    for bound in listeners:
+        for address in (*bound.service, *bound.internal):
+            owner = owners.setdefault(address, bound.name)
+            if owner != bound.name:
+                raise UsageError(
+                    f'The listeners "{owner}" and "{bound.name}" both have the port {address}. '
+                    f"Give the one of {bound.daemon} another port, or remove its package."
+                )
 
 
 def tables(settings: Settings) -> Mapping[str, Tables]:

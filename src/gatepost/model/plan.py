@@ -65,7 +65,11 @@ class Readiness:
 
     address: Endpoint
     greeting: bytes = b""
-    """The beginning of the answer; empty when an open port is proof enough."""
+    """The beginning of the answer; empty when an open port is proof enough. It is not where the
+    supervisor opens the port (`Process.sockets`): connections then wait for a process that may have
+    ended."""
+    asks: bytes = b""
+    """Request that is sent first, where the client speaks first, as in HTTP."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ async def _answers(probe: Readiness) -> bool:
         async with asyncio.timeout(_EACH):
             reader, writer = await _connection(probe.address)
             try:
+                writer.write(probe.asks)
                 said = await reader.readexactly(len(probe.greeting))
             finally:
                 writer.close()

@@ -328,7 +328,7 @@ def _in_order(
         if check.judge:
             yield _finding(check, "server", "-", found[check.name, None])
             continue
-        for bound in topology.listeners:
+        for bound in topology.mail:
             if not check.concerns(bound):
                 continue
             asked = [

@@ -90,13 +90,13 @@ def targets(topology: Topology, approach: Approach) -> tuple[Target, ...]:
         case Approach.CLIENT:
             return tuple(
                 Target(bound, topology.clients[bound.name].reachable, (), approach)
-                for bound in topology.listeners
+                for bound in topology.mail
                 if bound.name in client_settings() and bound.name in topology.clients
             )
         case Approach.BEHIND:
             return tuple(
                 Target(bound, address, (), approach)
-                for bound in topology.listeners
+                for bound in topology.mail
                 if not bound.public
                 for address in dict.fromkeys(one.reachable for one in bound.internal)
             )
@@ -104,7 +104,7 @@ def targets(topology: Topology, approach: Approach) -> tuple[Target, ...]:
             services = units_of()
             return tuple(
                 Target(bound, Address(service, bound.listener.public_port), (), approach)
-                for bound in topology.listeners
+                for bound in topology.mail
                 if (service := services.get(bound.daemon))
             )
 
@@ -114,7 +114,7 @@ def _public(topology: Topology) -> tuple[Target, ...]:
     here = addresses_of_this_machine()
     sources: dict[str, tuple[str, ...]] = {}
     found: list[Target] = []
-    for bound in topology.listeners:
+    for bound in topology.mail:
         for public in dict.fromkeys(address.reachable for address in bound.public):
             if public.host not in sources:
                 sources[public.host] = sources_for(public, topology.trusted_proxies, taken, here)
@@ -126,7 +126,7 @@ def _service(topology: Topology) -> tuple[Target, ...]:
     here = addresses_of_this_machine()
     networks = topology.trusted_proxies
     found: list[Target] = []
-    for bound in topology.listeners:
+    for bound in topology.mail:
         if not bound.proxied:
             continue
         for service in dict.fromkeys(address.reachable for address in bound.service):

@@ -52,7 +52,7 @@ def processes(context: Context) -> tuple[Process, ...]:
             name=WEB.name,
             argv=(str(python), "-I", str(program), USER.name, networks),
             sockets=((WEB.name, here),),
-            ready=(Readiness(here),),
+            ready=(Readiness(here, b"HTTP/1.", b"GET / HTTP/1.0\r\n\r\n"),),
             becomes=USER.name,
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,27 @@ def test_ready_is_who_greets_as_it_should(
             return await readiness.answers((Readiness(address, wanted),))
 
     assert asyncio.run(main()) is ready
+
+
+@pytest.mark.parametrize("asks", [b"GET / HTTP/1.0\r\n\r\n", b""], ids=["asked", "silent"])
+def test_a_server_that_waits_for_its_client_is_asked(
+    monkeypatch: pytest.MonkeyPatch, asks: bytes
+) -> None:
+    """A port that the supervisor holds is open, whatever became of the website behind it."""
+    monkeypatch.setattr(readiness, "_EACH", 10 if asks else 0.05)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
+        writer.close()
+
+    async def main() -> bool:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            address = Address(*server.sockets[0].getsockname())
+            return await readiness.answers((Readiness(address, b"HTTP/1.", asks),))
+
+    assert asyncio.run(main()) is bool(asks)
 
 
 def test_a_socket_is_asked_as_a_port_is(tmp_path: Path) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from gatepost.errors import UsageError
 from gatepost.model import (
     Address,
     BoundListener,
@@ -18,6 +22,7 @@ from gatepost.model import (
     Topology,
 )
 from gatepost.model.words import Command, Text
+from gatepost.verify.catalogue import refuse_circles
 from gatepost.verify.check import Outcome, Proof, ProofCheck, Vantage
 from gatepost.verify.clients.mailbox import Login
 from gatepost.verify.runner import prove
@@ -58,9 +63,9 @@ def cause(_proof: Proof) -> Outcome:
     return Outcome(Status.FAIL, "a way", "no way", fix="Make one.", blames=("imap",))
 
 
-CAUSE = ProofCheck("cause", "a way", "by hand", judge=cause, after=())
-LATER = ProofCheck("later", "all is right", "by hand", fails, after=("cause",))
-BESIDE = ProofCheck("beside", "all is right", "by hand", fails, after=())
+CAUSE = ProofCheck("cause", "a way", "by hand", judge=cause, after=(), mailbox=False)
+LATER = ProofCheck("later", "all is right", "by hand", fails, after=("cause",), mailbox=False)
+BESIDE = ProofCheck("beside", "all is right", "by hand", fails, after=(), mailbox=False)
 
 
 def found(folder: Path, *checks: ProofCheck) -> dict[str, Finding]:
@@ -131,3 +136,29 @@ def test_remedies_are_typed_as_the_vantage_has_it(tmp_path: Path) -> None:
     (row,) = prove(there, (check,), seconds=3)
     assert str(row.fix) == "Start it: ssh mail gatepost up"
     assert str(found(tmp_path, check)["cause"].fix) == "Start it: gatepost up"
+
+
+def test_no_mailbox_is_made_where_nobody_answers(tmp_path: Path) -> None:
+    """A database would be made for a server that is not there."""
+    asked: list[str] = []
+
+    def mailbox(nonce: str) -> contextlib.AbstractContextManager[Login]:
+        asked.append(nonce)
+        raise OSError("no accounts in this test")
+
+    nobody = replace(subject(tmp_path), make_mailbox=mailbox)
+    prove(nobody, (replace(BESIDE, mailbox=True),), seconds=3)
+    assert asked == []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        there = (Address(*listening.getsockname()),)
+        somebody = replace(nobody, topology=Topology((replace(BOUND, public=there),), {}, {}, ()))
+        prove(somebody, (replace(BESIDE, mailbox=True),), seconds=3)
+    assert asked == [], "it does not greet"
+
+
+def test_checks_that_wait_for_each_other_are_refused() -> None:
+    """The proof would end in a traceback."""
+    one = replace(BESIDE, name="one", after=("two",))
+    with pytest.raises(UsageError, match="wait for each other"):
+        refuse_circles([one, replace(one, name="two", after=("one",))])
+    refuse_circles([one, replace(one, name="two", after=())])

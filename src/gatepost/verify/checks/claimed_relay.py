@@ -35,7 +35,7 @@ def claimed_relay(proof: Proof) -> Outcome:
         )
     if not proof.relaying:
         return Outcome(Status.PASS, _EXPECTED, "MYNETWORKS is empty: no address relays")
-    if not any(b.proxied and not takes_logins(b) for b in proof.topology.listeners):
+    if not any(b.proxied and not takes_logins(b) for b in proof.topology.mail):
         return Outcome(Status.PASS, _EXPECTED, "port 25 takes no PROXY header")
     if proof.relaying_proxies:
         return _risk(proof)

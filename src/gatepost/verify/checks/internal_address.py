@@ -146,7 +146,7 @@ def _failed(
 ) -> Outcome:
     known = [
         bound.name
-        for bound in proof.topology.listeners
+        for bound in proof.topology.mail
         if bound.proxied and _is_one_of(there.address, bound.service)
     ]
     greeting = _demanded(proof, there) if error.trouble in _SILENCE else ""

@@ -42,7 +42,7 @@ def shared_address(proof: Proof) -> Outcome:
     (health checks). Fewer than 20 prove nothing. A family of addresses is judged by itself only
     where a private address stands for all of it.
     """
-    silent = [proof.witness.absence(bound.daemon) for bound in proof.topology.listeners]
+    silent = [proof.witness.absence(bound.daemon) for bound in proof.topology.mail]
     absence = silent[0] if silent else None
     if absence and all(silent):
         return Outcome(

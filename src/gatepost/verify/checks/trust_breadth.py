@@ -28,7 +28,7 @@ def trust_breadth(proof: Proof) -> Outcome:
     The other clients of the moment show their proxies as well. This machine's own addresses count
     as one, for whoever may connect from one of them may choose another.
     """
-    proxied = tuple(bound for bound in proof.topology.listeners if bound.proxied)
+    proxied = tuple(bound for bound in proof.topology.mail if bound.proxied)
     if not proxied:
         return _without_proxy(proof)
     with ExitStack() as stack:

@@ -31,7 +31,7 @@ def endpoints(proof: Proof) -> Outcome:
         return Outcome(Status.PASS, _EXPECTED, "; ".join(counts))
     blames = tuple(
         bound.name
-        for bound in proof.topology.listeners
+        for bound in proof.topology.mail
         if cluster.services.get(bound.daemon) in {*missing, *empty}
     )
     fixes = []

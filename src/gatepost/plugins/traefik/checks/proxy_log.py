@@ -36,7 +36,7 @@ def proxy_log(proof: Proof) -> Outcome:
     proxy = traefik(proof)
     cluster = proxy.cluster
     listeners = {
-        bound.name: cluster.services.get(bound.daemon, "") for bound in proof.topology.listeners
+        bound.name: cluster.services.get(bound.daemon, "") for bound in proof.topology.mail
     }
     names = _names(proxy, listeners)
     errors, unread = _errors(proof, proxy, names)

@@ -23,7 +23,7 @@ def traffic_policy(proof: Proof) -> Outcome:
     """
     proxy = traefik(proof)
     entry_points = proxy.entry_points()
-    names = frozenset(bound.name for bound in proof.topology.listeners)
+    names = frozenset(bound.name for bound in proof.topology.mail)
     policies: list[str] = []
     wrong: list[str] = []
     for service in proxy.services():

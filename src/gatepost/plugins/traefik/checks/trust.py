@@ -15,7 +15,7 @@ _WIDEST = {4: 16, 6: 48}
 
 def trust(proof: Proof) -> Outcome:
     """Compare the networks with the addresses that Traefik's pods have now."""
-    if not any(bound.proxied for bound in proof.topology.listeners):
+    if not any(bound.proxied for bound in proof.topology.mail):
         return Outcome(
             Status.PASS, "nobody may send a PROXY header", "no port takes a PROXY header"
         )
