@@ -140,6 +140,14 @@ def test_a_route_to_nowhere_is_refused(monkeypatch: pytest.MonkeyPatch, site: Si
         planned(monkeypatch, site, website(HttpRoute("web", "/toy")))
 
 
+def test_a_port_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
+    """The running server would be stopped first, and not come up again."""
+    both = (Listener.http("website", 31080), Listener.http("other", 31080))
+    with pytest.raises(UsageError, match=r'"website" and "other" both have the port .*:31080'):
+        planned(monkeypatch, site, replace(website(), listeners=both))
+    assert planned(monkeypatch, site, website()), "the control"
+
+
 def test_two_routes_for_the_same_requests_are_refused(
     monkeypatch: pytest.MonkeyPatch, site: Site
 ) -> None:

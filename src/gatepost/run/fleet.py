@@ -211,7 +211,8 @@ def _is_older(member: Supervised, process: Process, installed: Mapping[str, str]
     common = member.runs.keys() & process.versions.keys()
     if process.versions and not common:
         return True
-    # A part that it has no more, or newly, such as another database's client, is no other version.
-    if any(member.runs[part] != installed[part] for part in common):
+    # A part that it has no more, or newly, such as another database's client, is no other version;
+    # the configuration decides what that changes.
+    if any(member.runs[part] not in {"", installed[part]} for part in common):
         return True
     return programs.outdated(member.child.pid) is not None

@@ -73,7 +73,7 @@ def older(running: Mapping[str, Mapping[str, str]]) -> tuple[Older, ...]:
         Older(name, part, version, now[part])
         for name, parts in running.items()
         for part, version in parts.items()
-        if version != now[part]
+        if version not in {"", now[part]}
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -102,3 +104,28 @@ def test_one_in_the_foreground_is_left_to_what_started_it(home: Home) -> None:
 def test_none_is_no_older_one(home: Home) -> None:
     """A supervisor that ends by itself meanwhile would be waited for."""
     assert starting.stop_older(home, print) is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_replacement_is_not_interrupted(number: signal.Signals) -> None:
+    """A dropped session would leave the mail server stopped, and nobody to start it."""
+    heard: list[int] = []
+    before = signal.signal(number, lambda got, _frame: heard.append(got))
+    try:
+        with starting.uninterrupted():
+            os.kill(os.getpid(), number)
+            child = subprocess.run(["sleep", "0"], check=False)
+            assert child.returncode == 0
+        assert heard == []
+        os.kill(os.getpid(), number)
+        assert heard == [number], "the control"
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_child_of_a_replacement_can_be_ended() -> None:
+    """What a supervisor starts would ignore SIGTERM for ever."""
+    with starting.uninterrupted():
+        child = subprocess.Popen(["sleep", "60"])
+        child.terminate()
+        assert child.wait(timeout=30) == -signal.SIGTERM

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -147,6 +148,16 @@ def test_an_answer_that_is_none_is_told(home: Home, answer: object) -> None:
         pytest.raises(OperationError, match="is not understood"),
     ):
         control.request(home, control.STATUS)
+
+
+@pytest.mark.parametrize(
+    "wanted", [control.APPLY, control.FORGET, control.OWNERS, control.WAIT, control.STATUS]
+)
+def test_a_refusal_is_no_answer(wanted: control.Request[Any]) -> None:
+    """A command would believe that it is done."""
+    refusal = control.written(control.Refused("this supervisor has no such request"))
+    with pytest.raises(OperationError, match="no such request"):
+        control.read(wanted, refusal)
 
 
 def test_answers_go_over_the_wire_as_they_always_did() -> None:

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -51,6 +51,16 @@ def lines(home: Home) -> list[str]:
         f"gatepost | {line.split(' ', 3)[3]}" if line.startswith("gatepost | ") else line
         for line in found
     ]
+
+
+def move(file: Path, to: Path) -> None:
+    """Give a file another name, as an upgrade does."""
+    file.rename(to)
+
+
+def write(file: Path, words: str) -> None:
+    """Write a file, as an installation does."""
+    file.write_text(words)
 
 
 async def ask(home: Home, request: str) -> Any:
@@ -596,6 +606,96 @@ def test_what_runs_an_older_version_is_restarted(
 
     run(home, during)
     assert "gatepost | mda restarted: it ran an older version" in lines(home)
+
+
+def test_one_that_came_back_older_is_restarted(
+    home: Home, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """`status` would say what is old for ever, and `up` that nothing has changed."""
+    program = Path(shutil.copy("/usr/bin/sleep", tmp_path / "mda"))
+    shutil.copy2(program, tmp_path / "kept")
+
+    def planned() -> Plan:
+        return plan(
+            Process("mda", (str(program), "60"), versions=versions.installed([str(program)]))
+        )
+
+    apply.apply(planned(), home)
+
+    async def during() -> Any:
+        before = (await pids(home))["mda"]
+        # An upgrade, a crash, and the file of before again: the record never changes.
+        move(program, tmp_path / "old")
+        move(tmp_path / "kept", program)
+        os.kill(before, signal.SIGKILL)
+        while (await pids(home))["mda"] in {before, None}:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        move(tmp_path / "old", program)
+        apply.apply(planned(), home)
+        first = await ask(home, "apply")
+        return first, await ask(home, "apply")
+
+    first, second = run(home, during)
+    assert first["changed"] == ["mda restarted"]
+    assert second["changed"] == []
+
+
+def test_another_package_is_no_other_version(
+    home: Home, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """A setting that names another database's client would end every open connection."""
+    parts = [str(tmp_path / name) for name in ("daemon", "sqlite", "pgsql", "optional")]
+    for part in parts[:3]:
+        Path(part).write_text(part)
+
+    def planned(content: str, *used: str) -> Plan:
+        process = sleeper("mda", reload=("true",), versions=versions.installed(used))
+        return plan(process, file("mda", content, OnChange.RELOAD))
+
+    apply.apply(planned("1", parts[0], parts[1], parts[3]), home)
+
+    async def during() -> Any:
+        write(Path(parts[3]), "installed meanwhile")
+        apply.apply(planned("2", parts[0], parts[2], parts[3]), home)
+        changed = (await ask(home, "apply"))["changed"]
+        left = (await ask(home, "status"))["versions"]["mda"]
+        write(Path(parts[2]), "a new version")
+        apply.apply(planned("2", parts[0], parts[2], parts[3]), home)
+        return changed, set(left), (await ask(home, "apply"))["changed"]
+
+    changed, left, control = run(home, during)
+    assert changed == ["mda reloaded"]
+    assert left == {parts[0], parts[2], parts[3]}
+    assert control == ["mda restarted"]
+
+
+def test_a_look_that_fails_loses_no_change(
+    home: Home, plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every later `up` would say that nothing has changed. The failing disk is a fake."""
+    part = tmp_path / "part"
+    part.write_text("part")
+    real, fails = versions.installed, [False]
+
+    def installed(parts: Iterable[str]) -> dict[str, str]:
+        if fails[0]:
+            raise OSError("planted")
+        return real(parts)
+
+    monkeypatch.setattr(versions, "installed", installed)
+    process = sleeper("mda", versions=real([str(part)]))
+    apply.apply(plan(process, file("mda", "1", OnChange.RESTART)), home)
+
+    async def during() -> Any:
+        apply.apply(plan(process, sleeper("mta"), file("mda", "2", OnChange.RESTART)), home)
+        fails[0] = True
+        assert await ask(home, "apply") is None
+        fails[0] = False
+        return await ask(home, "apply"), await ask(home, "apply")
+
+    first, second = run(home, during)
+    assert first["changed"] == ["mda restarted", "mta started"]
+    assert second["changed"] == []
 
 
 def test_status_tells_the_versions_that_run(
