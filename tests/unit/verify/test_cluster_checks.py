@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +29,7 @@ from gatepost.plugins.traefik.checks.proxy_log import proxy_log
 from gatepost.plugins.traefik.checks.route import route as route_check
 from gatepost.plugins.traefik.checks.traffic_policy import traffic_policy
 from gatepost.plugins.traefik.checks.trust import judged, trust
+from gatepost.verify.vantage.cluster import Unreadable
 
 # --- route ----------------------------------------------------------------------------------------
 
@@ -228,6 +230,22 @@ def test_an_error_from_before_the_last_change_is_told_and_no_failure(small: Smal
     outcome = proxy_log(small.run())
     assert outcome.status is Status.PASS
     assert "1 from before the last change" in outcome.observed
+
+
+def test_a_log_that_is_not_read_to_its_end_proves_nothing(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error in the part that was not read would be called none."""
+    small.say("traefik-0", "INF imap")
+    assert proxy_log(small.run()).status is Status.PASS, "the control"
+    monkeypatch.setattr(sys.modules[proxy_log.__module__], "_READING_SECONDS", -1.0)
+    with pytest.raises(Unreadable, match="was not read to its end in time"):
+        proxy_log(small.run())
+    # What was read counts all the same.
+    small.say("traefik-0", ERROR)
+    file = small.server.log_file("traefik-0", "traefik", NAMESPACE)
+    file.write_text("\n".join(reversed(file.read_text().splitlines())) + "\n")
+    assert proxy_log(small.run()).status is Status.FAIL
 
 
 def test_an_error_that_another_row_explains_is_left_to_it(small: Small) -> None:
