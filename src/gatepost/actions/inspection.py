@@ -52,7 +52,7 @@ def inspect(session: Session) -> Inspection:
         found.problems.extend(error.problems)
         return found
     if os.geteuid() == 0 and settings.place is not Place.CONTAINER:
-        found.problems.extend(rights.problems(home))
+        found.problems.extend(map(str, rights.problems(home)))
     found.warnings.extend([*certificates.warnings(settings), *relay.unfound(settings)])
     for look in (_machine, _database, _accounts):
         try:

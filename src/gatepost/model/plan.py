@@ -140,7 +140,7 @@ class Job:
     """Name in the log and in ``status``; unique among jobs and processes."""
     argv: tuple[str, ...]
     every: float = 0.0
-    """Seconds from one start to the next; 0 for a job with a time of day."""
+    """Seconds from one start to the next, give or take a tenth; 0 for a job with a time of day."""
     at: str = ""
     """Time of day, ``HH:MM`` in the machine's time zone; empty for a job with an interval."""
     after_start: bool = False

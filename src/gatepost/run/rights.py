@@ -14,6 +14,7 @@ import pwd
 import shlex
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from gatepost.errors import PreflightError
@@ -24,6 +25,19 @@ _ROOTS_OWN = ("config", "config/generations", "secrets", "logs", "run", "account
 """Folders in which every entry is root's, but for the folders that daemons have in them."""
 _WITH_FOLDERS_OF_DAEMONS = ("run", "state")
 _LONGEST_LIST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Danger:
+    """A way for others to plant files in the home, or a file that they may have planted."""
+
+    reason: str
+    command: str = ""
+    """The command that ends it, with an alternative; empty for a remark."""
+
+    def __str__(self) -> str:
+        """Return both as one sentence."""
+        return f"{self.reason}: {self.command}" if self.command else self.reason
 
 
 def open_own(path: Path, flags: int, mode: int) -> int:
@@ -68,7 +82,7 @@ def open_folder(path: Path) -> int:
     if not stat.S_ISLNK(seen.st_mode):
         flags |= os.O_NOFOLLOW
     elif seen.st_uid != os.geteuid():
-        raise PreflightError(_foreign(path, seen))
+        raise PreflightError(str(_foreign(path, seen)))
     try:
         return os.open(path, flags)
     except NotADirectoryError:
@@ -111,11 +125,11 @@ def require(home: Home, *, in_container: bool = False) -> None:
             # A read-only volume is reported by the look at its free room.
             with contextlib.suppress(OSError):
                 home.root.chmod(stat.S_IMODE(found.st_mode) & ~0o022)
-    if found_wrong := list(problems(home)):
+    if found_wrong := list(map(str, problems(home))):
         raise PreflightError(*found_wrong)
 
 
-def problems(home: Home) -> Iterator[str]:
+def problems(home: Home) -> Iterator[Danger]:
     """Yield each reason why others could plant files in the home, or have done so."""
     open_to_others = list(_way(home.root))
     yield from open_to_others
@@ -123,7 +137,7 @@ def problems(home: Home) -> Iterator[str]:
         yield from _planted(home)
 
 
-def _way(root: Path) -> Iterator[str]:
+def _way(root: Path) -> Iterator[Danger]:
     """Look at the home, at each folder above it, and at each link on the way."""
     for folder in dict.fromkeys((*_above(root), *_above(root.resolve()))):
         try:
@@ -134,23 +148,23 @@ def _way(root: Path) -> Iterator[str]:
         if stat.S_ISLNK(found.st_mode):
             what = what.replace("folder", "link")
         quoted = shlex.quote(str(folder))
+        otherwise = "" if folder == root else "; or choose another GATEPOST_HOME"
         if found.st_uid not in {0, os.geteuid()}:
-            yield (
+            yield Danger(
                 f'GATEPOST_HOME: "{folder}", {what}, belongs to {_name(found.st_uid)}, who could '
-                "put other files in the place of root's. Give it to root: "
-                f"chown --no-dereference root:root {quoted}"
-                + ("" if folder == root else "; or choose another GATEPOST_HOME")
+                "put other files in the place of root's. Give it to root",
+                f"chown --no-dereference root:root {quoted}{otherwise}",
             )
         elif not stat.S_ISLNK(found.st_mode) and _others_may_write(folder, found):
             # In a folder with the sticky bit nobody renames what is not theirs; in ours anybody
             # could make a new file first.
             if found.st_mode & stat.S_ISVTX and folder != root.resolve():
                 continue
-            yield (
+            yield Danger(
                 f'GATEPOST_HOME: "{folder}", {what}, may be written by others than root (mode '
                 f"{stat.S_IMODE(found.st_mode):o}), who could put other files in the place of "
-                f"root's. Close it: chmod go-w {quoted}"
-                + ("" if folder == root else "; or choose another GATEPOST_HOME")
+                "root's. Close it",
+                f"chmod go-w {quoted}{otherwise}",
             )
 
 
@@ -172,7 +186,7 @@ def _xattrs(folder: Path) -> list[str]:
         return []
 
 
-def _planted(home: Home) -> Iterator[str]:
+def _planted(home: Home) -> Iterator[Danger]:
     """Find what is not root's in the folders that are root's alone."""
     foreign: list[tuple[Path, os.stat_result]] = []
     for name in ("queue", "mail", *(n for n in _ROOTS_OWN if "/" not in n)):
@@ -186,7 +200,9 @@ def _planted(home: Home) -> Iterator[str]:
     for path, found in foreign[:_LONGEST_LIST]:
         yield _foreign(path, found)
     if len(foreign) > _LONGEST_LIST:
-        yield f"There are {len(foreign) - _LONGEST_LIST} more of this kind below {home.root}."
+        yield Danger(
+            f"There are {len(foreign) - _LONGEST_LIST} more of this kind below {home.root}."
+        )
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
@@ -208,13 +224,14 @@ def _is_ours(found: os.stat_result) -> bool:
     return found.st_uid in {0, os.geteuid()}
 
 
-def _foreign(path: Path, found: os.stat_result) -> str:
+def _foreign(path: Path, found: os.stat_result) -> Danger:
     quoted = shlex.quote(str(path))
     kind = "link" if stat.S_ISLNK(found.st_mode) else "file"
-    return (
+    return Danger(
         f'"{path}" is a {kind} of {_name(found.st_uid)} where only root\'s are expected. If you '
         f"put it there, for example from a backup: chown --no-dereference root {quoted}. "
-        f"If not, somebody planted it: rm {quoted}"
+        "If not, somebody planted it",
+        f"rm {quoted}",
     )
 
 

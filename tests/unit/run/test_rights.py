@@ -118,7 +118,7 @@ def test_a_home_that_others_may_write_is_told_with_the_command(home: Home) -> No
     """Anybody could put a file where root is about to make one."""
     assert list(rights.problems(home)) == []
     home.root.chmod(0o777)
-    (problem,) = rights.problems(home)
+    (problem,) = map(str, rights.problems(home))
     assert f"chmod go-w {home.root}" in problem
     home.root.chmod(0o755)
     assert list(rights.problems(home)) == []

@@ -29,8 +29,9 @@ def home(proof: Proof) -> Outcome:
             kind="not-root",
         )
     if problems := list(rights.problems(at)):
-        problem, _, command = problems[0].rpartition(": ")
-        return Outcome(Status.FAIL, _EXPECTED, problem, fix=f"Type: {command}")
+        first = problems[0]
+        advice = f"Type: {first.command}"
+        return Outcome(Status.FAIL, _EXPECTED, first.reason, fix=advice, kind="open-home")
     known = record.current(at)
     if known is None:
         return Outcome(

@@ -94,7 +94,8 @@ def counted(findings: Iterable[Finding]) -> str:
         )
         if counts[status.value]
     ]
-    return f"{len(findings)} checks: {', '.join(parts)}"
+    noun = "check" if len(findings) == 1 else "checks"
+    return f"{len(findings)} {noun}: {', '.join(parts)}"
 
 
 def sentence(findings: Iterable[Finding]) -> str:
