@@ -29,7 +29,7 @@ def named(folder: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("room", ["run", "actions", "verify", "settings"])
+@pytest.mark.parametrize("room", ["run", "actions", "verify", "settings", "model", "assembly"])
 def test_a_room_names_no_plugin(room: str) -> None:
     """The next plug-in would need a line there, and the room would know its habits."""
     assert named(SOURCE / room) == []
