@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from gatepost.actions import configuration, server
+from gatepost.actions import configuration
 from gatepost.actions import status as looks
 from gatepost.actions.session import Session
 
@@ -33,17 +33,22 @@ def up(*, detach: bool) -> None:
     """Start the mail server, or apply what changed to a running one.
 
     Every setting is checked first, then each daemon checks its own configuration; only then is
-    anything replaced. On a running server connections that are open stay open.
+    anything replaced. On a running server open connections stay open, unless Gatepost itself was
+    upgraded: then all services are restarted.
 
     Without --detach the server runs in the foreground with its log on standard output, until
     Ctrl-C or SIGTERM: for systemd, for a container.
     """
+    from gatepost.actions import server  # noqa: PLC0415  slow to import
+
     server.up(detach=detach, tell=_tell)
 
 
 @click.command()
 def down() -> None:
     """Stop the mail server and wait until no process of it is left."""
+    from gatepost.actions import server  # noqa: PLC0415  slow to import
+
     click.echo("Stopped." if server.down(_tell) else "The mail server is not running.", err=True)
 
 
@@ -100,6 +105,8 @@ def run(unit: str) -> None:
 
     This is what a container starts. The log goes to standard output.
     """
+    from gatepost.actions import server  # noqa: PLC0415  slow to import
+
     server.run(unit, _tell)
 
 
@@ -112,6 +119,8 @@ def packages(*, install: bool, as_json: bool) -> None:
     The host's own Postfix and Dovecot are neither started nor enabled by the installation.
     Exits 1 when something needed is missing.
     """
+    from gatepost.actions import server  # noqa: PLC0415  slow to import
+
     found, installed = server.missing_packages(install=install)
     missing = [p.name for p in found if not (p.installed or p.optional or p.name in installed)]
     if as_json:
