@@ -53,15 +53,21 @@ SERVER = textwrap.dedent(
 """Greets, answers each byte; after SIGTERM it lasts as long as its connections, as Traefik does."""
 
 
+def _children() -> set[int]:
+    """Return the processes that this one has started; psutil would look at every process."""
+    found: set[int] = set()
+    for file in Path("/proc/self/task").glob("*/children"):  # proc(5)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            found.update(map(int, file.read_text().split()))
+    return found
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
-    """End and report what a test has left running."""
+    """End and report what a test has left running; other tests may share a database's server."""
+    before = _children()
     yield
-    # proc(5); psutil would look at every process of the machine after each test.
-    left = []
-    for file in Path("/proc/self/task").glob("*/children"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
-            left += [psutil.Process(int(pid)) for pid in file.read_text().split()]
+    left = [psutil.Process(pid) for pid in _children() - before]
     told = [str(child) for child in left if child.status() != psutil.STATUS_ZOMBIE]
     for child in left:
         child.kill()
