@@ -166,7 +166,7 @@ def test_a_healthy_server_passes(broken: Broken) -> None:
     for row in report.of("forged-direct"):
         assert "421 4.7.0" in row["witness"] or "Client not trusted" in row["witness"], row
     for row in report.of("missing-header"):
-        assert row["observed"].startswith("hung up on after 3."), row
+        assert row["observed"].startswith("disconnected after 3."), row
 
 
 def test_a_direct_client_may_be_served_as_itself(broken: Broken) -> None:

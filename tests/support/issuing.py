@@ -108,13 +108,17 @@ class Secret:
         return self.issued
 
 
-def of_bits(issued: Issued) -> str:
+def of_bits(issued: Issued, *, names: int = 0) -> str:
     """Return a certificate in PEM whose common names are bit strings instead of text.
+
+    `names` of them are changed, the issuer's first; 0 is all.
 
     OpenSSL loads and serves it; Python's library stumbles when it is asked for the names.
     """
     der = issued.certificate.public_bytes(serialization.Encoding.DER)
     # The first byte of a bit string says how many bits of its last byte do not count.
-    changed = re.sub(rb"(\x06\x03\x55\x04\x03)\x0c(.).", b"\\1\x03\\2\x00", der, flags=re.DOTALL)
+    changed = re.sub(
+        rb"(\x06\x03\x55\x04\x03)\x0c(.).", b"\\1\x03\\2\x00", der, count=names, flags=re.DOTALL
+    )
     assert changed != der
     return ssl.DER_cert_to_PEM_cert(changed)

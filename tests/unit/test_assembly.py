@@ -327,3 +327,11 @@ def test_in_a_cluster_each_unit_is_found_by_its_names() -> None:
     assert seen.trusted_proxies == found.proxy.trusted_proxies
     # The control: where the proxy is not known, no public address is made up.
     assert assembly.seen_in_cluster(found, "", hosts).named("imap").public == ()
+
+
+def test_an_ipv6_wildcard_alone_needs_ipv6() -> None:
+    """A kernel without it would end every command in a traceback."""
+    chosen = load({**BASE, "SERVICE_BIND_ADDRESS": "::"})
+    assert assembly.layout(chosen), "the control"
+    with pytest.raises(SettingsError, match="needs IPv6, which this kernel does not speak"):
+        assembly.layout(chosen, ipv6=False)

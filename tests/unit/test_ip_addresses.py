@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.ip_addresses import address, network, plain, within
+from gatepost.ip_addresses import address, network, network_within, plain, within
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,13 @@ def test_each_address_has_one_form(
     if isinstance(given_address, ipaddress.IPv4Address):
         assert address(f"::ffff:{given_address}") == given_address
         assert plain(f"::ffff:{given_address}") == str(given_address)
+
+
+@pytest.mark.parametrize(
+    ("inner", "inside"),
+    [("10.0.0.0/24", True), ("10.0.0.7/32", True), ("10.0.0.0/8", False), ("fd00::/64", False)],
+)
+def test_a_network_is_inside_one_that_is_as_wide(inner: str, inside: bool) -> None:  # noqa: FBT001
+    """A wide network would be trusted for its first address."""
+    outer = network("10.0.0.0/16")
+    assert network_within(network(inner), [outer]) is inside

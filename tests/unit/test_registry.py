@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from other_packages import found_anew, install
 from gatepost import discovery, registry
 from gatepost.contracts import Plugin
 from gatepost.errors import UsageError
+from gatepost.model import Tables
 from gatepost.settings.concerns import StorageSettings
 
 
@@ -129,3 +131,18 @@ def test_the_core_names_no_plugin(module: Path) -> None:
 def test_a_name_would_be_seen() -> None:
     """The control."""
     assert named_in("what Dovecot does, and the gate; Gatepost navigates") == {"dovecot", "gate"}
+
+
+def test_tables_of_the_same_name_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One plug-in would believe that its tables are those of the other."""
+    one = Plugin(name="one", tables=Tables("rings", tmp_path, "0001"))
+    install(monkeypatch, other={"PLUGINS": (one, replace(one, name="two"))})
+    assert registry.plugins(), "instances share them"
+    registry.plugins.cache_clear()
+    discovery.packages.cache_clear()
+    strange = replace(one, name="two", tables=Tables("rings", tmp_path, "0002"))
+    install(monkeypatch, other={"PLUGINS": (one, strange)})
+    with pytest.raises(UsageError, match='The tables "rings" of the plug-in "two"'):
+        registry.plugins()

@@ -48,11 +48,7 @@ def up(*, detach: bool, tell: Tell) -> None:
         # The daemons have what they need in files; the reverse proxy needs no database.
         settings.withhold_secrets(os.environ)
         if lock is None:
-            with starting.uninterrupted():
-                left = starting.stop_older(home, tell)
-                if left is not None:
-                    starting.in_background(home, tell, left)
-            if left is None:
+            if not starting.replace_older(home, tell):
                 starting.apply_changes(home, tell)
         elif detach:
             starting.in_background(home, tell, lock)

@@ -116,6 +116,18 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def replace_older(home: Home, tell: Tell) -> bool:
+    """Replace a supervisor that is older than this program; return False when none was.
+
+    Raises as `stop_older` and `in_background`.
+    """
+    with uninterrupted():
+        lock = stop_older(home, tell)
+        if lock is not None:
+            in_background(home, tell, lock)
+    return lock is not None
+
+
 def stop_older(home: Home, tell: Tell) -> int | None:
     """Stop the running server when its supervisor is older than this program; return its lock.
 

@@ -96,7 +96,7 @@ _OURS: tuple[ProofCheck, ...] = (
     ),
     ProofCheck(
         "missing-header",
-        "a trusted peer without a PROXY header is hung up on within 6 s and never greeted",
+        "a trusted peer without a PROXY header is disconnected within 6 s and never greeted",
         "Where the proxy runs: nc to the service port behind port {port} must end without a "
         "greeting",
         missing_header,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from gatepost.accounts import migrations
 from gatepost.accounts.database import Database
 from gatepost.accounts.rows import version
 from gatepost.accounts.store import Store, open_store
@@ -156,3 +157,17 @@ def test_a_name_that_is_none_is_refused(name: str, tmp_path: Path) -> None:
     """Two plug-ins would share a table of versions, or PostgreSQL would cut its name."""
     with pytest.raises(ValueError, match="is no name of tables"):
         Tables(name, tmp_path, "0001")
+
+
+def test_a_busy_database_is_not_the_plugins_fault(
+    empty: Database, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The administrator would remove a plug-in that is right."""
+
+    def busy(*_: object) -> None:
+        raise sa.exc.OperationalError("SELECT 1", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(migrations, "upgrade_plugin", busy)
+    with pytest.raises(OperationError) as told:
+        open_store(empty, tables={"toy": tables})
+    assert "plug-in" not in str(told.value)

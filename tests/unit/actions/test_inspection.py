@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from gatepost.actions import inspection
 from gatepost.actions.inspection import Inspection
 from gatepost.actions.session import Session
 from gatepost.errors import UsageError
+from gatepost.model import Tables
 from gatepost.registry import load
 from gatepost.run import rights
 
@@ -73,3 +75,25 @@ def test_a_file_that_only_root_may_read_is_no_problem(monkeypatch: pytest.Monkey
         monkeypatch.setattr("os.geteuid", lambda user=user: user)
         found = inspection.inspect(Session(SETTINGS))
         assert (found.problems, found.unseen) == (problems, unseen)
+
+
+def test_tables_of_a_plugin_hide_nothing_of_the_accounts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`config check` would leave out what it does not like, and say that all is right."""
+    settings = load({"MAILNAME": "mail.example.org", "GATEPOST_HOME": str(tmp_path)})
+    (tmp_path / "migrations").mkdir()
+    tables = {"toy": Tables("toy", tmp_path / "migrations", "0001")}
+    with Session(settings) as session:
+        session.store.add_domain("example.org")
+    monkeypatch.setattr("gatepost.assembly.tables", lambda _settings: tables)
+    found = Inspection()
+    inspection._accounts(Session(settings), found)
+    assert any("Nobody reads" in warning for warning in found.warnings)
+    assert found.problems == [], "they are made by `up`"
+    with sqlite3.connect(tmp_path / "accounts" / "accounts.sqlite3") as database:
+        database.execute("CREATE TABLE alembic_version_toy (version_num TEXT)")
+        database.execute("INSERT INTO alembic_version_toy VALUES ('0009')")
+    inspection._accounts(Session(settings), found)
+    (problem,) = found.problems
+    assert 'are version "0009"' in problem

@@ -129,3 +129,27 @@ def test_a_child_of_a_replacement_can_be_ended() -> None:
         child = subprocess.Popen(["sleep", "60"])
         child.terminate()
         assert child.wait(timeout=30) == -signal.SIGTERM
+
+
+def test_nothing_ends_a_command_between_the_two_supervisors(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old supervisor would be stopped, and the new one never started."""
+    heard: list[int] = []
+    begun: list[int] = []
+
+    def stopped(_home: Home, _tell: starting.Tell) -> int:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return 7
+
+    monkeypatch.setattr(starting, "stop_older", stopped)
+    monkeypatch.setattr(starting, "in_background", lambda _home, _tell, lock: begun.append(lock))
+    before = signal.signal(signal.SIGHUP, lambda got, _frame: heard.append(got))
+    try:
+        assert starting.replace_older(home, print)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (heard, begun) == ([], [7])
+    monkeypatch.setattr(starting, "stop_older", lambda _home, _tell: None)
+    assert not starting.replace_older(home, print)
+    assert begun == [7], "the control: nothing was older"

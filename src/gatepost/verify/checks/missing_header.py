@@ -1,4 +1,4 @@
-"""A peer without a PROXY header is hung up on soon, and never served."""
+"""A peer without a PROXY header is disconnected soon, and never served."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gatepost.verify.proxied import (
 from gatepost.verify.remedies import UP, see
 from gatepost.verify.targets import Target
 
-_EXPECTED = f"hung up on within {PATIENCE_SECONDS:.0f} s, without a greeting"
+_EXPECTED = f"disconnected within {PATIENCE_SECONDS:.0f} s, without a greeting"
 """Our own listeners wait for 3 to 5 s."""
 
 
@@ -64,7 +64,7 @@ def missing_header(proof: Proof, target: Target) -> Outcome:
             Status.NOT_PROVEN,
             _EXPECTED,
             Text(
-                "hung up on, but so was ",
+                "disconnected, but so was ",
                 Detail(target.trusted),
                 " with a header: ",
                 control.observed,
@@ -78,7 +78,7 @@ def missing_header(proof: Proof, target: Target) -> Outcome:
     return Outcome(
         Status.PASS,
         _EXPECTED,
-        Text("hung up on after ", times),
+        Text("disconnected after ", times),
         witness=refusal_of(proof, target, target.trusted) or str(ends[0].refusal),
     )
 

@@ -223,7 +223,7 @@ def _fix(target: Target) -> Text:
     daemon = target.bound.daemon
     return Text(
         "Spammers find such a server within hours, and then nobody takes its mail. Relay only for "
-        "MYNETWORKS and for who has logged in: see mynetworks and the relay and recipient "
+        "MYNETWORKS and for logged-in users: see mynetworks and the relay and recipient "
         f"restrictions of {daemon}. What Gatepost writes does: ",
         UP,
     )
